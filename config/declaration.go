@@ -1,0 +1,60 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ProjectYAML is the text of Pulumi.yaml: the project with every setting declared.
+func ProjectYAML() string {
+	var b strings.Builder
+	b.WriteString(`# Every setting of the stack. Made from config/declared.go: change it there, then run: make generate
+name: ` + Project + `
+description: SPIRE, Falco with tested rules, Falcosidekick and an mTLS server on Kubernetes, as one stack
+runtime: go
+config:
+`)
+	for _, d := range Declared {
+		fmt.Fprintf(&b, "  %s:\n", d.Key)
+		switch d.Type {
+		case Strings, Objects:
+			fmt.Fprintf(&b, "    type: array\n    items:\n      type: %s\n", strings.TrimPrefix(string(d.Type), "array of "))
+		default:
+			fmt.Fprintf(&b, "    type: %s\n", d.Type)
+		}
+		fmt.Fprintf(&b, "    description: %q\n", d.Description)
+		if d.Secret {
+			b.WriteString("    secret: true\n")
+		}
+		fmt.Fprintf(&b, "    default: %s\n", yamlDefault(d))
+	}
+	return b.String()
+}
+
+func yamlDefault(d Setting) string {
+	if d.Type == String {
+		return fmt.Sprintf("%q", d.Default)
+	}
+	return d.Default // numbers, booleans and JSON are YAML as they are
+}
+
+// MarkdownTable is the table of settings in docs/settings.md.
+func MarkdownTable() string {
+	var b strings.Builder
+	b.WriteString("| Setting | Type | Default | What it does |\n|---|---|---|---|\n")
+	for _, d := range Declared {
+		value := "`" + d.Default + "`"
+		if d.Default == "" {
+			value = "empty"
+		}
+		if d.Key == "workloads" {
+			value = "mtls-server and mtls-client"
+		}
+		kind := string(d.Type)
+		if d.Secret {
+			kind = "secret"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Key, kind, value, strings.ReplaceAll(d.Description, "|", "\\|"))
+	}
+	return b.String()
+}

@@ -1,0 +1,494 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+
+	"spire-falco/charts"
+)
+
+// Source is where raw settings come from. Keys are without the project's namespace; values are as Pulumi gives them to
+// a program: scalars as text, arrays and objects as JSON.
+type Source struct {
+	// Stack is the name of the stack; the default kubeconfig path carries it.
+	Stack string
+	// Values by key. The value of a secret may be left out here; its key must then stand in Secrets.
+	Values map[string]string
+	// Secrets has the keys whose values are kept secret.
+	Secrets map[string]bool
+	// Where tells where a key is set, such as Pulumi.dev.yaml:7:3; optional.
+	Where func(key string) string
+	// LookupEnv reads the environment; os.LookupEnv outside tests. Nil means an empty environment.
+	LookupEnv func(string) (string, bool)
+}
+
+// Problem is one thing wrong with the settings.
+type Problem struct {
+	// Key of the setting, or the name of the environment variable.
+	Key string
+	// Value as it was given; never that of a secret.
+	Value string
+	// Want says what is allowed.
+	Want string
+	// Where it was set, if known.
+	Where string
+}
+
+// Error has the place, the key, the value and what is allowed, on one line.
+func (p Problem) Error() string {
+	var b strings.Builder
+	if p.Where != "" {
+		b.WriteString(p.Where + ": ")
+	}
+	b.WriteString(p.Key)
+	if p.Value != "" {
+		fmt.Fprintf(&b, " = %q", p.Value)
+	}
+	b.WriteString(": " + p.Want)
+	return b.String()
+}
+
+// Problems is every problem of a configuration, in the order of Declared.
+type Problems []Problem
+
+// Error lists all problems, one on a line.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = "  " + p.Error()
+	}
+	noun := "problems"
+	if len(ps) == 1 {
+		noun = "problem"
+	}
+	return fmt.Sprintf("the settings have %d %s:\n%s", len(ps), noun, strings.Join(lines, "\n"))
+}
+
+// Load reads, defaults and validates all settings. The error is of type Problems and holds every problem found.
+func Load(src Source) (*Settings, error) {
+	l := &loader{src: src}
+	l.unknownKeys()
+	s := &Settings{
+		EnableFalco: l.enableFalco(),
+		Cluster:     l.cluster(),
+		SPIRE:       l.spire(),
+		Falco:       l.falco(),
+		Sidekick:    l.sidekick(),
+		Workloads:   l.workloads(),
+	}
+	s.ImageRepository = l.matching("image.repository", imageRepository, "a registry and path such as ghcr.io/you/mtls-server, without a tag")
+	l.together(s)
+	if len(l.problems) > 0 {
+		order := map[string]int{EnableFalcoVariable: -1}
+		for i, d := range Declared {
+			order[d.Key] = i
+		}
+		sort.SliceStable(l.problems, func(i, j int) bool {
+			return order[rootKey(l.problems[i].Key)] < order[rootKey(l.problems[j].Key)]
+		})
+		return nil, l.problems
+	}
+	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart, s.SPIRE.CRDs} {
+		if c.Warning != "" && (s.EnableFalco || c.Repository != charts.FalcoRepository) {
+			s.Warnings = append(s.Warnings, c.Warning)
+		}
+	}
+	return s, nil
+}
+
+// rootKey is the declared key that a place inside its value belongs to: workloads of workloads[0].port.
+func rootKey(key string) string {
+	root, _, _ := strings.Cut(key, "[")
+	return root
+}
+
+type loader struct {
+	src      Source
+	problems Problems
+}
+
+func (l *loader) problem(key, value, want string) {
+	p := Problem{Key: key, Value: value, Want: want}
+	root := rootKey(key)
+	if d, ok := declared(root); ok && d.Secret {
+		p.Value = ""
+	}
+	if l.src.Where != nil && key != EnableFalcoVariable {
+		p.Where = l.src.Where(root)
+	}
+	l.problems = append(l.problems, p)
+}
+
+func (l *loader) unknownKeys() {
+	keys := make([]string, 0, len(l.src.Values)+len(l.src.Secrets))
+	for k := range l.src.Values {
+		keys = append(keys, k)
+	}
+	for k := range l.src.Secrets {
+		if _, ok := l.src.Values[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		if _, ok := declared(k); ok {
+			continue
+		}
+		want := "no such setting"
+		if isGroup(k) {
+			want += "; settings are flat: write " + k + ".NAME: value, and do not use --path"
+		} else if near := nearest(k); near != "" {
+			want += "; did you mean " + near + "?"
+		}
+		l.problem(k, "", want)
+	}
+}
+
+// isGroup tells whether declared keys begin with key and a dot, as when somebody wrote them as a nested object.
+func isGroup(key string) bool {
+	for _, d := range Declared {
+		if strings.HasPrefix(d.Key, key+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// raw is the value of a key, or its default. A secret whose value is not known here is given as "".
+func (l *loader) raw(key string) string {
+	d, ok := declared(key)
+	if !ok {
+		panic("config: key " + key + " is not declared") // a programming error that every test run meets
+	}
+	v, set := l.src.Values[key]
+	if d.Secret && set && v != "" && !l.src.Secrets[key] {
+		l.problem(key, "", "is a secret, but stands in plain text; set it with: pulumi config set --secret "+Project+":"+key)
+	}
+	if !set {
+		return d.Default
+	}
+	return v
+}
+
+func (l *loader) isSet(key string) bool {
+	return l.raw(key) != "" || l.src.Secrets[key]
+}
+
+func (l *loader) boolean(key string) bool {
+	v := l.raw(key)
+	b, ok := parseBool(v)
+	if !ok {
+		l.problem(key, v, "must be true or false")
+	}
+	return b
+}
+
+// parseBool takes true, false, 1 and 0 in any case, and nothing else.
+func parseBool(v string) (value, ok bool) {
+	switch strings.ToLower(v) {
+	case "true", "1":
+		return true, true
+	case "false", "0":
+		return false, true
+	}
+	return false, false
+}
+
+func (l *loader) integer(key string, low, high int, want string) int {
+	v := l.raw(key)
+	n, err := strconv.Atoi(v)
+	if err != nil || n < low || n > high {
+		l.problem(key, v, "must be "+want)
+	}
+	return n
+}
+
+func (l *loader) oneOf(key string, allowed []string) string {
+	v := l.raw(key)
+	for _, a := range allowed {
+		if v == a {
+			return v
+		}
+	}
+	want := "must be one of " + strings.Join(allowed, ", ")
+	if len(allowed) == 1 {
+		want = "must be " + allowed[0]
+	}
+	l.problem(key, v, want)
+	return v
+}
+
+func (l *loader) priority(key string) string {
+	v := strings.ToLower(l.raw(key))
+	switch v { // Falco itself takes these spellings too
+	case "informational":
+		v = "info"
+	case "err":
+		v = "error"
+	}
+	for _, p := range Priorities {
+		if v == p {
+			return v
+		}
+	}
+	l.problem(key, l.raw(key), "must be one of "+strings.Join(Priorities, ", "))
+	return v
+}
+
+// matching reads a text that is either empty (where the default is) or matches the pattern.
+func (l *loader) matching(key string, pattern *regexp.Regexp, want string) string {
+	v := l.raw(key)
+	d, _ := declared(key)
+	if v == "" && d.Default == "" {
+		return v
+	}
+	if !pattern.MatchString(v) {
+		l.problem(key, v, "must be "+want)
+	}
+	return v
+}
+
+func (l *loader) chart(key, name string) charts.Chart {
+	c, err := charts.Resolve(name, l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), err.Error())
+	}
+	return c
+}
+
+func (l *loader) strings(key string) []string {
+	var out []string
+	if err := json.Unmarshal([]byte(l.raw(key)), &out); err != nil {
+		l.problem(key, l.raw(key), "must be a list of texts")
+	}
+	return out
+}
+
+func (l *loader) absolutePaths(key string) []string {
+	paths := l.strings(key)
+	for i, p := range paths {
+		if !cleanAbsolute(p) {
+			l.problem(fmt.Sprintf("%s[%d]", key, i), p, "must be an absolute path without .. or repeated slashes; a bare name would be met by any renamed program")
+		}
+	}
+	return paths
+}
+
+func cleanAbsolute(p string) bool {
+	return filepath.IsAbs(p) && filepath.Clean(p) == p && p != "/" && !strings.ContainsAny(p, "\n\x00")
+}
+
+func (l *loader) enableFalco() bool {
+	fromSetting := l.boolean("enableFalco")
+	if l.src.LookupEnv == nil {
+		return fromSetting
+	}
+	v, ok := l.src.LookupEnv(EnableFalcoVariable)
+	if !ok {
+		return fromSetting
+	}
+	b, ok := parseBool(v)
+	if !ok {
+		l.problems = append(l.problems, Problem{Key: EnableFalcoVariable, Value: v, Want: "the environment variable must be true, false, 1 or 0 (any case), or not be set"})
+	}
+	return b
+}
+
+var (
+	dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	// trustDomainPattern follows the SPIFFE ID specification: lower-case letters, digits, dots, dashes, underscores.
+	trustDomainPattern = regexp.MustCompile(`^[a-z0-9._-]{1,255}$`)
+	minikubeProfile    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9-]{1,62}$`)
+	diskSize           = regexp.MustCompile(`^[1-9][0-9]*(k|kb|m|mb|g|gb|t|tb)$`)
+	kubernetesVersion  = regexp.MustCompile(`^v1\.[0-9]{1,3}\.[0-9]{1,3}$`)
+	cpuQuantity        = regexp.MustCompile(`^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$`)
+	memoryQuantity     = regexp.MustCompile(`^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$`)
+	indexName          = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,254}$`)
+	typeName           = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
+	httpURL            = regexp.MustCompile(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
+	imageRepository    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
+	contextName        = regexp.MustCompile(`^[^\s]+$`)
+	userName           = regexp.MustCompile(`^[^\s:]+$`)
+)
+
+const wantDNSLabel = "a DNS label: lower-case letters, digits and dashes, at most 63"
+
+func (l *loader) cluster() Cluster {
+	c := Cluster{
+		Mode:       l.oneOf("cluster.mode", []string{ModeMinikube, ModeExisting}),
+		Kubeconfig: l.raw("cluster.kubeconfig"),
+		Context:    l.matching("cluster.context", contextName, "the name of a context, without spaces"),
+		Testing:    l.boolean("cluster.testing"),
+		Minikube: Minikube{
+			Profile:           l.matching("minikube.profile", minikubeProfile, "letters, digits and dashes, at least 2, beginning with a letter or digit"),
+			Driver:            l.oneOf("minikube.driver", minikubeDrivers),
+			CPUs:              l.integer("minikube.cpus", 2, 256, "a whole number from 2 to 256"),
+			MemoryMiB:         l.integer("minikube.memory", 2048, 1<<20, "a whole number of MiB from 2048 to 1048576"),
+			Disk:              l.matching("minikube.disk", diskSize, "a number and k, m, g or t, such as 20g"),
+			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.34.0"),
+		},
+	}
+	switch c.Mode {
+	case ModeExisting:
+		if c.Kubeconfig == "" {
+			l.problem("cluster.kubeconfig", "", "is required with cluster.mode existing: the path of the cluster's kubeconfig")
+		}
+		if c.Context == "" {
+			l.problem("cluster.context", "", "is required with cluster.mode existing, so that the stack can never land on another cluster than you mean")
+		}
+	case ModeMinikube:
+		if c.Kubeconfig == "" {
+			c.Kubeconfig = filepath.Join(".state", l.src.Stack, "kubeconfig")
+		}
+		if c.Context != "" && c.Context != c.Minikube.Profile {
+			l.problem("cluster.context", c.Context, "must be empty with cluster.mode minikube: it is always the profile's name, "+c.Minikube.Profile)
+		}
+		c.Context = c.Minikube.Profile
+	}
+	return c
+}
+
+func (l *loader) spire() SPIRE {
+	s := SPIRE{
+		Install:         l.oneOf("spire.mode", []string{ModeInstall, ModeExisting}) == ModeInstall,
+		Namespace:       l.matching("spire.namespace", dnsLabel, wantDNSLabel),
+		TrustDomain:     l.matching("spire.trustDomain", trustDomainPattern, "a SPIFFE trust domain: lower-case letters, digits, dots, dashes and underscores, without spiffe:// and without a path"),
+		ClusterName:     l.matching("spire.clusterName", dnsLabel, wantDNSLabel),
+		Chart:           l.chart("spire.chartVersion", charts.SPIREName),
+		CRDs:            l.chart("spire.crdsChartVersion", charts.SPIRECRDsName),
+		AgentSocketPath: l.raw("spire.agentSocketPath"),
+	}
+	if !cleanAbsolute(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3 {
+		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
+	}
+	return s
+}
+
+func (l *loader) falco() Falco {
+	chart, err := charts.ResolveFalco(l.raw("falco.chartVersion"))
+	if err != nil {
+		l.problem("falco.chartVersion", l.raw("falco.chartVersion"), err.Error())
+	}
+	const wantCPU, wantMemory = "a Kubernetes quantity of CPU such as 500m or 2", "a Kubernetes quantity of memory such as 256Mi"
+	f := Falco{
+		Chart:     chart,
+		Namespace: l.matching("falco.namespace", dnsLabel, wantDNSLabel),
+		Driver:    l.oneOf("falco.driver", []string{DriverModernEBPF}),
+		Priority:  l.priority("falco.priority"),
+		Requests: Resources{
+			CPU:    l.matching("falco.requests.cpu", cpuQuantity, wantCPU),
+			Memory: l.matching("falco.requests.memory", memoryQuantity, wantMemory),
+		},
+		Limits: Resources{
+			CPU:    l.matching("falco.limits.cpu", cpuQuantity, wantCPU),
+			Memory: l.matching("falco.limits.memory", memoryQuantity, wantMemory),
+		},
+		BufferPreset:     l.integer("falco.bufferPreset", 1, 10, "a whole number from 1 (1 MB) to 10 (512 MB)"),
+		AllowedProcesses: l.absolutePaths("falco.allowedProcesses"),
+		ExtraRules:       l.strings("falco.extraRules"),
+		FileOutput:       l.raw("falco.fileOutput"),
+		SyslogOutput:     l.boolean("falco.syslogOutput"),
+		Metrics:          l.boolean("falco.metrics"),
+		ServiceMonitor:   l.boolean("falco.serviceMonitor"),
+		Dashboard:        l.boolean("falco.dashboard"),
+	}
+	if f.FileOutput != "" && !cleanAbsolute(f.FileOutput) {
+		l.problem("falco.fileOutput", f.FileOutput, "must be an absolute path, or empty for none")
+	}
+	for _, r := range []struct {
+		key            string
+		request, limit float64
+	}{
+		{"falco.requests.cpu", quantity(f.Requests.CPU), quantity(f.Limits.CPU)},
+		{"falco.requests.memory", quantity(f.Requests.Memory), quantity(f.Limits.Memory)},
+	} {
+		if r.request > r.limit && r.limit > 0 {
+			l.problem(r.key, l.raw(r.key), "must not exceed "+strings.Replace(r.key, "requests", "limits", 1)+", which is "+l.raw(strings.Replace(r.key, "requests", "limits", 1)))
+		}
+	}
+	if f.ServiceMonitor && !f.Metrics {
+		l.problem("falco.serviceMonitor", "true", "needs falco.metrics true: there would be nothing to scrape")
+	}
+	return f
+}
+
+// quantity is the amount of a Kubernetes quantity that cpuQuantity or memoryQuantity matches; 0 for any other text.
+func quantity(v string) float64 {
+	units := []struct {
+		suffix string
+		factor float64
+	}{{"Ki", 1 << 10}, {"Mi", 1 << 20}, {"Gi", 1 << 30}, {"m", 1e-3}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"", 1}}
+	for _, u := range units {
+		if number, ok := strings.CutSuffix(v, u.suffix); ok {
+			n, err := strconv.ParseFloat(number, 64)
+			if err != nil {
+				return 0
+			}
+			return n * u.factor
+		}
+	}
+	return 0
+}
+
+func (l *loader) sidekick() Falcosidekick {
+	k := Falcosidekick{
+		Chart: l.chart("falcosidekick.chartVersion", charts.FalcosidekickName),
+		Slack: Slack{
+			Enabled:         l.isSet(SlackWebhookKey),
+			MinimumPriority: l.priority("falcosidekick.slack.minimumPriority"),
+		},
+		Elasticsearch: Elasticsearch{
+			HostPort:        l.matching("falcosidekick.elasticsearch.hostPort", httpURL, "a URL such as http://elasticsearch:9200, without user and password"),
+			Index:           l.matching("falcosidekick.elasticsearch.index", indexName, "a lower-case index name"),
+			Type:            l.matching("falcosidekick.elasticsearch.type", typeName, "a document type such as _doc"),
+			MinimumPriority: l.priority("falcosidekick.elasticsearch.minimumPriority"),
+			Username:        l.matching("falcosidekick.elasticsearch.username", userName, "a user name without spaces and colons"),
+			HasPassword:     l.isSet(ElasticsearchPasswordKey),
+		},
+		UI: UI{
+			Enabled: l.boolean("falcosidekick.ui.enabled"),
+			User:    l.matching("falcosidekick.ui.user", userName, "a user name without spaces and colons"),
+		},
+	}
+	if v := l.src.Values[SlackWebhookKey]; v != "" && (!httpURL.MatchString(v) || !strings.HasPrefix(v, "http")) {
+		l.problem(SlackWebhookKey, "", "must be the https:// URL of a Slack incoming webhook")
+	}
+	if (k.Elasticsearch.Username != "") != k.Elasticsearch.HasPassword {
+		l.problem("falcosidekick.elasticsearch.username", k.Elasticsearch.Username, "must be set together with the secret "+ElasticsearchPasswordKey)
+	}
+	if k.Elasticsearch.Username != "" && k.Elasticsearch.HostPort == "" {
+		l.problem("falcosidekick.elasticsearch.hostPort", "", "is required when an Elasticsearch user is set")
+	}
+	if k.UI.Enabled && !l.isSet(UIPasswordKey) {
+		l.problem(UIPasswordKey, "", "is required when the UI is on (there is no default password); set it with: pulumi config set --secret "+Project+":"+UIPasswordKey)
+	}
+	return k
+}
+
+// together checks what no single setting can tell.
+func (l *loader) together(s *Settings) {
+	if s.SPIRE.Install && s.EnableFalco && s.SPIRE.Namespace == s.Falco.Namespace {
+		l.problem("falco.namespace", s.Falco.Namespace, "must differ from spire.namespace: the rules treat the two differently")
+	}
+	if s.Cluster.Mode == ModeMinikube && !s.SPIRE.Install {
+		l.problem("spire.mode", ModeExisting, "must be install with cluster.mode minikube: a new cluster has no SPIRE")
+	}
+	for i, w := range s.Workloads {
+		if w.Namespace == s.SPIRE.Namespace || (s.EnableFalco && w.Namespace == s.Falco.Namespace) {
+			l.problem(fmt.Sprintf("workloads[%d].namespace", i), w.Namespace, "must differ from spire.namespace and falco.namespace")
+		}
+	}
+}
+
+// strictJSON decodes v and refuses keys that the target does not have.
+func strictJSON(v string, target any) error {
+	d := json.NewDecoder(bytes.NewReader([]byte(v)))
+	d.DisallowUnknownFields()
+	return d.Decode(target)
+}

@@ -1,0 +1,187 @@
+package config
+
+import "spire-falco/charts"
+
+// Values of cluster.mode.
+const (
+	ModeMinikube = "minikube"
+	ModeExisting = "existing"
+)
+
+// ModeInstall is the value of spire.mode that makes the stack bring SPIRE itself; the other is ModeExisting.
+const ModeInstall = "install"
+
+// DriverModernEBPF is the only Falco driver that this stack supports: no kernel module, no compiler, no headers.
+const DriverModernEBPF = "modern_ebpf"
+
+// Priorities lists Falco's rule priorities from the highest to the lowest, as they are written in settings.
+var Priorities = []string{"emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"}
+
+var minikubeDrivers = []string{"docker", "podman", "kvm2", "qemu2", "virtualbox", "hyperv", "hyperkit", "vmware", "parallels", "none", "ssh"}
+
+// Settings is the whole validated configuration of one stack.
+type Settings struct {
+	// EnableFalco tells whether Falco, Falcosidekick and the rules are deployed.
+	EnableFalco bool
+	Cluster     Cluster
+	SPIRE       SPIRE
+	Falco       Falco
+	Sidekick    Falcosidekick
+	// Workloads in the order of the settings; names are unique.
+	Workloads []Workload
+	// ImageRepository is where the project's own image is pushed to; empty means that it is loaded into Minikube.
+	ImageRepository string
+	// Warnings are what a person should know before going on, such as a chart version that was replaced.
+	Warnings []string
+}
+
+// Cluster says which Kubernetes the stack runs on.
+type Cluster struct {
+	// Mode is ModeMinikube or ModeExisting.
+	Mode string
+	// Kubeconfig is the path of the kubeconfig. It is known before the cluster exists. A relative path is taken from the
+	// project's folder.
+	Kubeconfig string
+	// Context in the kubeconfig.
+	Context string
+	// Testing allows verify to attack the stack.
+	Testing  bool
+	Minikube Minikube
+}
+
+// Minikube describes the node of a ModeMinikube cluster.
+type Minikube struct {
+	Profile string
+	Driver  string
+	CPUs    int
+	// MemoryMiB is the node's memory in MiB.
+	MemoryMiB int
+	// Disk is the node's disk in Minikube's own form, such as 20g.
+	Disk string
+	// KubernetesVersion has the form v1.34.0.
+	KubernetesVersion string
+}
+
+// SPIRE describes the identity provider.
+type SPIRE struct {
+	// Install tells whether the stack brings SPIRE; otherwise the cluster's own is used and left alone.
+	Install     bool
+	Namespace   string
+	TrustDomain string
+	ClusterName string
+	Chart       charts.Chart
+	CRDs        charts.Chart
+	// AgentSocketPath is the Workload API socket on the node.
+	AgentSocketPath string
+}
+
+// Falco describes the runtime detection.
+type Falco struct {
+	Chart     charts.Falco
+	Namespace string
+	Driver    string
+	// Priority is the lowest priority of rules that Falco loads.
+	Priority string
+	Requests Resources
+	Limits   Resources
+	// BufferPreset is Falco's syscall buffer size preset, 1 to 10.
+	BufferPreset int
+	// AllowedProcesses are absolute paths of further executables that may use the agent socket.
+	AllowedProcesses []string
+	// ExtraRules are paths of the user's own rule files.
+	ExtraRules []string
+	// FileOutput is a path inside the pod; empty for none.
+	FileOutput     string
+	SyslogOutput   bool
+	Metrics        bool
+	ServiceMonitor bool
+	Dashboard      bool
+}
+
+// Resources are Kubernetes quantities of CPU and memory.
+type Resources struct{ CPU, Memory string }
+
+// Falcosidekick describes where alerts go.
+type Falcosidekick struct {
+	Chart         charts.Chart
+	Slack         Slack
+	Elasticsearch Elasticsearch
+	UI            UI
+}
+
+// Slack output of Falcosidekick.
+type Slack struct {
+	// Enabled tells that a webhook is set. Its value is a secret: SecretKeys says how it is read.
+	Enabled         bool
+	MinimumPriority string
+}
+
+// Elasticsearch output of Falcosidekick.
+type Elasticsearch struct {
+	// HostPort is the URL; empty means no Elasticsearch.
+	HostPort        string
+	Index           string
+	Type            string
+	MinimumPriority string
+	Username        string
+	// HasPassword tells that the secret password is set.
+	HasPassword bool
+}
+
+// UI of Falcosidekick.
+type UI struct {
+	Enabled bool
+	User    string
+}
+
+// Keys of the settings whose values are secret. Settings never holds these values: a program reads them from Pulumi as
+// secret outputs.
+const (
+	SlackWebhookKey          = "falcosidekick.slack.webhookUrl"
+	ElasticsearchPasswordKey = "falcosidekick.elasticsearch.password"
+	UIPasswordKey            = "falcosidekick.ui.password"
+)
+
+// Workload is one workload, declared once: its identity, its enforcement and what Falco takes for normal come from it.
+type Workload struct {
+	// Name of the Deployment, ServiceAccount, Service and the label app.
+	Name string `json:"name"`
+	// Namespace of its own or shared with other workloads.
+	Namespace string `json:"namespace"`
+	// Image with tag or digest; empty means the image of mtls-server that the project builds.
+	Image string `json:"image,omitempty"`
+	// Executable is the absolute path of its program in the image.
+	Executable string `json:"executable,omitempty"`
+	// Args of the program.
+	Args []string `json:"args,omitempty"`
+	// Env holds further environment variables.
+	Env map[string]string `json:"env,omitempty"`
+	// Port is the one TCP port that it may listen on; 0 for a workload that does not listen.
+	Port int `json:"port,omitempty"`
+	// Replicas of the Deployment.
+	Replicas int `json:"replicas,omitempty"`
+	// Peers are names of declared workloads that may connect to it and that it authorises by SPIFFE ID.
+	Peers []string `json:"peers,omitempty"`
+	// Egress lists what it may connect to besides the workloads that have it as a peer.
+	Egress []Endpoint `json:"egress,omitempty"`
+	// SocketPath of the Workload API inside the container.
+	SocketPath string `json:"socketPath,omitempty"`
+	// Children are absolute paths of further executables that it may run.
+	Children []string `json:"children,omitempty"`
+	// CertificateDirs are absolute directories in which it may write certificates and keys.
+	CertificateDirs []string `json:"certificateDirs,omitempty"`
+}
+
+// Endpoint is one allowed destination of a workload.
+type Endpoint struct {
+	// CIDR such as 10.0.0.0/8.
+	CIDR string `json:"cidr"`
+	Port int    `json:"port"`
+	// Protocol is tcp or udp.
+	Protocol string `json:"protocol"`
+}
+
+// SPIFFEID is the identity of the workload in the trust domain.
+func (w Workload) SPIFFEID(trustDomain string) string {
+	return "spiffe://" + trustDomain + "/ns/" + w.Namespace + "/sa/" + w.Name
+}
