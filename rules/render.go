@@ -1,0 +1,443 @@
+package rules
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// settingsFile is the name of the generated file. It sorts after every static file: an override comes after what it overrides.
+const settingsFile = "90-settings.yaml"
+
+// Rendered is what one deployment loads.
+type Rendered struct {
+	// Files in load order: the static ones, the generated one, then the user's.
+	Files []File
+	// Hash is the SHA-256 of names and contents in load order, in hexadecimal.
+	Hash string
+	// Rules of ours, in load order.
+	Rules []Summary
+	// extra counts the user's files at the end of Files.
+	extra int
+}
+
+// Summary is what a list of rules shows of one.
+type Summary struct {
+	// Name of the rule.
+	Name string
+	// Priority in Falco's spelling, such as CRITICAL.
+	Priority string
+	// Description in one paragraph.
+	Description string
+	// File that the rule is in.
+	File string
+	// Tags, with MITRE ATT&CK tactics and techniques.
+	Tags []string
+}
+
+// Data returns the files by name, as the data of a ConfigMap.
+func (r *Rendered) Data() map[string]string {
+	data := make(map[string]string, len(r.Files))
+	for _, f := range r.Files {
+		data[f.Name] = f.Content
+	}
+	return data
+}
+
+// RulesFiles returns Falco's rules_files for files mounted at dir: ours, then the stock rules, then the user's. Ours come first because of two
+// rules that match an event Falco, by default, fires the one loaded first; the user's come last because they may build on either.
+func (r *Rendered) RulesFiles(dir string) []string {
+	var list []string
+	for i, f := range r.Files {
+		if i == len(r.Files)-r.extra {
+			list = append(list, stockRulesFiles...)
+		}
+		list = append(list, path.Join(dir, f.Name))
+	}
+	if r.extra == 0 {
+		list = append(list, stockRulesFiles...)
+	}
+	return list
+}
+
+// stockRulesFiles are where Falco's image keeps its rules and looks for local ones.
+var stockRulesFiles = []string{"/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}
+
+// DefaultInputs describe what the static files describe: mtls-server in namespace mtls on 8443, inbound only, and its mtls-client.
+func DefaultInputs() Inputs {
+	return Inputs{
+		FalcoVersion:    "0.40.0",
+		AgentSocketPath: "/tmp/spire-agent/public/api.sock",
+		SPIRENamespaces: []string{"spire", "spire-server", "spire-system"},
+		Workloads: []Workload{
+			{Name: "mtls-server", Namespace: "mtls", Label: "mtls-server", Port: 8443, Executable: "/mtls-server"},
+			{Name: "mtls-client", Namespace: "mtls", Label: "mtls-client", Executable: "/mtls-client", Egress: []Endpoint{
+				{Port: 8443, Protocol: "tcp"}, {Port: 53, Protocol: "udp"}, {Port: 53, Protocol: "tcp"},
+			}},
+		},
+	}
+}
+
+// Render validates the settings, joins the generated file to the static ones and checks the whole as Falco would. An error names the
+// setting, or file, line and column.
+func Render(in Inputs) (*Rendered, error) {
+	if err := in.Validate(); err != nil {
+		return nil, fmt.Errorf("settings of the rules: %w", err)
+	}
+	static := Static()
+	var documents []document
+	var summaries []Summary
+	for _, f := range static {
+		docs, err := parse(f)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range docs {
+			if d.Rule != "" {
+				summaries = append(summaries, Summary{Name: d.Rule, Priority: d.Priority, Description: strings.TrimSpace(d.Desc), File: f.Name, Tags: d.Tags})
+			}
+		}
+		documents = append(documents, docs...)
+	}
+	settings, err := overrides(in, documents)
+	if err != nil {
+		return nil, err
+	}
+	files := slices.Concat(static, []File{settings}, in.ExtraFiles)
+	r := &Rendered{Files: files, Rules: summaries, extra: len(in.ExtraFiles)}
+	sum := sha256.New()
+	for _, f := range files {
+		// Lengths keep two sets apart whose names and contents run together alike.
+		fmt.Fprintf(sum, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content)
+	}
+	r.Hash = hex.EncodeToString(sum.Sum(nil))
+	return r, nil
+}
+
+// document is one list, macro or rule of a static file, as far as the generated file takes from it.
+type document struct {
+	Macro      string      `yaml:"macro"`
+	Rule       string      `yaml:"rule"`
+	Desc       string      `yaml:"desc"`
+	Condition  string      `yaml:"condition"`
+	Output     string      `yaml:"output"`
+	Priority   string      `yaml:"priority"`
+	Tags       []string    `yaml:"tags"`
+	Exceptions []exception `yaml:"exceptions"`
+}
+
+type exception struct {
+	Name   string   `yaml:"name"`
+	Fields []string `yaml:"fields,flow"`
+	Comps  []string `yaml:"comps,flow"`
+	Values []tuple  `yaml:"values,omitempty"`
+}
+
+// tuple is one row of an exception's values; an element is a scalar or a list of them.
+type tuple []any
+
+// MarshalYAML writes a tuple on one line.
+func (t tuple) MarshalYAML() (any, error) {
+	var n yaml.Node
+	if err := n.Encode([]any(t)); err != nil {
+		return nil, fmt.Errorf("encode a row of exception values: %w", err)
+	}
+	n.Style = yaml.FlowStyle
+	return &n, nil
+}
+
+func parse(f File) ([]document, error) {
+	var docs []document
+	if err := yaml.Unmarshal([]byte(f.Content), &docs); err != nil {
+		return nil, fmt.Errorf("parse rule file %s: %w", f.Name, err)
+	}
+	return docs, nil
+}
+
+// override is one entry of the generated file.
+type override struct {
+	List       string            `yaml:"list,omitempty"`
+	Macro      string            `yaml:"macro,omitempty"`
+	Rule       string            `yaml:"rule,omitempty"`
+	Items      any               `yaml:"items,flow,omitempty"`
+	Condition  string            `yaml:"condition,omitempty"`
+	Output     string            `yaml:"output,omitempty"`
+	Exceptions []exception       `yaml:"exceptions,omitempty"`
+	Override   map[string]string `yaml:"override"`
+}
+
+func listOverride(name string, items []string) override {
+	return override{List: name, Items: items, Override: map[string]string{"items": "replace"}}
+}
+
+func macroOverride(name, condition string) override {
+	return override{Macro: name, Condition: condition, Override: map[string]string{"condition": "replace"}}
+}
+
+// overrides renders the generated file.
+func overrides(in Inputs, documents []document) (File, error) {
+	socketDir := path.Dir(in.AgentSocketPath)
+	// A parent of the directory may be mounted anywhere, so only its last two names are sure.
+	dir := path.Join("/", path.Base(path.Dir(socketDir)), path.Base(socketDir))
+	base := path.Base(in.AgentSocketPath)
+	dirs := socketDirs(in, dir)
+	containsAny := func(field string) []string {
+		terms := make([]string, 0, len(dirs))
+		for _, d := range dirs {
+			terms = append(terms, fmt.Sprintf("%s contains %s", field, quote(d+"/")))
+		}
+		return terms
+	}
+
+	out := []override{
+		listOverride("spire_mtls_spire_namespaces", quoted(in.SPIRENamespaces)),
+		macroOverride("spire_mtls_workload", or(workloadTerms(in.Workloads))),
+		macroOverride("spire_mtls_connected_to_agent", or([]string{"fd.name endswith " + quote(" "+in.AgentSocketPath)})),
+		macroOverride("spire_mtls_fd_names_socket", or(containsAny("evt.arg.fd"))),
+		macroOverride("spire_mtls_addr_names_socket", or(containsAny("evt.arg.addr"))),
+		macroOverride("spire_mtls_opened_socket", or(append(containsAny("fd.name"),
+			fmt.Sprintf("(evt.res = ENXIO and fd.name endswith %s)", quote("/"+base))))),
+		macroOverride("spire_mtls_workload_starting", starting(in.Workloads)),
+		macroOverride("spire_mtls_args_name_socket_dir", or([]string{"evt.args contains " + quote(dir)})),
+		macroOverride("spire_mtls_fd_in_socket_dir", or([]string{"fd.name contains " + quote(dir+"/")})),
+		listOverride("spire_mtls_traced_processes", quoted(tracedProcesses(in.Workloads))),
+	}
+	values := exceptionValues(in)
+	ruleNames := slices.Sorted(maps.Keys(values))
+	for _, name := range ruleNames {
+		i := slices.IndexFunc(documents, func(d document) bool { return d.Rule == name })
+		if i < 0 {
+			return File{}, fmt.Errorf("render %s: no rule %q in the static files", settingsFile, name)
+		}
+		exceptions, err := withValues(documents[i].Exceptions, values[name])
+		if err != nil {
+			return File{}, fmt.Errorf("render %s: rule %q: %w", settingsFile, name, err)
+		}
+		o := override{Rule: name, Exceptions: exceptions, Override: map[string]string{"exceptions": "replace"}}
+		if name == portRule {
+			o.Output = strings.ReplaceAll(strings.TrimSpace(documents[i].Output), "expected=8443", "expected="+expectedPorts(in.Workloads))
+			o.Override["output"] = "replace"
+		}
+		out = append(out, o)
+	}
+
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# Generated from the settings for Falco %s. Not to be edited: change the settings instead.\n", in.FalcoVersion)
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(out); err != nil {
+		return File{}, fmt.Errorf("render %s: %w", settingsFile, err)
+	}
+	if err := enc.Close(); err != nil {
+		return File{}, fmt.Errorf("render %s: %w", settingsFile, err)
+	}
+	return File{Name: settingsFile, Content: b.String()}, nil
+}
+
+// Names of the rules whose exceptions or output the settings change.
+const (
+	socketRule    = "Unauthorized Access to SPIRE Socket"
+	shellRule     = "Unexpected Shell Spawned in mTLS Container"
+	childRule     = "Unexpected Child Process in mTLS Container"
+	portRule      = "Unexpected Network Port Binding"
+	egressRule    = "Outbound Connection from mTLS Server"
+	certificateRl = "Certificate File Modification"
+)
+
+// exceptionValues returns the rows that the settings give to exceptions, by rule and exception. A named exception without rows loses
+// the rows it has in the static file; an exception not named keeps them.
+func exceptionValues(in Inputs) map[string]map[string][]tuple {
+	var sockets, starts, ports, egress, anywhere, directories, allowed []tuple
+	for _, ns := range namespaces(in.Workloads) {
+		sockets = append(sockets, tuple{quote(ns), quoted(executables(in.Workloads, ns)), false})
+		starts = append(starts, tuple{quote(ns), quoted(programs(in.Workloads, ns)), false})
+	}
+	for _, w := range in.Workloads {
+		ns, label := quote(w.Namespace), quote(w.Label)
+		if w.Port != 0 {
+			ports = append(ports, tuple{ns, label, w.Port, quoted(executables(in.Workloads, w.Namespace)), false})
+		}
+		for _, d := range w.CertificateDirs {
+			directories = append(directories, tuple{ns, label, quote(w.Executable), false, quote(d + "/")})
+		}
+		allowed := quoted(programs(in.Workloads, w.Namespace))
+		for _, e := range w.Egress {
+			// Both were validated.
+			prefix, _ := e.prefix()
+			protocol, _ := e.protocol()
+			if prefix.IsValid() {
+				egress = append(egress, tuple{ns, label, []string{prefix.String()}, e.Port, protocol, allowed, false})
+			} else {
+				anywhere = append(anywhere, tuple{ns, label, e.Port, protocol, allowed, false})
+			}
+		}
+	}
+	if len(in.AllowedSocketProcesses) > 0 {
+		allowed = []tuple{{quoted(unique(in.AllowedSocketProcesses)), false}}
+	}
+	return map[string]map[string][]tuple{
+		socketRule:    {"workloads": sockets, "allowed_processes": allowed},
+		shellRule:     {"workload_programs": starts},
+		childRule:     {"workload_programs": starts},
+		portRule:      {"workload_ports": ports},
+		egressRule:    {"workload_egress": egress, "workload_egress_anywhere": anywhere},
+		certificateRl: {"workload_directories": directories},
+	}
+}
+
+func withValues(exceptions []exception, values map[string][]tuple) ([]exception, error) {
+	out := slices.Clone(exceptions)
+	for name, rows := range values {
+		i := slices.IndexFunc(out, func(e exception) bool { return e.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no exception %q", name)
+		}
+		out[i].Values = rows
+	}
+	return out, nil
+}
+
+// socketDirs returns the directories, by their last names, in which processes see the agent's socket.
+func socketDirs(in Inputs, agent string) []string {
+	dirs := []string{agent}
+	for _, w := range in.Workloads {
+		p := w.SocketPath
+		if p == "" {
+			p = DefaultSocketPath
+		}
+		dirs = append(dirs, path.Dir(p))
+	}
+	return unique(dirs)
+}
+
+func workloadTerms(ws []Workload) []string {
+	var terms []string
+	for _, ns := range namespaces(ws) {
+		var labels []string
+		for _, w := range ws {
+			if w.Namespace == ns {
+				labels = append(labels, quote(w.Label))
+			}
+		}
+		terms = append(terms, fmt.Sprintf("(k8s.ns.name = %s and k8s.pod.label[app] in (%s))", quote(ns), strings.Join(labels, ", ")))
+	}
+	return terms
+}
+
+func starting(ws []Workload) string {
+	if len(ws) == 0 {
+		return never
+	}
+	var exes []string
+	for _, w := range ws {
+		exes = append(exes, quote(w.Executable))
+	}
+	return "(container.id != host and not k8s.ns.name exists and proc.is_exe_upper_layer = false and proc.exepath in (" +
+		strings.Join(unique(exes), ", ") + "))"
+}
+
+// tracedProcesses returns process names as the kernel keeps them: SPIRE's and the workloads'.
+func tracedProcesses(ws []Workload) []string {
+	const taskNameLength = 15 // TASK_COMM_LEN in Linux, less the final zero
+	names := []string{"spire-agent", "spire-server"}
+	for _, w := range ws {
+		name := path.Base(w.Executable)
+		names = append(names, name[:min(len(name), taskNameLength)])
+	}
+	return unique(names)
+}
+
+func expectedPorts(ws []Workload) string {
+	var all, named []string
+	for _, w := range ws {
+		if w.Port != 0 {
+			all = append(all, strconv.Itoa(w.Port))
+			named = append(named, fmt.Sprintf("%s/%s:%d", w.Namespace, w.Label, w.Port))
+		}
+	}
+	switch all = unique(all); len(all) {
+	case 0:
+		return "none"
+	case 1:
+		return all[0]
+	default:
+		return strings.Join(named, ",")
+	}
+}
+
+// never is what no event matches.
+const never = "(evt.num = 0)"
+
+func or(terms []string) string {
+	switch {
+	case len(terms) == 0:
+		return never
+	case len(terms) == 1 && strings.HasPrefix(terms[0], "("):
+		return terms[0]
+	}
+	return "(" + strings.Join(terms, " or ") + ")"
+}
+
+// quote makes a condition's string; the validated settings hold neither quotes nor backslashes. Falco would take a bare word that is the
+// name of some list, a stock one or the user's, for that list.
+func quote(s string) string { return `"` + s + `"` }
+
+func quoted(items []string) []string {
+	out := make([]string, len(items))
+	for i, item := range items {
+		out[i] = quote(item)
+	}
+	return out
+}
+
+func namespaces(ws []Workload) []string {
+	var names []string
+	for _, w := range ws {
+		names = append(names, w.Namespace)
+	}
+	return unique(names)
+}
+
+// executables returns the programs of a namespace's workloads. They are allowed to each other: whoever may start a pod in the namespace
+// may give it any label.
+func executables(ws []Workload, namespace string) []string {
+	var exes []string
+	for _, w := range ws {
+		if w.Namespace == namespace {
+			exes = append(exes, w.Executable)
+		}
+	}
+	return unique(exes)
+}
+
+// programs returns the executables of a namespace's workloads and what else they may run.
+func programs(ws []Workload, namespace string) []string {
+	exes := executables(ws, namespace)
+	for _, w := range ws {
+		if w.Namespace == namespace {
+			exes = append(exes, w.Children...)
+		}
+	}
+	return unique(exes)
+}
+
+// unique returns the items without repeats, in their order.
+func unique(items []string) []string {
+	seen := make(map[string]bool, len(items))
+	var out []string
+	for _, item := range items {
+		if !seen[item] {
+			seen[item] = true
+			out = append(out, item)
+		}
+	}
+	return out
+}
