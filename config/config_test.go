@@ -109,6 +109,9 @@ var badValues = []struct {
 	{"spire.clusterName", "a b", "DNS label", nil},
 	{"spire.chartVersion", "0.27.9", "0.27.0, 0.27.1, 0.28.0", nil},
 	{"spire.crdsChartVersion", "1.0.0", "never published", nil},
+	{"spire.className", "a b", "without spaces", nil},
+	{"spire.className", "x", "must be empty with spire.mode install", nil},
+	{"spire.persistence", "disk", "pvc, emptyDir", nil},
 	{"spire.agentSocketPath", "api.sock", "absolute path", nil},
 	{"spire.agentSocketPath", "/api.sock", "folder of its own", nil},
 	{"spire.agentSocketPath", "/tmp/../run/spire/api.sock", "absolute path", nil},
@@ -149,6 +152,9 @@ var badValues = []struct {
 	{"workloads", "mtls-server", "list of objects", nil},
 	{"workloads", `[7]`, "object", nil},
 	{"image.repository", "https://ghcr.io/you", "without a tag", nil},
+	{"image.repository", "", "required with cluster.mode existing", onExisting},
+	{"charts.falcoRepository", "falcosecurity", "URL", nil},
+	{"charts.spireRepository", "", "URL", nil},
 }
 
 var onExisting = map[string]string{"cluster.mode": "existing", "cluster.kubeconfig": "k", "cluster.context": "c"}

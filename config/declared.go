@@ -59,10 +59,12 @@ var Declared = []Setting{
 
 	{Key: "spire.mode", Type: String, Default: ModeInstall, Description: "install: the stack brings SPIRE and its CRDs; existing: it uses those of the cluster and leaves them alone"},
 	{Key: "spire.namespace", Type: String, Default: "spire", Description: "Namespace of SPIRE's server, agents and CSI driver"},
+	{Key: "spire.className", Type: String, Description: "Class of ClusterSPIFFEIDs that the cluster's own SPIRE controller manager watches; spire.mode existing only, empty for none"},
 	{Key: "spire.trustDomain", Type: String, Default: "example.org", Description: "SPIFFE trust domain"},
 	{Key: "spire.clusterName", Type: String, Default: "spire-falco", Description: "Name of the cluster for node attestation"},
 	{Key: "spire.chartVersion", Type: String, Default: charts.Default(charts.SPIREName), Description: "Version of the chart spire"},
 	{Key: "spire.crdsChartVersion", Type: String, Default: charts.Default(charts.SPIRECRDsName), Description: "Version of the chart spire-crds"},
+	{Key: "spire.persistence", Type: String, Default: PersistencePVC, Description: "Where the SPIRE server keeps its data: pvc (needs a default StorageClass) or emptyDir (a restart makes a new CA)"},
 	{Key: "spire.agentSocketPath", Type: String, Default: DefaultAgentSocketPath, Description: "Path on the node of the agent's Workload API socket"},
 
 	{Key: "falco.chartVersion", Type: String, Default: charts.DefaultFalcoVersion, Description: "Version of the chart falco"},
@@ -94,6 +96,9 @@ var Declared = []Setting{
 	{Key: "falcosidekick.ui.enabled", Type: Boolean, Default: "false", Description: "Deploy the Falcosidekick UI"},
 	{Key: "falcosidekick.ui.user", Type: String, Default: "admin", Description: "User of the UI"},
 	{Key: "falcosidekick.ui.password", Type: String, Secret: true, Description: "Password of the UI's user; required when the UI is on, there is no default"},
+
+	{Key: "charts.falcoRepository", Type: String, Default: charts.FalcoRepository, Description: "Helm repository of falco and falcosidekick, for a mirror"},
+	{Key: "charts.spireRepository", Type: String, Default: charts.SPIRERepository, Description: "Helm repository of spire and spire-crds, for a mirror"},
 
 	{Key: "workloads", Type: Objects, Default: defaultWorkloads, Description: "The workloads: identity, enforcement and what Falco takes for normal; see docs/settings.md"},
 	{Key: "image.repository", Type: String, Description: "Repository, such as ghcr.io/you/mtls-server, that the project's own image is pushed to; empty: it is loaded into Minikube"},

@@ -82,6 +82,9 @@ func Load(src Source) (*Settings, error) {
 		Sidekick:    l.sidekick(),
 		Workloads:   l.workloads(),
 	}
+	for _, key := range []string{"charts.falcoRepository", "charts.spireRepository"} {
+		l.matching(key, chartRepository, "an http://, https:// or oci:// URL of a Helm repository, without user and password")
+	}
 	s.ImageRepository = l.matching("image.repository", imageRepository, "a registry and path such as ghcr.io/you/mtls-server, without a tag")
 	l.together(s)
 	if len(l.problems) > 0 {
@@ -95,7 +98,7 @@ func Load(src Source) (*Settings, error) {
 		return nil, l.problems
 	}
 	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart, s.SPIRE.CRDs} {
-		if c.Warning != "" && (s.EnableFalco || c.Repository != charts.FalcoRepository) {
+		if c.Warning != "" && (s.EnableFalco || c.Name == charts.SPIREName || c.Name == charts.SPIRECRDsName) {
 			s.Warnings = append(s.Warnings, c.Warning)
 		}
 	}
@@ -259,7 +262,16 @@ func (l *loader) chart(key, name string) charts.Chart {
 	if err != nil {
 		l.problem(key, l.raw(key), err.Error())
 	}
+	c.Repository = l.repository(name)
 	return c
+}
+
+// repository is the Helm repository that serves the named chart: its own, or the user's mirror.
+func (l *loader) repository(chart string) string {
+	if chart == charts.FalcoName || chart == charts.FalcosidekickName {
+		return l.raw("charts.falcoRepository")
+	}
+	return l.raw("charts.spireRepository")
 }
 
 func (l *loader) strings(key string) []string {
@@ -313,6 +325,7 @@ var (
 	typeName           = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
 	httpURL            = regexp.MustCompile(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
 	imageRepository    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
+	chartRepository    = regexp.MustCompile(`^(https?|oci)://[^\s?#@]+$`)
 	contextName        = regexp.MustCompile(`^[^\s]+$`)
 	userName           = regexp.MustCompile(`^[^\s:]+$`)
 )
@@ -358,11 +371,19 @@ func (l *loader) spire() SPIRE {
 	s := SPIRE{
 		Install:         l.oneOf("spire.mode", []string{ModeInstall, ModeExisting}) == ModeInstall,
 		Namespace:       l.matching("spire.namespace", dnsLabel, wantDNSLabel),
+		ClassName:       l.matching("spire.className", contextName, "the name of a class, without spaces"),
 		TrustDomain:     l.matching("spire.trustDomain", trustDomainPattern, "a SPIFFE trust domain: lower-case letters, digits, dots, dashes and underscores, without spiffe:// and without a path"),
 		ClusterName:     l.matching("spire.clusterName", dnsLabel, wantDNSLabel),
 		Chart:           l.chart("spire.chartVersion", charts.SPIREName),
 		CRDs:            l.chart("spire.crdsChartVersion", charts.SPIRECRDsName),
+		Persistence:     l.oneOf("spire.persistence", []string{PersistencePVC, PersistenceEmptyDir}),
 		AgentSocketPath: l.raw("spire.agentSocketPath"),
+	}
+	if s.Install {
+		if s.ClassName != "" {
+			l.problem("spire.className", s.ClassName, "must be empty with spire.mode install: the chart sets it")
+		}
+		s.ClassName = s.Namespace + "-" + SPIRERelease
 	}
 	if !cleanAbsolute(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3 {
 		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
@@ -375,6 +396,7 @@ func (l *loader) falco() Falco {
 	if err != nil {
 		l.problem("falco.chartVersion", l.raw("falco.chartVersion"), err.Error())
 	}
+	chart.Repository = l.repository(charts.FalcoName)
 	const wantCPU, wantMemory = "a Kubernetes quantity of CPU such as 500m or 2", "a Kubernetes quantity of memory such as 256Mi"
 	f := Falco{
 		Chart:     chart,
@@ -480,6 +502,9 @@ func (l *loader) together(s *Settings) {
 		l.problem("spire.mode", ModeExisting, "must be install with cluster.mode minikube: a new cluster has no SPIRE")
 	}
 	for i, w := range s.Workloads {
+		if w.Image == "" && s.Cluster.Mode == ModeExisting && s.ImageRepository == "" {
+			l.problem("image.repository", "", fmt.Sprintf("is required with cluster.mode existing, since workloads[%d] (%s) runs the project's own image and an existing cluster must be able to pull it; or give the workload an image", i, w.Name))
+		}
 		if w.Namespace == s.SPIRE.Namespace || (s.EnableFalco && w.Namespace == s.Falco.Namespace) {
 			l.problem(fmt.Sprintf("workloads[%d].namespace", i), w.Namespace, "must differ from spire.namespace and falco.namespace")
 		}

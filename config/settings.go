@@ -11,6 +11,20 @@ const (
 // ModeInstall is the value of spire.mode that makes the stack bring SPIRE itself; the other is ModeExisting.
 const ModeInstall = "install"
 
+// Names of the Helm releases, and so of what their charts make.
+const (
+	SPIRERelease         = "spire"
+	SPIRECRDsRelease     = "spire-falco-crds" // of our own, so that Helm never takes over CRDs that another release left behind
+	FalcoRelease         = "falco"
+	FalcosidekickRelease = "falcosidekick"
+)
+
+// Values of spire.persistence.
+const (
+	PersistencePVC      = "pvc"
+	PersistenceEmptyDir = "emptyDir"
+)
+
 // DriverModernEBPF is the only Falco driver that this stack supports: no kernel module, no compiler, no headers.
 const DriverModernEBPF = "modern_ebpf"
 
@@ -65,12 +79,16 @@ type Minikube struct {
 // SPIRE describes the identity provider.
 type SPIRE struct {
 	// Install tells whether the stack brings SPIRE; otherwise the cluster's own is used and left alone.
-	Install     bool
-	Namespace   string
+	Install   bool
+	Namespace string
+	// ClassName of the ClusterSPIFFEIDs; empty for none.
+	ClassName   string
 	TrustDomain string
 	ClusterName string
 	Chart       charts.Chart
 	CRDs        charts.Chart
+	// Persistence of the server's data: PersistencePVC or PersistenceEmptyDir.
+	Persistence string
 	// AgentSocketPath is the Workload API socket on the node.
 	AgentSocketPath string
 }
@@ -164,6 +182,8 @@ type Workload struct {
 	Peers []string `json:"peers,omitempty"`
 	// Egress lists what it may connect to besides the workloads that have it as a peer.
 	Egress []Endpoint `json:"egress,omitempty"`
+	// Health is the command that tells whether it is ready; for the project's own server image: EXECUTABLE health.
+	Health []string `json:"health,omitempty"`
 	// SocketPath of the Workload API inside the container.
 	SocketPath string `json:"socketPath,omitempty"`
 	// Children are absolute paths of further executables that it may run.

@@ -106,6 +106,9 @@ func (l *loader) workload(at string, w *Workload) {
 	if w.SocketPath == "" {
 		w.SocketPath = DefaultWorkloadSocketPath
 	}
+	if w.Health == nil && w.Image == "" && w.Port != 0 {
+		w.Health = []string{w.Executable, "health"}
+	}
 	check := func(ok bool, field, value, want string) {
 		if !ok {
 			l.problem(at+"."+field, value, want)

@@ -1,0 +1,216 @@
+// Package values makes the Helm values of each chart: a static .yaml file that a person can read and lint, and what the
+// settings put on top of it. Values are plain Go values; no secret is ever among them.
+package values
+
+import (
+	"embed"
+	"fmt"
+	"maps"
+
+	"gopkg.in/yaml.v3"
+
+	"spire-falco/charts"
+	"spire-falco/config"
+)
+
+//go:embed *.yaml
+var files embed.FS
+
+// Map is Helm values, or a part of them.
+type Map = map[string]any
+
+// RulesDir is where Falco finds the mounted rules ConfigMap.
+const RulesDir = "/etc/falco/rules.d"
+
+// RulesHashAnnotation on Falco's pods carries the hash of the rules that they were deployed with.
+const RulesHashAnnotation = "spire-falco/rules-hash"
+
+// SecretHashAnnotation on Falcosidekick's pods carries the hash of the Secret that they read, so that a new one rolls them.
+const SecretHashAnnotation = "spire-falco/secret-hash"
+
+// SPIRE is the values of the chart spire.
+func SPIRE(s config.SPIRE) Map {
+	v := load("spire.yaml")
+	merge(v, Map{
+		"global": Map{"spire": Map{"trustDomain": s.TrustDomain, "clusterName": s.ClusterName}},
+		"spire-server": Map{
+			"persistence": Map{"type": s.Persistence},
+		},
+		"spire-agent":       Map{"socketPath": s.AgentSocketPath},
+		"spiffe-csi-driver": Map{"agentSocketPath": s.AgentSocketPath},
+	})
+	return v
+}
+
+// SPIRECRDs is the values of the chart spire-crds, as YAML text: its null must reach Helm as null.
+func SPIRECRDs() string {
+	return string(read("spire-crds.yaml"))
+}
+
+// FalcoInputs is what Falco's values need besides the settings.
+type FalcoInputs struct {
+	// RulesConfigMap is the name of the ConfigMap with the rules.
+	RulesConfigMap string
+	// RulesFiles lists the rule files in the order in which Falco loads them.
+	RulesFiles []string
+	// RulesHash is the hash of the rules.
+	RulesHash string
+	// AlertURL is where alerts are posted.
+	AlertURL string
+	// Preflight is the shell script that a node must pass before Falco starts on it.
+	Preflight string
+}
+
+// Falco is the values of the chart falco in the version that the settings chose.
+func Falco(s config.Falco, in FalcoInputs) Map {
+	v := load("falco.yaml")
+	if s.Chart.ContainerPlugin {
+		merge(v, load("falco-container-plugin.yaml"))
+		if s.Chart.Version == "4.22.0" {
+			merge(v, load("falco-no-legacy-collectors.yaml"))
+		}
+	} else {
+		merge(v, load("falco-collectors.yaml"))
+	}
+	falco := Map{
+		"rules_files":   toAny(in.RulesFiles),
+		"priority":      s.Priority,
+		"http_output":   Map{"url": in.AlertURL},
+		"syslog_output": Map{"enabled": s.SyslogOutput},
+		"file_output":   Map{"enabled": s.FileOutput != ""},
+	}
+	if s.FileOutput != "" {
+		falco["file_output"] = Map{"enabled": true, "filename": s.FileOutput, "keep_alive": false}
+	}
+	merge(v, Map{
+		"driver": Map{
+			"kind":       s.Driver,
+			"modernEbpf": Map{"bufSizePreset": s.BufferPreset, "leastPrivileged": true},
+		},
+		"podAnnotations": Map{RulesHashAnnotation: in.RulesHash},
+		"resources": Map{
+			"requests": Map{"cpu": s.Requests.CPU, "memory": s.Requests.Memory},
+			"limits":   Map{"cpu": s.Limits.CPU, "memory": s.Limits.Memory},
+		},
+		"mounts": Map{
+			"volumes":      []any{Map{"name": "spire-falco-rules", "configMap": Map{"name": in.RulesConfigMap}}},
+			"volumeMounts": []any{Map{"name": "spire-falco-rules", "mountPath": RulesDir, "readOnly": true}},
+		},
+		"extra":          Map{"initContainers": []any{preflightContainer(s, in.Preflight)}},
+		"metrics":        Map{"enabled": s.Metrics},
+		"serviceMonitor": Map{"create": s.ServiceMonitor},
+		"falco":          falco,
+	})
+	return v
+}
+
+// FalcoImage is the image that the Falco chart deploys; charts before 9 add -debian to the tag.
+func FalcoImage(c charts.Falco) string {
+	tag := c.AppVersion
+	if c.Version != "9.1.0" {
+		tag += "-debian"
+	}
+	return "docker.io/falcosecurity/falco:" + tag
+}
+
+// preflightContainer checks each node, also one that joins later, before Falco starts there: Falco itself would
+// crash-loop with a message about its probe.
+func preflightContainer(s config.Falco, script string) Map {
+	return Map{
+		"name":    "check-node",
+		"image":   FalcoImage(s.Chart),
+		"command": []any{"/bin/sh", "-c", script},
+		"env": []any{
+			Map{"name": "MIN_KERNEL", "value": s.Chart.MinKernel},
+			Map{"name": "BELOW_KERNEL", "value": s.Chart.BelowKernel},
+			Map{"name": "FALCO_VERSION", "value": s.Chart.AppVersion},
+			Map{"name": "CHART_VERSION", "value": s.Chart.Version},
+			Map{"name": "NEXT_CHART_VERSION", "value": charts.Supported(charts.FalcoName)[1]},
+		},
+		"resources": Map{
+			"requests": Map{"cpu": "10m", "memory": "16Mi"},
+			"limits":   Map{"cpu": "100m", "memory": "64Mi"},
+		},
+		"securityContext": Map{
+			"allowPrivilegeEscalation": false,
+			"readOnlyRootFilesystem":   true,
+			"capabilities":             Map{"drop": []any{"ALL"}},
+		},
+	}
+}
+
+// FalcosidekickInputs is what Falcosidekick's values need besides the settings.
+type FalcosidekickInputs struct {
+	// Secret is the name of the Secret with the outputs' secrets; empty when there are none.
+	Secret string
+	// SecretHash is a hash of its content that does not give the content away.
+	SecretHash any
+}
+
+// Falcosidekick is the values of the chart falcosidekick.
+func Falcosidekick(s config.Falcosidekick, in FalcosidekickInputs) Map {
+	v := load("falcosidekick.yaml")
+	cfg := Map{}
+	if in.Secret != "" {
+		cfg["existingSecret"] = in.Secret
+	}
+	if s.Slack.Enabled {
+		cfg["slack"] = Map{"minimumpriority": s.Slack.MinimumPriority}
+	}
+	if e := s.Elasticsearch; e.HostPort != "" {
+		cfg["elasticsearch"] = Map{
+			"hostport":        e.HostPort,
+			"index":           e.Index,
+			"type":            e.Type,
+			"minimumpriority": e.MinimumPriority,
+			"username":        e.Username,
+		}
+	}
+	overlay := Map{"config": cfg, "webui": Map{"enabled": s.UI.Enabled}}
+	if in.Secret != "" {
+		overlay["podAnnotations"] = Map{SecretHashAnnotation: in.SecretHash}
+	}
+	if s.UI.Enabled {
+		merge(overlay, Map{"webui": Map{"existingSecret": in.Secret, "podAnnotations": Map{SecretHashAnnotation: in.SecretHash}}})
+	}
+	merge(v, overlay)
+	return v
+}
+
+// merge puts from on top of into: maps are merged, anything else is replaced.
+func merge(into, from Map) {
+	for k, v := range from {
+		if m, ok := v.(Map); ok {
+			if old, ok := into[k].(Map); ok {
+				merge(old, m)
+				continue
+			}
+			v = maps.Clone(m)
+		}
+		into[k] = v
+	}
+}
+
+func toAny(texts []string) []any {
+	out := make([]any, len(texts))
+	for i, t := range texts {
+		out[i] = t
+	}
+	return out
+}
+
+func load(name string) Map {
+	var v Map
+	if err := yaml.Unmarshal(read(name), &v); err != nil {
+		panic(fmt.Sprintf("values: %s: %v", name, err)) // embedded at build time: a programming error
+	}
+	return v
+}
+
+func read(name string) []byte {
+	content, err := files.ReadFile(name)
+	if err != nil {
+		panic(fmt.Sprintf("values: %v", err)) // embedded at build time: a programming error
+	}
+	return content
+}
