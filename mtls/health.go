@@ -1,0 +1,54 @@
+package mtls
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+)
+
+// HealthTimeout bounds [CheckHealth].
+const HealthTimeout = 2 * time.Second
+
+// CheckHealth returns nil when the server that listens at address on this host
+// completes a TLS 1.3 handshake and shows an SVID that is valid now. An
+// address without host means this host. It needs no identity of its own and
+// nothing but the server's one port.
+func CheckHealth(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, HealthTimeout)
+	defer cancel()
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("connect to the server: %w", err)
+	}
+	defer raw.Close() //nolint:errcheck // nothing was sent that could be lost
+	conn := tls.Client(raw, &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{healthProtocol},
+		// Whether the server is genuine is its peers' question. This one is
+		// whether it serves; that needs no access to the Workload API.
+		InsecureSkipVerify: true, //nolint:gosec // see above
+		VerifyConnection: func(state tls.ConnectionState) error {
+			leaf := state.PeerCertificates[0]
+			if _, err := x509svid.IDFromCert(leaf); err != nil {
+				return fmt.Errorf("the server shows no SVID: %w", err)
+			}
+			if now := time.Now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+				return fmt.Errorf("the server's SVID is valid from %s to %s, not now",
+					leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339))
+			}
+			return nil
+		},
+	})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("TLS handshake with the server: %w", err)
+	}
+	if conn.ConnectionState().NegotiatedProtocol != healthProtocol {
+		return errors.New("what listens there is not mtls-server")
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package mtls
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+)
+
+// Peers says which SPIFFE IDs the other end of a connection may have. An ID is
+// authorised when it matches any of the three lists; the zero value authorises
+// nobody.
+type Peers struct {
+	// IDs are authorised exactly.
+	IDs []spiffeid.ID
+	// PathPrefixes authorise themselves and every ID below them, compared by
+	// whole path segments: spiffe://td/ns/a covers spiffe://td/ns/a/sa/b and
+	// not spiffe://td/ns/ab.
+	PathPrefixes []spiffeid.ID
+	// TrustDomains authorise every ID of a trust domain.
+	TrustDomains []spiffeid.TrustDomain
+}
+
+// errNotAuthorized is why Peers turns an ID down.
+var errNotAuthorized = errors.New("its SPIFFE ID is not among the authorised ones")
+
+// Authorize returns nil when id may be the other end of a connection.
+func (p Peers) Authorize(id spiffeid.ID) error {
+	for _, allowed := range p.IDs {
+		if id == allowed {
+			return nil
+		}
+	}
+	for _, prefix := range p.PathPrefixes {
+		if spiffeid.MatchIDPrefix(prefix)(id) == nil {
+			return nil
+		}
+	}
+	for _, domain := range p.TrustDomains {
+		if id.MemberOf(domain) {
+			return nil
+		}
+	}
+	return errNotAuthorized
+}
+
+// Empty reports whether nobody is authorised.
+func (p Peers) Empty() bool {
+	return len(p.IDs)+len(p.PathPrefixes)+len(p.TrustDomains) == 0
+}
+
+// String lists what is authorised, for logs.
+func (p Peers) String() string {
+	var parts []string
+	for _, id := range p.IDs {
+		parts = append(parts, id.String())
+	}
+	for _, prefix := range p.PathPrefixes {
+		parts = append(parts, prefix.String()+"/**")
+	}
+	for _, domain := range p.TrustDomains {
+		parts = append(parts, domain.IDString()+"/**")
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,246 @@
+package mtls
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+)
+
+// The environment variables that the programs read. Those of the server's
+// limits are named in [ReadServerSettings].
+const (
+	// EnvSocket is the address of the Workload API: unix:///path or
+	// tcp://ip:port. It is required.
+	EnvSocket = workloadapi.SocketEnv
+	// EnvServerAddress is host:port: where the server listens, and what the
+	// client calls.
+	EnvServerAddress = "SERVER_ADDRESS"
+	// EnvSPIFFEIDs lists the exact SPIFFE IDs that the other end may have.
+	EnvSPIFFEIDs = "AUTHORIZED_SPIFFE_IDS"
+	// EnvPathPrefixes lists SPIFFE IDs below which the other end may be.
+	EnvPathPrefixes = "AUTHORIZED_PATH_PREFIXES"
+	// EnvTrustDomains lists the trust domains of which the other end may be.
+	EnvTrustDomains = "AUTHORIZED_TRUST_DOMAINS"
+	// EnvLogLevel is debug, info, warn or error.
+	EnvLogLevel = "LOG_LEVEL"
+)
+
+// DefaultServerAddress is where the server listens when SERVER_ADDRESS is not
+// set.
+const DefaultServerAddress = ":8443"
+
+// DefaultGracePeriod bounds the server's shutdown. It is below Kubernetes'
+// default of 30 s between SIGTERM and SIGKILL.
+const DefaultGracePeriod = 20 * time.Second
+
+// Lookup finds an environment variable, as os.LookupEnv does.
+type Lookup func(name string) (value string, set bool)
+
+// Settings are what the server and the client have in common.
+type Settings struct {
+	// Socket is the address of the Workload API.
+	Socket string
+	// Peers is who the other end may be.
+	Peers Peers
+	// LogLevel is the lowest level that is logged.
+	LogLevel slog.Level
+}
+
+// ServerSettings are the settings of mtls-server.
+type ServerSettings struct {
+	Settings
+	// Address is where the server listens, host:port.
+	Address string
+	// GracePeriod is how long requests under way may take after a signal to
+	// stop.
+	GracePeriod time.Duration
+	// Limits bound what peers can take.
+	Limits Limits
+}
+
+// ReadSettings reads the settings that both programs share. The error names
+// every variable that is wrong, its value and what is allowed.
+func ReadSettings(lookup Lookup) (Settings, error) {
+	r := reader{lookup: lookup}
+	s := r.common()
+	return s, r.err()
+}
+
+// ReadServerSettings reads the settings of mtls-server: those of
+// [ReadSettings], SERVER_ADDRESS, SHUTDOWN_GRACE_PERIOD, MAX_CONNECTIONS,
+// MAX_CONNECTIONS_PER_PEER, MAX_PENDING_HANDSHAKES, MAX_HEADER_BYTES,
+// HANDSHAKE_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT and IDLE_TIMEOUT. The error
+// names every variable that is wrong, its value and what is allowed.
+func ReadServerSettings(lookup Lookup) (ServerSettings, error) {
+	r := reader{lookup: lookup}
+	def := DefaultLimits()
+	s := ServerSettings{
+		Settings:    r.common(),
+		Address:     r.serverAddress(),
+		GracePeriod: r.duration("SHUTDOWN_GRACE_PERIOD", DefaultGracePeriod, 0, time.Hour),
+		Limits: Limits{
+			Connections:        r.integer("MAX_CONNECTIONS", def.Connections, 1, 100_000),
+			ConnectionsPerPeer: r.integer("MAX_CONNECTIONS_PER_PEER", def.ConnectionsPerPeer, 1, 100_000),
+			PendingHandshakes:  r.integer("MAX_PENDING_HANDSHAKES", def.PendingHandshakes, 1, 100_000),
+			HeaderBytes:        r.integer("MAX_HEADER_BYTES", def.HeaderBytes, 1024, 1<<20),
+			HandshakeTimeout:   r.duration("HANDSHAKE_TIMEOUT", def.HandshakeTimeout, time.Millisecond, time.Hour),
+			ReadTimeout:        r.duration("READ_TIMEOUT", def.ReadTimeout, time.Millisecond, time.Hour),
+			WriteTimeout:       r.duration("WRITE_TIMEOUT", def.WriteTimeout, time.Millisecond, time.Hour),
+			IdleTimeout:        r.duration("IDLE_TIMEOUT", def.IdleTimeout, time.Millisecond, time.Hour),
+		},
+	}
+	if s.Limits.ConnectionsPerPeer > s.Limits.Connections {
+		if _, set := lookup("MAX_CONNECTIONS_PER_PEER"); set {
+			r.fail("MAX_CONNECTIONS_PER_PEER", strconv.Itoa(s.Limits.ConnectionsPerPeer),
+				fmt.Sprintf("at most MAX_CONNECTIONS, which is %d", s.Limits.Connections))
+		}
+		s.Limits.ConnectionsPerPeer = s.Limits.Connections
+	}
+	return s, r.err()
+}
+
+// ServerAddress reads SERVER_ADDRESS alone, for the health check.
+func ServerAddress(lookup Lookup) (string, error) {
+	r := reader{lookup: lookup}
+	address := r.serverAddress()
+	return address, r.err()
+}
+
+// CheckAddress returns an error unless address is host:port with a numeric
+// port from 1 to 65535; the host may be empty.
+func CheckAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return errors.New("must be host:port, as :8443")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return errors.New("its port must be a number from 1 to 65535")
+	}
+	return nil
+}
+
+// reader collects what is wrong with the environment, so that one run names
+// every mistake.
+type reader struct {
+	lookup Lookup
+	errs   []error
+}
+
+func (r *reader) fail(name, value, allowed string) {
+	r.errs = append(r.errs, fmt.Errorf("%s is %q: allowed is %s", name, value, allowed))
+}
+
+func (r *reader) err() error { return errors.Join(r.errs...) }
+
+func (r *reader) common() Settings {
+	var s Settings
+	socket, _ := r.lookup(EnvSocket)
+	if err := workloadapi.ValidateAddress(socket); err != nil {
+		r.fail(EnvSocket, socket, "the address of the Workload API, as unix:///spiffe-workload-api/api.sock ("+err.Error()+")")
+	}
+	s.Socket = socket
+
+	for _, item := range r.list(EnvSPIFFEIDs) {
+		id, err := spiffeid.FromString(item)
+		if err != nil {
+			r.fail(EnvSPIFFEIDs, item, "a comma-separated list of SPIFFE IDs, as spiffe://example.org/client ("+err.Error()+")")
+			continue
+		}
+		s.Peers.IDs = append(s.Peers.IDs, id)
+	}
+	for _, item := range r.list(EnvPathPrefixes) {
+		id, err := spiffeid.FromString(item)
+		switch {
+		case err != nil:
+			r.fail(EnvPathPrefixes, item, "a comma-separated list of SPIFFE IDs, as spiffe://example.org/ns/prod ("+err.Error()+")")
+		case id.Path() == "":
+			r.fail(EnvPathPrefixes, item, "a SPIFFE ID with a path; a whole trust domain belongs in "+EnvTrustDomains)
+		default:
+			s.Peers.PathPrefixes = append(s.Peers.PathPrefixes, id)
+		}
+	}
+	for _, item := range r.list(EnvTrustDomains) {
+		domain, err := spiffeid.TrustDomainFromString(item)
+		switch {
+		case err != nil:
+			r.fail(EnvTrustDomains, item, "a comma-separated list of trust domains, as example.org ("+err.Error()+")")
+		case item != domain.Name():
+			// The library takes the domain out of any SPIFFE ID; here that
+			// would authorise far more than what was written.
+			r.fail(EnvTrustDomains, item, "a trust domain without scheme and path, as "+domain.Name())
+		default:
+			s.Peers.TrustDomains = append(s.Peers.TrustDomains, domain)
+		}
+	}
+	if s.Peers.Empty() && len(r.errs) == 0 {
+		r.errs = append(r.errs, fmt.Errorf("none of %s, %s and %s is set: nobody could ever be accepted; set at least one",
+			EnvSPIFFEIDs, EnvPathPrefixes, EnvTrustDomains))
+	}
+
+	levels := []string{"debug", "info", "warn", "error"}
+	if value, set := r.lookup(EnvLogLevel); set {
+		if !slices.Contains(levels, value) || s.LogLevel.UnmarshalText([]byte(value)) != nil {
+			r.fail(EnvLogLevel, value, "one of "+strings.Join(levels, ", "))
+		}
+	}
+	return s
+}
+
+func (r *reader) serverAddress() string {
+	address, set := r.lookup(EnvServerAddress)
+	if !set {
+		return DefaultServerAddress
+	}
+	if err := CheckAddress(address); err != nil {
+		r.fail(EnvServerAddress, address, "host:port, as :8443 ("+err.Error()+")")
+	}
+	return address
+}
+
+// list splits a comma-separated variable. One that is not set or empty has no
+// items; an empty item among others stays, and is then refused as what it is.
+func (r *reader) list(name string) []string {
+	value, _ := r.lookup(name)
+	if strings.TrimSpace(value) == "" {
+		return nil
+	}
+	items := strings.Split(value, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
+}
+
+func (r *reader) integer(name string, def, low, high int) int {
+	value, set := r.lookup(name)
+	if !set {
+		return def
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < low || n > high {
+		r.fail(name, value, fmt.Sprintf("a whole number from %d to %d", low, high))
+		return def
+	}
+	return n
+}
+
+func (r *reader) duration(name string, def, low, high time.Duration) time.Duration {
+	value, set := r.lookup(name)
+	if !set {
+		return def
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d < low || d > high {
+		r.fail(name, value, fmt.Sprintf("a duration from %s to %s, as 10s", low, high))
+		return def
+	}
+	return d
+}
