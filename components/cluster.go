@@ -1,0 +1,109 @@
+package components
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/local"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"spire-falco/config"
+)
+
+// ClusterArgs describes the Kubernetes cluster of the stack.
+type ClusterArgs struct {
+	Settings config.Cluster
+	// Kubeconfig is the absolute path of the kubeconfig. It need not exist before the cluster does: because the provider
+	// gets a path that is known, a preview really checks charts.
+	Kubeconfig string
+}
+
+// Cluster is the Kubernetes cluster that the stack runs on: a Minikube of its own, or one that exists already.
+type Cluster struct {
+	pulumi.ResourceState
+
+	// Provider is the Kubernetes provider of everything else in the stack.
+	Provider *kubernetes.Provider
+	// Kubeconfig is the path of the kubeconfig file.
+	Kubeconfig pulumi.StringOutput
+	// Context in that file.
+	Context pulumi.StringOutput
+
+	minikube *local.Command
+}
+
+// NewCluster registers the cluster. It errs on arguments that the settings' validation would have refused.
+func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pulumi.ResourceOption) (*Cluster, error) {
+	if args == nil || args.Kubeconfig == "" || args.Settings.Context == "" {
+		return nil, errors.New("a Cluster needs the path of a kubeconfig and a context")
+	}
+	c := &Cluster{}
+	if err := ctx.RegisterComponentResource(typeToken("Cluster"), name, c, opts...); err != nil {
+		return nil, fmt.Errorf("register the component Cluster: %w", err)
+	}
+	s := args.Settings
+	providerOpts := []pulumi.ResourceOption{pulumi.Parent(c)}
+	if s.Mode == config.ModeMinikube {
+		if err := c.newMinikube(ctx, name, args); err != nil {
+			return nil, err
+		}
+		providerOpts = append(providerOpts, pulumi.DependsOn([]pulumi.Resource{c.minikube}))
+	}
+	provider, err := kubernetes.NewProvider(ctx, name+"-provider", &kubernetes.ProviderArgs{
+		Kubeconfig: pulumi.String(args.Kubeconfig),
+		Context:    pulumi.String(s.Context),
+		// What is replaced with the cluster, and what not, follows from this alone, not from guesses about the kubeconfig.
+		ClusterIdentifier:        pulumi.String(s.Context),
+		SuppressHelmHookWarnings: pulumi.Bool(true),
+	}, providerOpts...)
+	if err != nil {
+		return nil, fmt.Errorf("register the Kubernetes provider: %w", err)
+	}
+	c.Provider = provider
+	c.Kubeconfig = pulumi.String(args.Kubeconfig).ToStringOutput()
+	c.Context = pulumi.String(s.Context).ToStringOutput()
+	outputs := pulumi.Map{"kubeconfig": c.Kubeconfig, "context": c.Context, "mode": pulumi.String(s.Mode)}
+	if err := ctx.RegisterResourceOutputs(c, outputs); err != nil {
+		return nil, fmt.Errorf("register the outputs of Cluster: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Cluster) newMinikube(ctx *pulumi.Context, name string, args *ClusterArgs) error {
+	m := args.Settings.Minikube
+	env := map[string]string{
+		"PROFILE":            m.Profile,
+		"DRIVER":             m.Driver,
+		"KUBERNETES_VERSION": m.KubernetesVersion,
+		"CPUS":               strconv.Itoa(m.CPUs),
+		"MEMORY_MIB":         strconv.Itoa(m.MemoryMiB),
+		"DISK":               m.Disk,
+		"KUBECONFIG":         args.Kubeconfig,
+	}
+	cmd, err := local.NewCommand(ctx, name+"-minikube", &local.CommandArgs{
+		Create: pulumi.String(script("minikube-up.sh")),
+		// Starting a profile again serves a new Kubernetes version. Another size, driver or disk needs a new cluster, and the
+		// script refuses it: replacing the cluster under everything in it is for the user to decide.
+		Update:      pulumi.String(script("minikube-up.sh")),
+		Delete:      pulumi.String(script("minikube-down.sh")),
+		Environment: environment(env),
+		Logging:     logNothing,
+	}, pulumi.Parent(c),
+		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "20m", Update: "20m", Delete: "10m"}))
+	if err != nil {
+		return fmt.Errorf("register the Minikube cluster: %w", err)
+	}
+	c.minikube = cmd
+	return nil
+}
+
+// OnDelete is what everything in the cluster adds to its options: what dies with Minikube is not deleted one by one. In
+// an existing cluster it is nil.
+func (c *Cluster) OnDelete() []pulumi.ResourceOption {
+	if c.minikube == nil {
+		return nil
+	}
+	return []pulumi.ResourceOption{pulumi.DeletedWith(c.minikube)}
+}

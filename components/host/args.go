@@ -1,0 +1,373 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"golang.org/x/crypto/ssh"
+
+	"spire-falco/charts"
+)
+
+// RulesDir is the folder of a host that the rule files are written to.
+const RulesDir = "/etc/falco/rules.d"
+
+// Defaults of Args, for settings to show.
+const (
+	// DefaultPort is where sshd listens.
+	DefaultPort = 22
+	// DefaultBufferPreset is Falco's own: 8 MB for each ring buffer.
+	DefaultBufferPreset = 4
+	// DefaultPriority lets every rule alert, as Falco's own configuration does.
+	DefaultPriority = "debug"
+	// DefaultWebserverPort is Falco's own.
+	DefaultWebserverPort = 8765
+	// DefaultStartTimeout is in seconds. Falco serves within a few on an idle machine.
+	DefaultStartTimeout = 60
+	// DefaultRotateMB and DefaultRotateKeep bound the alert file and its rotated parts.
+	DefaultRotateMB   = 100
+	DefaultRotateKeep = 7
+)
+
+// Priorities are Falco's, most urgent first.
+var Priorities = []string{"emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"}
+
+// Args describes the machines and what Falco does on them.
+type Args struct {
+	// Hosts are the machines; at least one.
+	Hosts []Host
+	// FalcoVersion is the version of the package; one of Versions.
+	FalcoVersion string
+	// Rules maps a base name that ends in .yaml to the content of the rule file: the data of the cluster's ConfigMap.
+	Rules map[string]string
+	// RulesFiles is the order in which rule files load, as absolute paths: each of Rules once, under RulesDir. Those
+	// before the first path that is not ours load before the rule files that the machine itself has, the rest after.
+	RulesFiles []string
+	// RulesHash labels the rules in messages and in Fleet.Status.
+	RulesHash string
+	// AgentSocketPath is where the SPIRE agent of a machine serves the Workload API. It is the path that Rules watch;
+	// a machine where nothing listens there gets a note.
+	AgentSocketPath string
+	// Output is where alerts go.
+	Output Output
+	// BufferPreset is the size of the ring buffers between kernel and Falco, 1 (1 MB) to 10 (512 MB) as in Falco's
+	// buf_size_preset; 0 is DefaultBufferPreset.
+	BufferPreset int
+	// Priority is the least urgent priority that alerts; empty is DefaultPriority.
+	Priority string
+	// WebserverPort is the loopback port of Falco's health and metrics endpoints; 0 is DefaultWebserverPort.
+	WebserverPort int
+	// StartTimeout is how many seconds Falco gets to serve with new rules before the former ones are given back; 0 is
+	// DefaultStartTimeout.
+	StartTimeout int
+	// Repository is where the package comes from; nil is FalcoRepository.
+	Repository *Repository
+}
+
+// Host is one machine.
+type Host struct {
+	// Name is what the machine is called in the stack: a DNS label, unique. One name stands for one machine.
+	Name string
+	// Local says that the machine is the one that the program runs on; then every field below is empty.
+	Local bool
+	// Address is a DNS name or an IP address.
+	Address string
+	// Port of sshd; 0 is DefaultPort.
+	Port int
+	// User to log in as: root, or one who may use sudo without a password.
+	User string
+	// PrivateKey is the user's key in PEM. It is treated as a secret whatever is passed.
+	PrivateKey pulumi.StringInput
+	// PrivateKeyPassword opens an encrypted PrivateKey; nil when it is not. It is treated as a secret too.
+	PrivateKeyPassword pulumi.StringInput
+	// HostKey is the machine's public key, as in its /etc/ssh/ssh_host_ed25519_key.pub or in known_hosts.
+	HostKey string
+}
+
+// Output is where the alerts of a machine go, as JSON. At least one of File, Syslog and HTTP is set.
+type Output struct {
+	// File is the absolute path that alerts are appended to, one a line; empty is off.
+	File string
+	// RotateMB is the size, in MB, above which a daily rotation does not wait for more; 0 is DefaultRotateMB.
+	RotateMB int
+	// RotateKeep is how many rotated files stay; 0 is DefaultRotateKeep.
+	RotateKeep int
+	// Syslog sends alerts to syslog, and so to the journal.
+	Syslog bool
+	// HTTP is the URL of a Falcosidekick or the like; empty is off.
+	HTTP string
+}
+
+// Repository is an apt repository that holds Falco's package.
+type Repository struct {
+	// URL of the repository, without the suite.
+	URL string
+	// Suite and Component are those of a sources.list line.
+	Suite, Component string
+	// KeyURL is where its public key can be fetched.
+	KeyURL string
+	// KeyFingerprint is the full fingerprint of that key: 40 hexadecimal digits. Nothing else is trusted.
+	KeyFingerprint string
+}
+
+// FalcoRepository is Falco's own, with the key that signs all its packages since January 2026 and expires on
+// 2028-12-10 (falco.org, "Package signing").
+var FalcoRepository = Repository{
+	URL:            "https://download.falco.org/packages/deb",
+	Suite:          "stable",
+	Component:      "main",
+	KeyURL:         "https://falco.org/repo/falcosecurity-B35B1B1F.asc",
+	KeyFingerprint: "478B2FBBC75F4237B731DA4365106822B35B1B1F",
+}
+
+// Versions lists the Falco versions that can be installed, oldest first: those of the supported charts.
+func Versions() []string {
+	var all []string
+	for _, v := range charts.Supported(charts.FalcoName) {
+		if f, err := charts.ResolveFalco(v); err == nil {
+			all = append(all, f.AppVersion)
+		}
+	}
+	return all
+}
+
+// version finds the chart whose Falco it is, for the kernel range.
+func version(falco string) (charts.Falco, bool) {
+	for _, v := range charts.Supported(charts.FalcoName) {
+		if f, err := charts.ResolveFalco(v); err == nil && f.AppVersion == falco {
+			return f, true
+		}
+	}
+	return charts.Falco{}, false
+}
+
+var (
+	namePattern        = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	addressPattern     = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?$`)
+	userPattern        = regexp.MustCompile(`^[a-z_][-a-z0-9_]{0,31}$`)
+	ruleFilePattern    = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9._]*\.ya?ml$`)
+	pathPattern        = regexp.MustCompile(`^(/[-A-Za-z0-9._]+)+$`)
+	fingerprintPattern = regexp.MustCompile(`^[0-9A-F]{40}$`)
+	wordPattern        = regexp.MustCompile(`^[-A-Za-z0-9._/]+$`)
+	hashPattern        = regexp.MustCompile(`^[-A-Za-z0-9._:]+$`)
+)
+
+// sandboxed are the folders that the unit of Falco's package cannot write to, or sees as others than the machine does
+// (ProtectSystem=full, ProtectHome=read-only, PrivateTmp=true).
+var sandboxed = []string{"/usr", "/boot", "/efi", "/etc", "/home", "/root", "/run/user", "/tmp", "/var/tmp", "/proc", "/sys", "/dev"}
+
+// problems collects what is wrong under one key.
+type problems []error
+
+func (p *problems) add(key, value, want string) {
+	*p = append(*p, fmt.Errorf("%s: %q is not allowed: %s", key, value, want))
+}
+
+func (p *problems) number(key string, value, lowest, highest int) {
+	if value != 0 && (value < lowest || value > highest) {
+		p.add(key, fmt.Sprint(value), fmt.Sprintf("a whole number from %d to %d", lowest, highest))
+	}
+}
+
+// Validate checks everything that can be known before a machine is reached, and returns all problems at once, each
+// with the path of its field.
+func (a *Args) Validate() error {
+	var p problems
+	if len(a.Hosts) == 0 {
+		p = append(p, errors.New("hosts: at least one is needed"))
+	}
+	names := map[string]int{}
+	places := map[string]int{}
+	for i, h := range a.Hosts {
+		key := fmt.Sprintf("hosts[%d]", i)
+		h.validate(&p, key)
+		if first, taken := names[h.Name]; taken {
+			p.add(key+".name", h.Name, fmt.Sprintf("hosts[%d] has it already", first))
+		} else {
+			names[h.Name] = i
+		}
+		if first, taken := places[h.place()]; taken {
+			p = append(p, fmt.Errorf("%s: the same machine as hosts[%d] (%s)", key, first, h.place()))
+		} else {
+			places[h.place()] = i
+		}
+	}
+	if _, ok := version(a.FalcoVersion); !ok {
+		p.add("falcoVersion", a.FalcoVersion, "one of "+strings.Join(Versions(), ", "))
+	}
+	a.validateRules(&p)
+	if !pathPattern.MatchString(a.AgentSocketPath) {
+		p.add("agentSocketPath", a.AgentSocketPath, "an absolute path")
+	}
+	a.Output.validate(&p)
+	p.number("bufferPreset", a.BufferPreset, 1, 10)
+	p.number("webserverPort", a.WebserverPort, 1, 65535)
+	p.number("startTimeout", a.StartTimeout, 5, 3600)
+	if a.Priority != "" && !slices.Contains(Priorities, a.Priority) {
+		p.add("priority", a.Priority, "one of "+strings.Join(Priorities, ", "))
+	}
+	if a.Repository != nil {
+		a.Repository.validate(&p)
+	}
+	return errors.Join(p...)
+}
+
+func (a *Args) validateRules(p *problems) {
+	if len(a.Rules) == 0 {
+		*p = append(*p, errors.New("rules: at least one file is needed"))
+	}
+	for _, name := range sortedKeys(a.Rules) {
+		switch {
+		case !ruleFilePattern.MatchString(name):
+			p.add("rules", name, "a base name of letters, digits, '-', '_' and '.', ending in .yaml")
+		case !slices.Contains(a.RulesFiles, path.Join(RulesDir, name)):
+			p.add("rulesFiles", strings.Join(a.RulesFiles, " "), path.Join(RulesDir, name)+" must be in it")
+		case strings.ContainsRune(a.Rules[name], 0):
+			p.add("rules", name, "its content has a NUL byte")
+		}
+	}
+	seen := map[string]bool{}
+	for _, file := range a.RulesFiles {
+		if seen[file] {
+			p.add("rulesFiles", file, "listed twice")
+		}
+		seen[file] = true
+		if dir, name := path.Split(file); path.Clean(dir) == RulesDir {
+			if _, ok := a.Rules[name]; !ok {
+				p.add("rulesFiles", file, "rules has no such file")
+			}
+		}
+	}
+	if !hashPattern.MatchString(a.RulesHash) {
+		p.add("rulesHash", a.RulesHash, "letters, digits, '-', '_', '.' and ':'")
+	}
+}
+
+// place tells machines apart.
+func (h *Host) place() string {
+	if h.Local {
+		return "this machine"
+	}
+	return net.JoinHostPort(h.Address, fmt.Sprint(h.port()))
+}
+
+func (h *Host) port() int {
+	if h.Port == 0 {
+		return DefaultPort
+	}
+	return h.Port
+}
+
+func (h *Host) validate(p *problems, key string) {
+	if !namePattern.MatchString(h.Name) {
+		p.add(key+".name", h.Name, "a DNS label: lower-case letters, digits and '-', at most 63")
+	}
+	if h.Local {
+		if h.Address != "" || h.Port != 0 || h.User != "" || h.HostKey != "" || h.PrivateKey != nil || h.PrivateKeyPassword != nil {
+			*p = append(*p, fmt.Errorf("%s: local is set, so address, port, user, hostKey and private key must not be", key))
+		}
+		return
+	}
+	if net.ParseIP(h.Address) == nil && !addressPattern.MatchString(h.Address) {
+		p.add(key+".address", h.Address, "a DNS name or an IP address")
+	}
+	p.number(key+".port", h.Port, 1, 65535)
+	if !userPattern.MatchString(h.User) {
+		p.add(key+".user", h.User, "a Linux user name")
+	}
+	if h.PrivateKey == nil {
+		*p = append(*p, fmt.Errorf("%s: no private key; it is read from the secret settings only", key))
+	}
+	if _, err := hostKey(h.HostKey); err != nil {
+		*p = append(*p, fmt.Errorf("%s.hostKey: %w", key, err))
+	}
+}
+
+// hostKey reads the line of a .pub or known_hosts file and returns the form that the command provider takes.
+func hostKey(line string) (string, error) {
+	const how = "read it on the machine's own console with: cat /etc/ssh/ssh_host_ed25519_key.pub"
+	if strings.TrimSpace(line) == "" {
+		return "", errors.New("not set: without a pinned host key anyone on the way could take the machine's place and be given root's work; " + how)
+	}
+	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
+	if err != nil || strings.TrimSpace(string(rest)) != "" {
+		return "", fmt.Errorf("%q is not one public key (ssh-ed25519 AAAA...); %s", line, how)
+	}
+	switch key.Type() {
+	case ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521:
+		return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
+	case ssh.KeyAlgoRSA:
+		// The command provider offers the type of the pinned key as the only signature algorithm, and sshd has
+		// refused ssh-rsa, which means SHA-1, since OpenSSH 8.8.
+		return "", errors.New("an ssh-rsa key cannot be pinned: the command provider would ask for SHA-1 signatures, which sshd refuses since OpenSSH 8.8; " + how)
+	default:
+		return "", fmt.Errorf("a key of type %s cannot be pinned; allowed: ssh-ed25519 and ecdsa-sha2-nistp256, 384 and 521; %s", key.Type(), how)
+	}
+}
+
+func (o *Output) validate(p *problems) {
+	if o.File == "" && !o.Syslog && o.HTTP == "" {
+		*p = append(*p, errors.New("output: file, syslog and http are all off; Falco refuses to start without an output"))
+	}
+	if o.File != "" {
+		switch {
+		case !pathPattern.MatchString(o.File) || path.Clean(o.File) != o.File:
+			p.add("output.file", o.File, "an absolute path of letters, digits, '-', '_' and '.'")
+		default:
+			for _, dir := range sandboxed {
+				if strings.HasPrefix(o.File, dir+"/") {
+					p.add("output.file", o.File, "Falco's service cannot write below "+dir+"; /var/log/falco is a good place")
+				}
+			}
+		}
+	}
+	p.number("output.rotateMB", o.RotateMB, 1, 100_000)
+	p.number("output.rotateKeep", o.RotateKeep, 1, 1000)
+	if o.HTTP != "" {
+		u, err := url.Parse(o.HTTP)
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+			p.add("output.http", redact(o.HTTP, u), "an http or https URL")
+		case u.User != nil || u.RawQuery != "":
+			p.add("output.http", redact(o.HTTP, u), "no user, password or query: they would lie in a file of every machine; let a Falcosidekick hold them")
+		case strings.ContainsAny(o.HTTP, "'\"\\\n "):
+			p.add("output.http", redact(o.HTTP, u), "no quotes, backslashes or spaces")
+		}
+	}
+}
+
+// redact keeps credentials of a refused URL out of the error.
+func redact(raw string, u *url.URL) string {
+	if u == nil {
+		return "(not a URL)"
+	}
+	if u.User == nil && u.RawQuery == "" {
+		return raw
+	}
+	return u.Scheme + "://" + u.Host + u.Path
+}
+
+func (r *Repository) validate(p *problems) {
+	for key, raw := range map[string]string{"repository.url": r.URL, "repository.keyUrl": r.KeyURL} {
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || strings.ContainsAny(raw, "'\"\\\n ") {
+			p.add(key, redact(raw, u), "an http or https URL without credentials")
+		}
+	}
+	if !wordPattern.MatchString(r.Suite) {
+		p.add("repository.suite", r.Suite, "a suite, such as stable")
+	}
+	if !wordPattern.MatchString(r.Component) {
+		p.add("repository.component", r.Component, "a component, such as main")
+	}
+	if !fingerprintPattern.MatchString(r.KeyFingerprint) {
+		p.add("repository.keyFingerprint", r.KeyFingerprint, "a full fingerprint: 40 hexadecimal digits in upper case, without spaces")
+	}
+}

@@ -1,0 +1,174 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/local"
+	"github.com/pulumi/pulumi-command/sdk/go/command/remote"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Type is the component's type token.
+const Type = "spire-falco:components:Host"
+
+// How often and how long, in seconds, a connection is tried. The provider tries again on a wrong key too, so few.
+const (
+	dialErrorLimit = 3
+	perDialTimeout = 15
+)
+
+// Fleet is Falco on every machine of Args.
+type Fleet struct {
+	pulumi.ResourceState
+
+	// Status maps a machine's name to what serves there: "falco=0.44.1 kernel=6.8.0-45-generic engine=modern_bpf
+	// rules=HASH".
+	Status pulumi.StringMapOutput `pulumi:"status"`
+}
+
+// New brings Falco onto the machines. It errs, with every problem named, before it registers anything.
+func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Fleet, error) {
+	if args == nil {
+		return nil, fmt.Errorf("hosts %q: no arguments", name)
+	}
+	if err := args.Validate(); err != nil {
+		return nil, fmt.Errorf("hosts %q: %w", name, err)
+	}
+	a := args.withDefaults()
+	files, err := payload(a)
+	if err != nil {
+		return nil, fmt.Errorf("hosts %q: %w", name, err)
+	}
+	fleet := &Fleet{}
+	if err := ctx.RegisterComponentResource(Type, name, fleet, opts...); err != nil {
+		return nil, fmt.Errorf("register hosts %q: %w", name, err)
+	}
+	status := pulumi.StringMap{}
+	for i := range a.Hosts {
+		out, err := newMachine(ctx, name, a, &a.Hosts[i], files, pulumi.Parent(fleet))
+		if err != nil {
+			return nil, err
+		}
+		status[a.Hosts[i].Name] = out
+	}
+	fleet.Status = status.ToStringMapOutput()
+	if err := ctx.RegisterResourceOutputs(fleet, pulumi.Map{"status": fleet.Status}); err != nil {
+		return nil, fmt.Errorf("register the outputs of hosts %q: %w", name, err)
+	}
+	return fleet, nil
+}
+
+// step is one command of a machine: what it reads on standard input, and the step that undoes it, if any.
+type step struct{ name, stdin, remove string }
+
+// stepsOf lists the steps of a machine in their order.
+func stepsOf(owner string, a *Args, h *Host, files string) []step {
+	who := slices.Clip(identity(owner, h.Name))
+	base := script(append(who, packageSettings(a)...), "", checkSh, packageSh, baseSh)
+	return []step{
+		{stepCheck, base, ""},
+		// Its delete comes last and is the whole removal, however far the other steps came.
+		{stepBase, base, stepRemove},
+		{stepPackage, base, ""},
+		{stepFalco, script(append(who, falcoSettings(a)...), files, falcoSh), ""},
+	}
+}
+
+// newMachine chains the steps of one machine and returns what the last one says.
+func newMachine(ctx *pulumi.Context, name string, a *Args, h *Host, files string, opts ...pulumi.ResourceOption) (pulumi.StringOutput, error) {
+	var (
+		out  pulumi.StringOutput
+		last pulumi.Resource
+	)
+	for _, s := range stepsOf(ctx.Project()+"/"+ctx.Stack(), a, h, files) {
+		stepOpts := slices.Clone(opts)
+		if last != nil {
+			stepOpts = append(stepOpts, pulumi.DependsOn([]pulumi.Resource{last}))
+		}
+		var err error
+		last, out, err = run(ctx, fmt.Sprintf("%s-%s-%s", name, h.Name, s.name), h, s, stepOpts)
+		if err != nil {
+			return pulumi.StringOutput{}, fmt.Errorf("host %q, step %s: %w", h.Name, s.name, err)
+		}
+	}
+	return out, nil
+}
+
+// run registers one step. What it says while it works goes to standard error and is shown; standard output is its
+// result. The former output is not put into the environment: sshd would refuse the variables, with a warning each.
+func run(ctx *pulumi.Context, name string, h *Host, s step, opts []pulumi.ResourceOption) (pulumi.Resource, pulumi.StringOutput, error) {
+	var onDelete pulumi.StringPtrInput
+	if s.remove != "" {
+		onDelete = pulumi.String(command(s.remove))
+	}
+	if h.Local {
+		c, err := local.NewCommand(ctx, name, &local.CommandArgs{
+			Create: pulumi.String(command(s.name)), Delete: onDelete, Stdin: pulumi.String(s.stdin),
+			Logging: local.LoggingStderr, AddPreviousOutputInEnv: pulumi.Bool(false),
+		}, opts...)
+		if err != nil {
+			return nil, pulumi.StringOutput{}, err
+		}
+		return c, c.Stdout, nil
+	}
+	conn, err := connection(h)
+	if err != nil {
+		return nil, pulumi.StringOutput{}, err
+	}
+	c, err := remote.NewCommand(ctx, name, &remote.CommandArgs{
+		Connection: conn,
+		Create:     pulumi.String(command(s.name)), Delete: onDelete, Stdin: pulumi.String(s.stdin),
+		Logging: remote.LoggingStderr, AddPreviousOutputInEnv: pulumi.Bool(false),
+	}, opts...)
+	if err != nil {
+		return nil, pulumi.StringOutput{}, err
+	}
+	return c, c.Stdout, nil
+}
+
+func connection(h *Host) (remote.ConnectionArgs, error) {
+	key, err := hostKey(h.HostKey)
+	if err != nil {
+		return remote.ConnectionArgs{}, err
+	}
+	c := remote.ConnectionArgs{
+		Host:           pulumi.String(h.Address),
+		Port:           pulumi.Float64(h.port()),
+		User:           pulumi.String(h.User),
+		PrivateKey:     secret(h.PrivateKey),
+		HostKey:        pulumi.String(key),
+		DialErrorLimit: pulumi.Int(dialErrorLimit),
+		PerDialTimeout: pulumi.Int(perDialTimeout),
+	}
+	if h.PrivateKeyPassword != nil {
+		c.PrivateKeyPassword = secret(h.PrivateKeyPassword)
+	}
+	return c, nil
+}
+
+func secret(s pulumi.StringInput) pulumi.StringPtrInput {
+	return pulumi.ToSecret(s.ToStringOutput()).(pulumi.StringOutput).ToStringPtrOutput()
+}
+
+// withDefaults copies validated args and fills in what was left open.
+func (a *Args) withDefaults() *Args {
+	c := *a
+	fill(&c.BufferPreset, DefaultBufferPreset)
+	fill(&c.Priority, DefaultPriority)
+	fill(&c.WebserverPort, DefaultWebserverPort)
+	fill(&c.StartTimeout, DefaultStartTimeout)
+	fill(&c.Output.RotateMB, DefaultRotateMB)
+	fill(&c.Output.RotateKeep, DefaultRotateKeep)
+	if c.Repository == nil {
+		c.Repository = &FalcoRepository
+	}
+	return &c
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

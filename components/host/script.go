@@ -1,0 +1,192 @@
+package host
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+var (
+	//go:embed scripts/launch.sh
+	launchSh string
+	//go:embed scripts/lib.sh
+	libSh string
+	//go:embed scripts/units.sh
+	unitsSh string
+	//go:embed scripts/check.sh
+	checkSh string
+	//go:embed scripts/package.sh
+	packageSh string
+	//go:embed scripts/base.sh
+	baseSh string
+	//go:embed scripts/falco.sh
+	falcoSh string
+	//go:embed scripts/main.sh
+	mainSh string
+)
+
+// Supported releases: those whose kernels have BTF and ring buffers (Linux 5.8) out of the box and that still get
+// security updates, as ID:VERSION_ID of /etc/os-release.
+const supportedReleases = "debian:12 debian:13 ubuntu:22.04 ubuntu:24.04"
+
+// Free space that an installation must find, in MB. Our own margins: the package unpacks to less than half of the
+// first, and apt keeps lists and the package itself under /var.
+const (
+	needUsrMB = 400
+	needVarMB = 150
+)
+
+const (
+	keyringFile = "/usr/share/keyrings/falco-archive-keyring.gpg"
+	sourcesFile = "/etc/apt/sources.list.d/falcosecurity.list"
+)
+
+// The steps of a machine, as main.sh knows them.
+const (
+	stepCheck   = "check"
+	stepBase    = "base"
+	stepPackage = "package"
+	stepFalco   = "falco"
+	stepRemove  = "remove"
+)
+
+// setting is one shell variable.
+type setting struct{ name, value string }
+
+// assign quotes a value for the shell, whatever it holds.
+func (s setting) assign() string {
+	return s.name + "='" + strings.ReplaceAll(s.value, "'", `'\''`) + "'\n"
+}
+
+// command is the command line of a step. The check needs no root, and finds out who is missing the right.
+func command(step string) string {
+	if step == stepCheck {
+		return "/bin/sh -s -- " + step
+	}
+	return "/bin/sh -c '" + strings.Join(codeLines(launchSh), "; ") + "' spire-falco " + step
+}
+
+// codeLines leaves out comments and empty lines.
+func codeLines(script string) []string {
+	var lines []string
+	for line := range strings.Lines(script) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// script puts together what a step reads on standard input: settings, functions, the files to write, and the call.
+func script(settings []setting, payload string, parts ...string) string {
+	var b strings.Builder
+	for _, s := range settings {
+		b.WriteString(s.assign())
+	}
+	for _, part := range append([]string{libSh, unitsSh}, parts...) {
+		b.WriteString(part)
+	}
+	b.WriteString(payload)
+	b.WriteString(mainSh)
+	return b.String()
+}
+
+// identity is what every step of a machine is told.
+func identity(owner, hostName string) []setting {
+	return []setting{{"HOST_NAME", hostName}, {"OWNER", owner}}
+}
+
+// packageSettings are those that check, base and package share. A change of rules or outputs does not touch them.
+func packageSettings(a *Args) []setting {
+	f, _ := version(a.FalcoVersion)
+	needed := "ca-certificates gpg"
+	if a.Output.File != "" {
+		needed += " logrotate"
+	}
+	return []setting{
+		{"FALCO_VERSION", a.FalcoVersion},
+		{"KERNEL_MIN", f.MinKernel},
+		{"KERNEL_BELOW", f.BelowKernel},
+		{"SUPPORTED_RELEASES", supportedReleases},
+		{"NEED_USR_MB", fmt.Sprint(needUsrMB)},
+		{"NEED_VAR_MB", fmt.Sprint(needVarMB)},
+		{"AGENT_SOCKET", a.AgentSocketPath},
+		{"NEEDED_PACKAGES", needed},
+		{"REPO_URL", strings.TrimSuffix(a.Repository.URL, "/")},
+		{"REPO_SUITE", a.Repository.Suite},
+		{"REPO_COMPONENT", a.Repository.Component},
+		{"KEY_URL", a.Repository.KeyURL},
+		{"KEY_FINGERPRINT", a.Repository.KeyFingerprint},
+		{"KEYRING_FILE", keyringFile},
+		{"SOURCES_FILE", sourcesFile},
+	}
+}
+
+// falcoSettings are those of the last step.
+func falcoSettings(a *Args) []setting {
+	first, last := ruleOrder(a)
+	return []setting{
+		{"FALCO_VERSION", a.FalcoVersion},
+		{"RULES_FIRST", strings.Join(first, " ")},
+		{"RULES_LAST", strings.Join(last, " ")},
+		{"RULES_HASH", a.RulesHash},
+		{"ALERT_FILE", a.Output.File},
+		{"WEBSERVER_PORT", fmt.Sprint(a.WebserverPort)},
+		{"START_TIMEOUT", fmt.Sprint(a.StartTimeout)},
+	}
+}
+
+// ruleOrder splits our rule files into those that load before the machine's own and those that load after.
+func ruleOrder(a *Args) (first, last []string) {
+	others := false
+	for _, file := range a.RulesFiles {
+		dir, name := path.Split(file)
+		switch {
+		case path.Clean(dir) != RulesDir:
+			others = true
+		case others:
+			last = append(last, name)
+		default:
+			first = append(first, name)
+		}
+	}
+	return first, last
+}
+
+// payload is the shell function that stages the files, each as a here-document that the reader of a preview can read.
+func payload(a *Args) (string, error) {
+	config, err := renderConfig(a)
+	if err != nil {
+		return "", err
+	}
+	files := map[string]string{configFile: config}
+	if a.Output.File != "" {
+		files[rotateFile] = renderRotate(a.Output)
+	}
+	for name, content := range a.Rules {
+		files[path.Join(RulesDir, name)] = content
+	}
+	var b strings.Builder
+	b.WriteString("\npayload() {\n")
+	for _, file := range sortedKeys(files) {
+		content := files[file]
+		if !strings.HasSuffix(content, "\n") {
+			content += "\n" // a here-document always ends a line
+		}
+		sum := sha256.Sum256([]byte(content))
+		digest := hex.EncodeToString(sum[:])
+		// No file holds its own digest, so the end mark is in no content.
+		fmt.Fprintf(&b, "stage '%s' %s <<'END-%s'\n%sEND-%s\n", file, digest, digest, content, digest)
+	}
+	b.WriteString("}\n\n")
+	return b.String(), nil
+}
+
+func sortedKeys(m map[string]string) []string {
+	return slices.Sorted(maps.Keys(m))
+}

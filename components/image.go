@@ -1,0 +1,54 @@
+package components
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pulumi/pulumi-command/sdk/go/command/local"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"spire-falco/config"
+)
+
+// ImageArgs says how the project's own image gets to the cluster.
+type ImageArgs struct {
+	// Digest of the image: it is loaded or pushed again only when this changes.
+	Digest string
+	// Archive is the absolute path of the OCI archive, for loading into Minikube.
+	Archive string
+	// Repository to push to; empty for loading into Minikube.
+	Repository string
+	// Dir is the project's folder, where the image can be made again from source.
+	Dir string
+}
+
+// loadImage registers the command that loads the image into Minikube or pushes it to a registry.
+func loadImage(ctx *pulumi.Context, name string, cluster *Cluster, args *ImageArgs, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+	env := map[string]string{"DIGEST": args.Digest}
+	file := "image-push.sh"
+	if args.Repository == "" {
+		if cluster.minikube == nil {
+			return nil, errors.New("an image can only be loaded into Minikube; an existing cluster needs image.repository")
+		}
+		file = "image-load.sh"
+		env["ARCHIVE"] = args.Archive
+	} else {
+		env["REPOSITORY"] = args.Repository
+	}
+	cmdArgs := &local.CommandArgs{
+		Create:      pulumi.String(script(file)),
+		Dir:         pulumi.String(args.Dir),
+		Environment: environment(env),
+		Logging:     logNothing,
+	}
+	if cluster.minikube != nil {
+		cmdArgs.Environment.(pulumi.StringMap)["PROFILE"] = cluster.Context
+		opts = with(opts, cluster.OnDelete()...)
+		opts = with(opts, pulumi.DependsOn([]pulumi.Resource{cluster.minikube}))
+	}
+	cmd, err := local.NewCommand(ctx, name, cmdArgs, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("register the loading of the image into %s: %w", config.ModeMinikube, err)
+	}
+	return cmd, nil
+}

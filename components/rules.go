@@ -1,0 +1,58 @@
+package components
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"spire-falco/config"
+	"spire-falco/rules"
+)
+
+// RulesInputs are what the settings tell the rules: what Falco takes for normal comes from the same declarations as
+// identities and network policies.
+func RulesInputs(s *config.Settings) (rules.Inputs, error) {
+	in := rules.Inputs{
+		FalcoVersion:           s.Falco.Chart.AppVersion,
+		AgentSocketPath:        s.SPIRE.AgentSocketPath,
+		SPIRENamespaces:        []string{s.SPIRE.Namespace},
+		AllowedSocketProcesses: s.Falco.AllowedProcesses,
+	}
+	for _, w := range s.Workloads {
+		in.Workloads = append(in.Workloads, rules.Workload{
+			Name:            w.Name,
+			Namespace:       w.Namespace,
+			Label:           w.Name,
+			Port:            w.Port,
+			Executable:      w.Executable,
+			Children:        w.Children,
+			Egress:          egress(w, s.Workloads),
+			CertificateDirs: w.CertificateDirs,
+			SocketPath:      w.SocketPath,
+		})
+	}
+	for _, path := range s.Falco.ExtraRules {
+		content, err := os.ReadFile(path) //nolint:gosec // a rule file that the user names
+		if err != nil {
+			return in, fmt.Errorf("falco.extraRules: %w", err)
+		}
+		in.ExtraFiles = append(in.ExtraFiles, rules.File{Name: filepath.Base(path), Content: string(content)})
+	}
+	return in, nil
+}
+
+// egress lists what the workload may connect to. Where a server's pods or the cluster's DNS are is not known beforehand,
+// so Falco holds these to the port and the network policy holds them to the pods.
+func egress(w config.Workload, all []config.Workload) []rules.Endpoint {
+	var out []rules.Endpoint
+	for _, server := range config.Servers(w, all) {
+		out = append(out, rules.Endpoint{Port: server.Port, Protocol: "tcp"})
+	}
+	if len(out) > 0 {
+		out = append(out, rules.Endpoint{Port: dnsPort, Protocol: "udp"}, rules.Endpoint{Port: dnsPort, Protocol: "tcp"})
+	}
+	for _, e := range w.Egress {
+		out = append(out, rules.Endpoint{CIDR: e.CIDR, Port: e.Port, Protocol: e.Protocol})
+	}
+	return out
+}

@@ -1,0 +1,164 @@
+package components
+
+import (
+	"errors"
+	"fmt"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"spire-falco/config"
+	"spire-falco/rules"
+)
+
+// StackArgs describes the whole stack.
+type StackArgs struct {
+	Settings *config.Settings
+	// Kubeconfig is the absolute path of the cluster's kubeconfig.
+	Kubeconfig string
+	// Rules that were rendered and checked; nil when Falco is off.
+	Rules *rules.Rendered
+	// Image is the reference of the project's own image; empty when no workload runs it.
+	Image string
+	// ImageLoad puts that image where the cluster finds it; nil when it is there.
+	ImageLoad *ImageArgs
+	// Secrets of Falcosidekick's outputs.
+	Secrets FalcosidekickSecrets
+}
+
+// Stack is the cluster, SPIRE, the workloads and, when it is enabled, Falco with Falcosidekick, as one.
+type Stack struct {
+	pulumi.ResourceState
+
+	Cluster *Cluster
+	SPIRE   *SPIRE
+	// Falco and Falcosidekick are nil when Falco is off.
+	Falco         *Falco
+	Falcosidekick *Falcosidekick
+	// Workloads in the order of the settings.
+	Workloads []*Workload
+}
+
+// NewStack registers everything, each part after what it needs, so that a destroy takes them down in reverse: workloads
+// before their identities, these before SPIRE, SPIRE before its CRDs.
+func NewStack(ctx *pulumi.Context, name string, args *StackArgs, opts ...pulumi.ResourceOption) (*Stack, error) {
+	if args == nil || args.Settings == nil {
+		return nil, errors.New("a Stack needs settings")
+	}
+	set := args.Settings
+	if set.EnableFalco && args.Rules == nil {
+		return nil, errors.New("a Stack with Falco needs rendered rules")
+	}
+	s := &Stack{}
+	if err := ctx.RegisterComponentResource(typeToken("Stack"), name, s, opts...); err != nil {
+		return nil, fmt.Errorf("register the component Stack: %w", err)
+	}
+	var err error
+	s.Cluster, err = NewCluster(ctx, "cluster", &ClusterArgs{Settings: set.Cluster, Kubeconfig: args.Kubeconfig}, pulumi.Parent(s))
+	if err != nil {
+		return nil, err
+	}
+	s.SPIRE, err = NewSPIRE(ctx, "spire", &SPIREArgs{
+		Settings: set.SPIRE, Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
+	}, pulumi.Parent(s))
+	if err != nil {
+		return nil, err
+	}
+	if set.EnableFalco {
+		if err := s.detection(ctx, args); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.workloads(ctx, args); err != nil {
+		return nil, err
+	}
+	return s, s.registerOutputs(ctx, set)
+}
+
+func (s *Stack) detection(ctx *pulumi.Context, args *StackArgs) error {
+	set := args.Settings
+	// Falco's pods read the kernel's events and mount paths of the node.
+	ns, err := newNamespace(ctx, "falco-namespace", set.Falco.Namespace, "privileged",
+		with(s.Cluster.OnDelete(), pulumi.Parent(s), pulumi.Provider(s.Cluster.Provider)))
+	if err != nil {
+		return err
+	}
+	s.Falcosidekick, err = NewFalcosidekick(ctx, "falcosidekick", &FalcosidekickArgs{
+		Settings: set.Sidekick, Secrets: args.Secrets, Namespace: ns,
+		Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
+	}, pulumi.Parent(s))
+	if err != nil {
+		return err
+	}
+	s.Falco, err = NewFalco(ctx, "falco", &FalcoArgs{
+		Settings: set.Falco, Rules: args.Rules, Namespace: ns, AlertURL: s.Falcosidekick.URL,
+		Kubeconfig: args.Kubeconfig, Context: set.Cluster.Context,
+		Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
+		After: []pulumi.Resource{s.Falcosidekick.release},
+	}, pulumi.Parent(s))
+	return err
+}
+
+func (s *Stack) workloads(ctx *pulumi.Context, args *StackArgs) error {
+	set := args.Settings
+	after := s.SPIRE.ready
+	if args.ImageLoad != nil {
+		load, err := loadImage(ctx, "image", s.Cluster, args.ImageLoad, pulumi.Parent(s))
+		if err != nil {
+			return err
+		}
+		after = append(append([]pulumi.Resource(nil), after...), load)
+	}
+	namespaces := map[string]*corev1.Namespace{}
+	for _, w := range set.Workloads {
+		if namespaces[w.Namespace] == nil {
+			ns, err := newNamespace(ctx, "namespace-"+w.Namespace, w.Namespace, "restricted",
+				with(s.Cluster.OnDelete(), pulumi.Parent(s), pulumi.Provider(s.Cluster.Provider)))
+			if err != nil {
+				return err
+			}
+			namespaces[w.Namespace] = ns
+		}
+		image := w.Image
+		if image == "" {
+			image = args.Image
+		}
+		workload, err := NewWorkload(ctx, w.Name, &WorkloadArgs{
+			Workload: w, All: set.Workloads, Image: image,
+			TrustDomain: set.SPIRE.TrustDomain, ClassName: set.SPIRE.ClassName,
+			Namespace: namespaces[w.Namespace], Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
+			IdentityAfter: s.SPIRE.crds, After: after,
+		}, pulumi.Parent(s))
+		if err != nil {
+			return err
+		}
+		s.Workloads = append(s.Workloads, workload)
+	}
+	return nil
+}
+
+func (s *Stack) registerOutputs(ctx *pulumi.Context, set *config.Settings) error {
+	ids := pulumi.StringMap{}
+	for i, w := range set.Workloads {
+		ids[w.Name] = s.Workloads[i].SPIFFEID
+	}
+	outputs := pulumi.Map{
+		"kubeconfig":  s.Cluster.Kubeconfig,
+		"context":     s.Cluster.Context,
+		"trustDomain": s.SPIRE.TrustDomain,
+		"spiffeIds":   ids,
+		"falco":       pulumi.Bool(set.EnableFalco),
+	}
+	if s.Falco != nil {
+		outputs["falcoChart"] = pulumi.String(set.Falco.Chart.Version)
+		outputs["rulesConfigMap"] = s.Falco.RulesConfigMap
+		outputs["rulesHash"] = s.Falco.RulesHash
+	}
+	for k, v := range outputs {
+		ctx.Export(k, v)
+	}
+	if err := ctx.RegisterResourceOutputs(s, outputs); err != nil {
+		return fmt.Errorf("register the outputs of Stack: %w", err)
+	}
+	return nil
+}
