@@ -1,0 +1,258 @@
+package scenario
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	_ "embed" // the recordings travel in the binary
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+//go:embed scenarios.yaml
+var table []byte
+
+//go:embed testdata/events.tar.gz
+var recordings []byte
+
+// Event is one event as Falco's JSON gives it: field to string, bool or int64. A field without a value is absent.
+type Event = map[string]any
+
+// Group says where a scenario's events come from.
+type Group string
+
+// The groups of scenarios.
+const (
+	// Recording is a recording whole.
+	Recording Group = "recording"
+	// Guide is a test that the user's guide documents, as single events of a recording.
+	Guide Group = "guide"
+	// Derived are recorded events with fields changed by hand.
+	Derived Group = "derived"
+)
+
+// Alert is one rule firing on one event.
+type Alert struct {
+	// Rule that fires.
+	Rule string
+	// Event is the number of the event: evt.num in a recording, 1 and up among derived events.
+	Event int64
+}
+
+// Scenario is a set of events and the alerts that they must give.
+type Scenario struct {
+	Group Group
+	// Name as a sentence.
+	Name string
+	// Recording that the events are from.
+	Recording string
+	// Benign is true when the recording is of normal work.
+	Benign bool
+	// Note explains an expectation that is not plain.
+	Note string
+	// Events in Falco's order.
+	Events []Event
+	// Want is every alert, in the order of events; nothing else may fire.
+	Want []Alert
+}
+
+type document struct {
+	Recordings []struct {
+		Recording string             `yaml:"recording"`
+		Kind      string             `yaml:"kind"`
+		Name      string             `yaml:"name"`
+		Note      string             `yaml:"note"`
+		Alerts    map[string][]int64 `yaml:"alerts"`
+	} `yaml:"recordings"`
+	Guide []struct {
+		Name      string             `yaml:"name"`
+		Recording string             `yaml:"recording"`
+		Alerts    map[string][]int64 `yaml:"alerts"`
+	} `yaml:"guide"`
+	Derived []struct {
+		Name string `yaml:"name"`
+		From struct {
+			Recording string `yaml:"recording"`
+			Event     int64  `yaml:"event"`
+		} `yaml:"from"`
+		Fires string           `yaml:"fires"`
+		Set   map[string]any   `yaml:"set"`
+		Unset []string         `yaml:"unset"`
+		Each  []map[string]any `yaml:"each"`
+	} `yaml:"derived"`
+}
+
+// Load returns all scenarios: recordings, the guide's tests, derived events.
+func Load() ([]Scenario, error) {
+	events, err := readRecordings(recordings)
+	if err != nil {
+		return nil, err
+	}
+	return load(table, events)
+}
+
+func load(table []byte, events map[string][]Event) ([]Scenario, error) {
+	var doc document
+	dec := yaml.NewDecoder(bytes.NewReader(table))
+	dec.KnownFields(true)
+	if err := dec.Decode(&doc); err != nil {
+		return nil, fmt.Errorf("parse scenarios: %w", err)
+	}
+	var out []Scenario
+	for _, r := range doc.Recordings {
+		evs, ok := events[r.Recording]
+		if !ok {
+			return nil, fmt.Errorf("scenario %q: no recording %q", r.Name, r.Recording)
+		}
+		s := Scenario{Group: Recording, Name: r.Name, Recording: r.Recording, Benign: r.Kind == "benign", Note: r.Note, Events: evs}
+		var err error
+		if s.Want, err = wanted(evs, r.Alerts); err != nil {
+			return nil, fmt.Errorf("recording %s: %w", r.Recording, err)
+		}
+		out = append(out, s)
+	}
+	for _, g := range doc.Guide {
+		want, err := wanted(events[g.Recording], g.Alerts)
+		if err != nil {
+			return nil, fmt.Errorf("scenario %q: %w", g.Name, err)
+		}
+		s := Scenario{Group: Guide, Name: g.Name, Recording: g.Recording, Want: want}
+		for _, a := range want {
+			s.Events = append(s.Events, find(events[g.Recording], a.Event))
+		}
+		out = append(out, s)
+	}
+	for _, d := range doc.Derived {
+		base := find(events[d.From.Recording], d.From.Event)
+		if base == nil {
+			return nil, fmt.Errorf("scenario %q: recording %s has no event %d", d.Name, d.From.Recording, d.From.Event)
+		}
+		s := Scenario{Group: Derived, Name: d.Name, Recording: d.From.Recording}
+		variants := d.Each
+		if len(variants) == 0 {
+			variants = []map[string]any{nil}
+		}
+		for i, v := range variants {
+			e := maps.Clone(base)
+			for _, f := range d.Unset {
+				delete(e, f)
+			}
+			for _, set := range []map[string]any{d.Set, v} {
+				for f, x := range set {
+					e[f] = number(x)
+				}
+			}
+			n := int64(i + 1)
+			e["evt.num"] = n
+			s.Events = append(s.Events, e)
+			if d.Fires != "" {
+				s.Want = append(s.Want, Alert{Rule: d.Fires, Event: n})
+			}
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// wanted returns the alerts in the order of the events.
+func wanted(events []Event, byRule map[string][]int64) ([]Alert, error) {
+	var out []Alert
+	for _, rule := range slices.Sorted(maps.Keys(byRule)) {
+		for _, n := range byRule[rule] {
+			if find(events, n) == nil {
+				return nil, fmt.Errorf("no event %d for rule %q", n, rule)
+			}
+			out = append(out, Alert{Rule: rule, Event: n})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Alert) int { return int(a.Event - b.Event) })
+	return out, nil
+}
+
+func find(events []Event, num int64) Event {
+	for _, e := range events {
+		if e["evt.num"] == num {
+			return e
+		}
+	}
+	return nil
+}
+
+// readRecordings returns the events of every recording by its name, from a gzipped tar of JSON Lines files.
+func readRecordings(archive []byte) (map[string][]Event, error) {
+	zr, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		return nil, fmt.Errorf("open the recordings: %w", err)
+	}
+	tr := tar.NewReader(zr)
+	out := map[string][]Event{}
+	for {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the recordings: %w", err)
+		}
+		if h.Typeflag != tar.TypeReg || path.Ext(h.Name) != ".jsonl" {
+			continue
+		}
+		name := strings.TrimSuffix(path.Base(h.Name), ".jsonl")
+		if out[name], err = ReadEvents(tr); err != nil {
+			return nil, fmt.Errorf("recording %s: %w", name, err)
+		}
+	}
+}
+
+// ReadEvents reads JSON Lines, one event a line; empty lines are skipped. Whole numbers become int64. An error names the line.
+func ReadEvents(r io.Reader) ([]Event, error) {
+	const longest = 1 << 22 // of one event; Falco's are a few kilobytes
+	var out []Event
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, longest)
+	for line := 1; sc.Scan(); line++ {
+		if len(bytes.TrimSpace(sc.Bytes())) == 0 {
+			continue
+		}
+		dec := json.NewDecoder(bytes.NewReader(sc.Bytes()))
+		dec.UseNumber()
+		var e Event
+		if err := dec.Decode(&e); err != nil {
+			return nil, fmt.Errorf("line %d: %w", line, err)
+		}
+		for k, v := range e {
+			e[k] = number(v)
+		}
+		out = append(out, e)
+	}
+	if err := sc.Err(); err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	return out, nil
+}
+
+func number(v any) any {
+	switch n := v.(type) {
+	case int:
+		return int64(n)
+	case json.Number:
+		if i, err := n.Int64(); err == nil {
+			return i
+		}
+		if f, err := n.Float64(); err == nil {
+			return f
+		}
+		return n.String()
+	default:
+		return v
+	}
+}
