@@ -1,0 +1,304 @@
+// Package machine makes throw-away Debian machines for tests: a Debian root with dpkg, apt, sudo and users of its own in
+// namespaces of its own, an SSH server on a loopback address that logs in there, and an apt repository. What a
+// namespace cannot have, the command in ../standin plays: systemd, the kernel's release, and Falco.
+package machine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	//go:embed prepare.sh
+	prepareSh string
+	//go:embed start.sh
+	startSh string
+)
+
+// RequireVariable names the environment variable that makes a machine that cannot be made a failure, not a skip.
+const RequireVariable = "REQUIRE_MACHINES"
+
+// Options are what differs from a usual machine.
+type Options struct {
+	// Kernel is what uname -r prints; empty is 6.8.0-45-generic.
+	Kernel string
+	// SizeMB is how much the machine's disk takes beyond its system; 0 is 1024.
+	SizeMB int
+}
+
+// Machine is a running one. It ends with its test.
+type Machine struct {
+	pid  int
+	root string
+}
+
+// Result is what a command has left.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// New starts a machine, and skips the test, loudly, where none can be made: it needs root, Linux and debootstrap.
+func New(t testing.TB, o Options) *Machine {
+	t.Helper()
+	prepared, err := preparedRoot()
+	if err != nil {
+		if os.Getenv(RequireVariable) != "" {
+			t.Fatalf("no machine: %v", err)
+		}
+		t.Skipf("SKIPPED, NOT PASSED: no machine can be made here: %v", err)
+	}
+	standin, err := buildStandin()
+	require.NoError(t, err, "build the stand-in")
+	if o.Kernel == "" {
+		o.Kernel = "6.8.0-45-generic"
+	}
+	if o.SizeMB == 0 {
+		o.SizeMB = 1024
+	}
+	c := exec.Command("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL", "--propagation", "private",
+		"/bin/sh", "-c", startSh, "start.sh", t.TempDir(), prepared, standin, fmt.Sprint(o.SizeMB))
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, startLocked(c), "start the machine")
+	t.Cleanup(func() {
+		_ = c.Process.Kill() // unshare takes process 1 with it, and that the rest
+		_ = c.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoErrorf(t, err, "start the machine: %s", &stderr)
+	m := &Machine{}
+	_, err = fmt.Sscan(line, &m.pid)
+	require.NoError(t, err)
+	m.root = fmt.Sprintf("/proc/%d/root", m.pid)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(m.Path("/etc/standin"))
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", m.pid))
+		return err == nil && strings.TrimSpace(string(comm)) == "init"
+	}, 10*time.Second, 5*time.Millisecond, "the machine has started")
+	m.Write(t, "/etc/standin/kernel", o.Kernel+"\n")
+	return m
+}
+
+// Path is where the test finds a file of the machine.
+func (m *Machine) Path(path string) string { return filepath.Join(m.root, path) }
+
+// Write makes a file of the machine, with its folders.
+func (m *Machine) Write(t testing.TB, path, content string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Dir(m.Path(path)), 0o755))
+	require.NoError(t, os.WriteFile(m.Path(path), []byte(content), 0o644))
+}
+
+// Read returns the content of a file of the machine.
+func (m *Machine) Read(t testing.TB, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(m.Path(path))
+	require.NoError(t, err)
+	return string(content)
+}
+
+// Exists tells whether the machine has the file.
+func (m *Machine) Exists(path string) bool {
+	_, err := os.Lstat(m.Path(path))
+	return err == nil
+}
+
+// Command is a command line in the login shell of a user of the machine, as sshd would run it.
+func (m *Machine) Command(ctx context.Context, user, line string) *exec.Cmd {
+	home := "/home/" + user
+	if user == "root" {
+		home = "/root"
+	}
+	c := exec.CommandContext(ctx, "nsenter", "--target", fmt.Sprint(m.pid), "--mount", "--pid", "--uts", "--ipc", "--root", "--wd=/",
+		"/usr/bin/setpriv", "--reuid="+user, "--regid="+user, "--init-groups",
+		"/usr/bin/env", "-i", "HOME="+home, "USER="+user, "LOGNAME="+user, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/games",
+		"/bin/sh", "-c", line)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = 5 * time.Second
+	return c
+}
+
+// Run runs a command line to its end.
+func (m *Machine) Run(t testing.TB, user, line, stdin string) Result {
+	t.Helper()
+	c := m.Command(context.Background(), user, line)
+	var stdout, stderr bytes.Buffer
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := c.Run()
+	if _, failed := err.(*exec.ExitError); !failed {
+		require.NoError(t, err)
+	}
+	return Result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
+}
+
+// MustRun runs a command line as root and returns its output; the test fails when the command does.
+func (m *Machine) MustRun(t testing.TB, line string) string {
+	t.Helper()
+	r := m.Run(t, "root", line, "")
+	require.Zerof(t, r.Code, "%s: %s%s", line, r.Stdout, r.Stderr)
+	return r.Stdout
+}
+
+// noise are folders whose content any use of dpkg, apt, sudo or the stand-ins changes, or that are not on disk.
+var noise = []string{
+	"/proc", "/sys", "/dev", "/run", "/tmp", "/var/log/apt", "/var/log/dpkg.log", "/var/log/alternatives.log",
+	"/var/lib/dpkg", "/var/lib/apt/extended_states", "/var/lib/apt/periodic", "/var/lib/apt/lists/lock",
+	"/var/lib/apt/lists/auxfiles", "/var/lib/apt/lists/partial", "/var/cache/apt", "/var/cache/debconf", "/var/lib/sudo",
+	"/etc/standin",
+}
+
+// Snapshot describes every file of the machine by kind, mode and digest, and the state of every package and service.
+// Two equal snapshots are two equal machines.
+func (m *Machine) Snapshot(t testing.TB) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	// What lies in the prepared root and was not touched has the inode's change time of the preparation; it is read
+	// all the same, as a snapshot must not guess.
+	err := filepath.WalkDir(m.Path("/"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		inside := "/" + strings.TrimPrefix(strings.TrimPrefix(path, m.root), "/")
+		for _, n := range noise {
+			if inside == n {
+				if d.IsDir() {
+					return fs.SkipDir
+				}
+				return nil
+			}
+		}
+		if strings.HasPrefix(inside, "/usr/share/") || strings.HasPrefix(inside, "/usr/lib/x86_64") || strings.HasPrefix(inside, "/usr/lib/aarch64") {
+			if inside != "/usr/share/keyrings" && !strings.HasPrefix(inside, "/usr/share/keyrings/") && !strings.HasPrefix(inside, "/usr/share/falco") {
+				if d.IsDir() {
+					return fs.SkipDir // thousands of files that no step comes near
+				}
+				return nil
+			}
+		}
+		all[inside], err = describe(path, d)
+		return err
+	})
+	require.NoError(t, err)
+	all["packages"] = m.MustRun(t, "dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n'; apt-mark showhold")
+	all["services"] = m.MustRun(t, `for u in falco-modern-bpf falco-kmod falco-custom falcoctl-artifact-follow; do
+		echo "$u $(systemctl is-enabled $u.service) $(systemctl is-active $u.service)"; done`)
+	return all
+}
+
+func describe(path string, d fs.DirEntry) (string, error) {
+	info, err := d.Info()
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case info.Mode().IsRegular():
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		sum := sha256.Sum256(content)
+		return fmt.Sprintf("%s %s", info.Mode(), hex.EncodeToString(sum[:8])), nil
+	case info.Mode()&fs.ModeSymlink != 0:
+		to, err := os.Readlink(path)
+		return "-> " + to, err
+	default:
+		return info.Mode().String(), nil
+	}
+}
+
+// cacheDir is the module's own; it is not committed.
+func cacheDir() (string, error) {
+	_, file, _, _ := runtime.Caller(0)
+	dir := filepath.Join(filepath.Dir(file), "..", "..", "..", ".cache", "machines")
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// preparedRoot returns the folder that all machines start from, and makes it when there is none for this prepare.sh.
+var preparedRoot = sync.OnceValues(func() (string, error) {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return "", fmt.Errorf("machines need Linux and root; try: go test -exec 'sudo -E' ./tests/host/...")
+	}
+	for _, tool := range []string{"debootstrap", "unshare", "nsenter", "dpkg-deb"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return "", fmt.Errorf("%s is missing; try: apt-get install debootstrap util-linux dpkg", tool)
+		}
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	lock, err := os.Create(filepath.Join(cache, "lock"))
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(prepareSh))
+	root := filepath.Join(cache, "debian-12-"+runtime.GOARCH+"-"+hex.EncodeToString(sum[:6]))
+	if _, err := os.Stat(root); err == nil {
+		return root, nil
+	}
+	unfinished := root + ".new"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return "", err
+	}
+	out, err := exec.Command("/bin/sh", "-c", prepareSh, "prepare.sh", unfinished).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("prepare a Debian root: %w: %s", err, out[max(0, len(out)-600):])
+	}
+	return root, os.Rename(unfinished, root)
+})
+
+// buildStandin builds ../standin, statically, once for a test process.
+var buildStandin = sync.OnceValues(func() (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	_, file, _, _ := runtime.Caller(0)
+	binary := filepath.Join(cache, "standin")
+	unfinished := fmt.Sprintf("%s.%d", binary, os.Getpid())
+	c := exec.Command("go", "build", "-o", unfinished, "./tests/host/standin")
+	c.Dir = filepath.Join(filepath.Dir(file), "..", "..", "..")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return binary, os.Rename(unfinished, binary) // machines that run keep the former one
+
+})
+
+// startLocked starts a command from a thread that stays: the kernel sends the death signal when that thread ends.
+func startLocked(c *exec.Cmd) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		done <- c.Start()
+		select {}
+	}()
+	return <-done
+}
