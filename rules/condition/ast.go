@@ -1,0 +1,225 @@
+package condition
+
+import "strings"
+
+// Source is a text that nodes were parsed from. Locate, when set, maps a byte
+// offset of Text to the place that a person wrote it at.
+type Source struct {
+	Text   string
+	Locate func(offset int) Location
+}
+
+// Location is a place in a file. Line and Column count from 1; columns count bytes.
+type Location struct {
+	File   string
+	Line   int
+	Column int
+}
+
+// Pos is a place in a condition's text. Offset counts bytes from 0, Line and
+// Column count from 1.
+type Pos struct {
+	Source *Source
+	Offset int
+	Line   int
+	Column int
+}
+
+// Location returns the place in the file that the text came from, and false
+// when the text came from no file.
+func (p Pos) Location() (Location, bool) {
+	if p.Source == nil || p.Source.Locate == nil {
+		return Location{}, false
+	}
+	return p.Source.Locate(p.Offset), true
+}
+
+// Expr is a node of a condition's syntax tree. String renders the node as
+// Falco itself prints it.
+type Expr interface {
+	Position() Pos
+	String() string
+	write(b *strings.Builder)
+}
+
+type node struct{ pos Pos }
+
+// Position returns where the node starts.
+func (n node) Position() Pos { return n.pos }
+
+type (
+	// And is true when all its children are.
+	And struct {
+		node
+		Children []Expr
+	}
+	// Or is true when one of its children is.
+	Or struct {
+		node
+		Children []Expr
+	}
+	// Not negates its child.
+	Not struct {
+		node
+		Child Expr
+	}
+	// Identifier names a macro that has not been expanded.
+	Identifier struct {
+		node
+		Name string
+	}
+	// Value is one constant on the right-hand side of a check.
+	Value struct {
+		node
+		Value string
+	}
+	// List holds the constants on the right-hand side of a list check.
+	List struct {
+		node
+		Values    []string
+		Positions []Pos
+	}
+	// Unary is a check without a right-hand side (exists).
+	Unary struct {
+		node
+		Left Expr
+		Op   string
+	}
+	// Binary compares a field with constants or with another field.
+	Binary struct {
+		node
+		Left  Expr
+		Op    string
+		OpPos Pos
+		Right Expr
+	}
+	// Field names a field of an event, with its argument in brackets if any.
+	Field struct {
+		node
+		Name string
+		Arg  string
+	}
+	// Transformer applies a function such as tolower to a field.
+	Transformer struct {
+		node
+		Name  string
+		Value Expr
+	}
+)
+
+// FullName returns the field's name with its argument in brackets.
+func (f *Field) FullName() string {
+	if f.Arg == "" {
+		return f.Name
+	}
+	return f.Name + "[" + f.Arg + "]"
+}
+
+func render(e Expr) string {
+	var b strings.Builder
+	e.write(&b)
+	return b.String()
+}
+
+func (e *And) String() string         { return render(e) }
+func (e *Or) String() string          { return render(e) }
+func (e *Not) String() string         { return render(e) }
+func (e *Identifier) String() string  { return render(e) }
+func (e *Value) String() string       { return render(e) }
+func (e *List) String() string        { return render(e) }
+func (e *Unary) String() string       { return render(e) }
+func (e *Binary) String() string      { return render(e) }
+func (e *Field) String() string       { return render(e) }
+func (e *Transformer) String() string { return render(e) }
+
+func writeJoined(b *strings.Builder, op string, children []Expr) {
+	b.WriteByte('(')
+	for i, c := range children {
+		if i > 0 {
+			b.WriteByte(' ')
+			b.WriteString(op)
+			b.WriteByte(' ')
+		}
+		c.write(b)
+	}
+	b.WriteByte(')')
+}
+
+func (e *And) write(b *strings.Builder) { writeJoined(b, "and", e.Children) }
+func (e *Or) write(b *strings.Builder)  { writeJoined(b, "or", e.Children) }
+
+func (e *Not) write(b *strings.Builder) {
+	b.WriteString("not ")
+	e.Child.write(b)
+}
+
+func (e *Identifier) write(b *strings.Builder) { b.WriteString(e.Name) }
+func (e *Value) write(b *strings.Builder)      { b.WriteString(escape(e.Value)) }
+
+func (e *List) write(b *strings.Builder) {
+	b.WriteByte('(')
+	for i, v := range e.Values {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(escape(v))
+	}
+	b.WriteByte(')')
+}
+
+func (e *Unary) write(b *strings.Builder) {
+	e.Left.write(b)
+	b.WriteByte(' ')
+	b.WriteString(e.Op)
+}
+
+func (e *Binary) write(b *strings.Builder) {
+	e.Left.write(b)
+	b.WriteByte(' ')
+	b.WriteString(e.Op)
+	b.WriteByte(' ')
+	e.Right.write(b)
+}
+
+func (e *Field) write(b *strings.Builder) {
+	b.WriteString(e.Name)
+	if e.Arg != "" {
+		b.WriteByte('[')
+		b.WriteString(escape(e.Arg))
+		b.WriteByte(']')
+	}
+}
+
+func (e *Transformer) write(b *strings.Builder) {
+	b.WriteString(e.Name)
+	b.WriteByte('(')
+	e.Value.write(b)
+	b.WriteByte(')')
+}
+
+// Walk calls visit for e and every node below it, parents first. It does not
+// go below a node for which visit returns false.
+func Walk(e Expr, visit func(Expr) bool) {
+	if e == nil || !visit(e) {
+		return
+	}
+	switch n := e.(type) {
+	case *And:
+		for _, c := range n.Children {
+			Walk(c, visit)
+		}
+	case *Or:
+		for _, c := range n.Children {
+			Walk(c, visit)
+		}
+	case *Not:
+		Walk(n.Child, visit)
+	case *Unary:
+		Walk(n.Left, visit)
+	case *Binary:
+		Walk(n.Left, visit)
+		Walk(n.Right, visit)
+	case *Transformer:
+		Walk(n.Value, visit)
+	}
+}

@@ -1,0 +1,355 @@
+package condition
+
+import "strings"
+
+// Warning is something that Falco warns of while it compiles a condition.
+type Warning struct {
+	Pos     Pos
+	Message string
+}
+
+// Layout holds the fields that a set of compiled conditions reads, each once.
+// Conditions compiled into the same layout share the values that they read
+// off an event. The zero Layout is empty and ready; it is not safe for
+// concurrent use while conditions are compiled into it.
+type Layout struct {
+	slots []slot
+	index map[string]int
+	// hasSocket is set when a condition looks at both ends of a socket.
+	hasSocket bool
+}
+
+// slot is one field, with the transformers applied to it.
+type slot struct {
+	get getter
+	// from is the slot that a transformer takes its value from, -1 for a field itself.
+	from int
+	name string
+	list bool
+	// keys holds the keys of the ancestors' values, for proc.aname without index.
+	keys []string
+	typ  Type
+}
+
+// Program is a compiled condition.
+type Program struct {
+	eval   evaluator
+	layout *Layout
+}
+
+// Compile checks a condition without macros against the field catalogue and
+// compiles it. It stops at the first error, which is of type *Error, as Falco
+// does.
+func Compile(e Expr) (*Program, []Warning, error) {
+	return CompileInto(&Layout{}, e)
+}
+
+// CompileInto is Compile for one of several conditions that are evaluated
+// over the same events.
+func CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
+	c := &compiler{layout: layout}
+	eval, err := c.compile(e)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Program{eval: eval, layout: layout}, c.warnings, nil
+}
+
+// Check tells whether Falco accepts a condition without macros. It reports the
+// same warnings and error as Compile.
+func Check(e Expr) ([]Warning, error) {
+	_, warnings, err := Compile(e)
+	return warnings, err
+}
+
+// Match parses, compiles and evaluates a condition over one event: for tests
+// and one-off questions.
+func Match(text string, ev Event) (bool, error) {
+	e, err := Parse(text)
+	if err != nil {
+		return false, err
+	}
+	p, _, err := Compile(e)
+	if err != nil {
+		return false, err
+	}
+	ctx := p.layout.NewContext()
+	ctx.Reset(ev)
+	return p.Match(ctx), nil
+}
+
+type compiler struct {
+	layout   *Layout
+	warnings []Warning
+}
+
+func (c *compiler) compile(e Expr) (evaluator, error) {
+	switch n := e.(type) {
+	case *And:
+		kids, err := c.compileAll(n.Children)
+		return allOf(kids), err
+	case *Or:
+		kids, err := c.compileAll(n.Children)
+		return anyOf(kids), err
+	case *Not:
+		kid, err := c.compile(n.Child)
+		return negation{kid}, err
+	case *Identifier:
+		return nil, &Error{Pos: n.pos, Message: "filter error: unexpected identifier '" + n.Name + "'"}
+	case *Unary:
+		return c.unary(n)
+	case *Binary:
+		return c.binary(n)
+	default:
+		return nil, &Error{Pos: e.Position(), Message: "filter error: not a condition: " + e.String()}
+	}
+}
+
+func (c *compiler) compileAll(list []Expr) ([]evaluator, error) {
+	kids := make([]evaluator, len(list))
+	for i, e := range list {
+		kid, err := c.compile(e)
+		if err != nil {
+			return nil, err
+		}
+		kids[i] = kid
+	}
+	return kids, nil
+}
+
+// operand is a field with the transformers applied to it, innermost first.
+type operand struct {
+	ref   FieldRef
+	chain []string
+	// typ and list describe the value after the last transformer.
+	typ  Type
+	list bool
+}
+
+func (c *compiler) operand(e Expr) (*operand, error) {
+	switch n := e.(type) {
+	case *Field:
+		name := n.FullName()
+		ref, ok, err := LookupField(name)
+		if err != nil {
+			return nil, &Error{Pos: n.pos, Message: err.Error(), Hint: argumentHint(n)}
+		}
+		if !ok {
+			return nil, &Error{
+				Pos:     n.pos,
+				Message: "filter_check called with nonexistent field " + name,
+				Hint:    unknownFieldHint(name),
+			}
+		}
+		return &operand{ref: ref, typ: ref.Type, list: ref.Info.List}, nil
+	case *Transformer:
+		op, err := c.operand(n.Value)
+		if err != nil || n.Name == "val" {
+			return op, err
+		}
+		if op.ref.Info.NoTransformer {
+			return nil, &Error{Pos: n.Value.Position(), Message: "field '" + op.ref.Info.Name + "' does not support transformers"}
+		}
+		typ, ok := transformType(n.Name, op.typ, op.list)
+		if !ok {
+			of := "field"
+			if op.list {
+				of = "list field"
+			}
+			return nil, &Error{
+				Pos: n.Value.Position(),
+				Message: "can't add field transformer: type '" + string(op.typ) + "' is not supported by '" + n.Name +
+					"' transformer applied on " + of + " '" + op.ref.Info.Name + "'",
+			}
+		}
+		if n.Name == "len" {
+			op.list = false
+		}
+		op.typ = typ
+		op.chain = append(op.chain, n.Name)
+		return op, nil
+	default:
+		return nil, nil
+	}
+}
+
+func (c *compiler) comparable(pos Pos, op string, left *operand) error {
+	if op == "==" {
+		op = "="
+	}
+	if msg := incomparable(op, left.typ, left.list); msg != "" {
+		return &Error{
+			Pos:     pos,
+			Message: "filter error: " + msg,
+			Hint:    left.ref.Name + " takes " + operatorsFor(left.typ, left.list),
+		}
+	}
+	return nil
+}
+
+func (c *compiler) unary(n *Unary) (evaluator, error) {
+	left, err := c.operand(n.Left)
+	if err != nil {
+		return nil, err
+	}
+	if left == nil {
+		return nil, &Error{Pos: n.pos, Message: "filter error: missing field in left-hand of unary check"}
+	}
+	if err := c.comparable(n.Left.Position(), n.Op, left); err != nil {
+		return nil, err
+	}
+	return c.exists(left), nil
+}
+
+func (c *compiler) binary(n *Binary) (evaluator, error) {
+	left, err := c.operand(n.Left)
+	if err != nil {
+		return nil, err
+	}
+	if left == nil {
+		return nil, &Error{Pos: n.pos, Message: "filter error: missing field in left-hand of binary check"}
+	}
+	op := n.Op
+	if op == "==" {
+		op = "="
+	}
+	if err := c.comparable(n.Left.Position(), op, left); err != nil {
+		return nil, err
+	}
+	right, err := c.operand(n.Right)
+	if err != nil {
+		return nil, err
+	}
+	if right != nil {
+		if msg := refuseRight(op, left, right); msg != "" {
+			return nil, &Error{Pos: rightFieldPos(n.Right), Message: msg}
+		}
+		return c.compareFields(op, left, right), nil
+	}
+	var values []string
+	var positions []Pos
+	switch r := n.Right.(type) {
+	case *Value:
+		values, positions = []string{r.Value}, []Pos{r.pos}
+	case *List:
+		values, positions = r.Values, r.Positions
+	}
+	constants := make([]constant, len(values))
+	for i, v := range values {
+		c.warn(op, positions[i], v)
+		constants[i], err = c.constant(op, left, v)
+		if err != nil {
+			return nil, &Error{Pos: positions[i], Message: err.Error(), Hint: valueHint(left, v)}
+		}
+	}
+	return c.compareConstants(op, left, constants), nil
+}
+
+func rightFieldPos(e Expr) Pos {
+	for {
+		t, ok := e.(*Transformer)
+		if !ok {
+			return e.Position()
+		}
+		e = t.Value
+	}
+}
+
+func (c *compiler) constant(op string, left *operand, v string) (constant, error) {
+	if op == "bcontains" || op == "bstartswith" {
+		bytes, err := unhex(v)
+		if err != nil {
+			return constant{}, err
+		}
+		v = bytes
+	}
+	k, err := parseConstant(left.typ, v)
+	if err != nil {
+		return constant{}, err
+	}
+	switch left.ref.Info.Name {
+	case "evt.type":
+		if left.typ.kind() != kindString || !KnownEventType(k.str) {
+			return constant{}, fieldError("unknown event type " + v)
+		}
+	case "evt.around":
+		if op != "=" {
+			return constant{}, fieldError("evt.around supports only '=' comparison operator")
+		}
+	}
+	return k, nil
+}
+
+// refuseRight says in Falco's words why left cannot be compared with the field
+// right. It returns "" when it can.
+func refuseRight(op string, left, right *operand) string {
+	if op == "pmatch" || op == "regex" {
+		return "operator '" + strings.ToUpper(op) + "' doesn't support right-hand side fields"
+	}
+	if left.typ.kind() == kindNet {
+		return "field type 'IPNET' doesn't support right-hand side fields"
+	}
+	if left.ref.Info.NoRight {
+		return "field '" + left.ref.Info.Name + "' doesn't support right-hand side fields"
+	}
+	if right.ref.Info.NoRight {
+		return "field '" + right.ref.Info.Name + "' can't be used as a right-hand side field"
+	}
+	if left.typ != right.typ || left.list != right.list {
+		list := func(is bool) string {
+			if is {
+				return " (list)"
+			}
+			return ""
+		}
+		return "field '" + left.ref.Info.Name + "' has type '" + string(left.typ) + "'" + list(left.list) +
+			" while the right-hand side field '" + right.ref.Info.Name + "' has incompatible type '" +
+			string(right.typ) + "'" + list(right.list)
+	}
+	return ""
+}
+
+// warn collects what Falco suspects of a constant.
+func (c *compiler) warn(op string, pos Pos, v string) {
+	add := func(msg string) { c.warnings = append(c.warnings, Warning{pos, msg}) }
+	if op == "regex" && simpleRegex(v) {
+		add("regex check with '" + v + "' may be optimized with simpler operators such as '=', 'contains', 'startswith', 'endswith'")
+	}
+	stripped := strings.Map(func(r rune) rune {
+		if r < 0x80 && isSpace(byte(r)) {
+			return -1
+		}
+		return r
+	}, v)
+	_, isField, err := LookupField(stripped)
+	if err != nil {
+		return
+	}
+	if isField {
+		add("'" + v + "' may be a valid field misused as a const string value")
+	}
+	for _, t := range append([]string{"val"}, Transformers()...) {
+		if len(stripped) >= len(t)+2 && strings.HasPrefix(stripped, t+"(") && strings.HasSuffix(stripped, ")") {
+			add("'" + v + "' may be a valid field transformer misused as a const string value")
+		}
+	}
+}
+
+// simpleRegex tells whether a regular expression has nothing but text,
+// anchors, and "any characters" at its ends.
+func simpleRegex(v string) bool {
+	n := len(v)
+	for i := 0; i < n; i++ {
+		if i == 0 && v[i] == '^' || i == n-1 && v[i] == '$' {
+			continue
+		}
+		if (i == 0 && n > 1 || i == n-2) && v[i] == '.' && strings.IndexByte("+*?", v[i+1]) >= 0 {
+			i++
+			continue
+		}
+		if strings.IndexByte(`.+*?^$()[]{}|\`, v[i]) >= 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,249 @@
+package condition
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// KnownEventType tells whether Falco knows an event or a system call by that name.
+func KnownEventType(name string) bool {
+	c := tables()
+	if c.syscalls[name] || len(c.codes[name]) > 0 {
+		return true
+	}
+	return name == c.events[0].name
+}
+
+// Captured tells whether Falco captures a call live without -A. It leaves out
+// those that read, write, send and receive.
+func Captured(name string) bool {
+	c := tables()
+	calls := callsOf(name)
+	for _, s := range calls {
+		if !c.uncaptured[s] {
+			return true
+		}
+	}
+	return len(calls) == 0
+}
+
+// callsOf returns the system calls that raise the event.
+func callsOf(name string) []string {
+	c := tables()
+	var calls []string
+	for _, code := range c.codes[name] {
+		calls = append(calls, c.events[code].syscalls...)
+		if len(c.events[code].syscalls) == 0 && c.syscalls[name] {
+			calls = append(calls, name)
+		}
+	}
+	if len(calls) == 0 && c.syscalls[name] {
+		calls = append(calls, name)
+	}
+	return calls
+}
+
+// UsesFD tells whether the event has a file descriptor that fd.* fields describe.
+func UsesFD(name string) bool {
+	c := tables()
+	for _, code := range c.codes[name] {
+		if c.events[code].hasFD && !c.events[code].old {
+			return true
+		}
+	}
+	return false
+}
+
+const codeWords = 7
+
+// EventTypes is a set of codes of Falco's event table, one for each enter or
+// exit event of each version.
+type EventTypes [codeWords]uint64
+
+func allEventTypes() EventTypes {
+	var s EventTypes
+	for i := range tables().events {
+		s.add(i)
+	}
+	return s
+}
+
+func (s *EventTypes) add(code int) { s[code/64] |= 1 << (code % 64) }
+
+func (s EventTypes) has(code int) bool { return s[code/64]>>(code%64)&1 != 0 }
+
+// Len returns the number of codes.
+func (s EventTypes) Len() int {
+	n := 0
+	for _, w := range s {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+// All tells whether the set restricts nothing.
+func (s EventTypes) All() bool { return s.Len() == len(tables().events) }
+
+// Intersects tells whether the sets have an event in common.
+func (s EventTypes) Intersects(o EventTypes) bool {
+	for i := range s {
+		if s[i]&o[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Contains tells whether every event of o is in s.
+func (s EventTypes) Contains(o EventTypes) bool {
+	for i := range s {
+		if o[i]&^s[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Names returns the names of the events in alphabetical order. Calls without
+// an event of their own share the name "syscall".
+func (s EventTypes) Names() []string {
+	var names []string
+	for i, e := range tables().events {
+		if s.has(i) && e.name != "NA" {
+			names = append(names, e.name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// EventTypesOf returns the events that go by a name.
+func EventTypesOf(name string) EventTypes { return eventTypesNamed([]string{name}) }
+
+// eventTypesNamed returns the codes of the names. One name without an event of
+// its own, but known as a system call, brings in the generic events.
+func eventTypesNamed(names []string) EventTypes {
+	c := tables()
+	var s EventTypes
+	for _, name := range names {
+		codes := c.codes[name]
+		for _, code := range codes {
+			s.add(code)
+		}
+		if len(codes) == 0 && c.syscalls[name] {
+			s.add(0)
+			s.add(1)
+		}
+	}
+	return s
+}
+
+// NeededEventTypes returns the events for which a condition without macros can
+// be true as far as its checks of evt.type tell. It fails, as Falco then does,
+// where evt.type is transformed or compared with a field.
+func NeededEventTypes(e Expr) (EventTypes, error) {
+	v := &codeVisitor{all: allEventTypes()}
+	v.visit(e)
+	if v.err != nil {
+		return EventTypes{}, v.err
+	}
+	return v.codes, nil
+}
+
+// codeVisitor pushes negation down to the checks (De Morgan) and joins the
+// sets of events on its way up.
+type codeVisitor struct {
+	all, codes EventTypes
+	negated    bool
+	err        error
+}
+
+func (v *codeVisitor) visit(e Expr) {
+	switch n := e.(type) {
+	case *And:
+		v.join(n.Children, !v.negated)
+	case *Or:
+		v.join(n.Children, v.negated)
+	case *Not:
+		v.negated = !v.negated
+		v.visit(n.Child)
+		v.negated = !v.negated
+	case *Unary:
+		isType := v.left(n.Left)
+		v.codes = v.all
+		if isType && n.Op == "exists" && v.negated {
+			v.codes = EventTypes{}
+		}
+	case *Binary:
+		v.binary(n)
+	default:
+		v.codes = v.all
+	}
+}
+
+func (v *codeVisitor) join(children []Expr, intersect bool) {
+	var sum EventTypes
+	if intersect {
+		sum = v.all
+	}
+	for _, c := range children {
+		v.visit(c)
+		for i := range sum {
+			if intersect {
+				sum[i] &= v.codes[i]
+			} else {
+				sum[i] |= v.codes[i]
+			}
+		}
+	}
+	v.codes = sum
+}
+
+func (v *codeVisitor) binary(n *Binary) {
+	v.codes = v.all
+	if n.Op != "=" && n.Op != "==" && n.Op != "!=" && n.Op != "in" {
+		return
+	}
+	if !v.left(n.Left) {
+		return
+	}
+	var names []string
+	switch r := n.Right.(type) {
+	case *Value:
+		names = []string{r.Value}
+	case *List:
+		names = r.Values
+	default:
+		if v.left(n.Right) {
+			v.fail(n.Right, "event code search does not support `evt.type` checks with transformers")
+		} else {
+			v.fail(n.Right, "right-hand field comparisons on `evt.type` checks are not supported by event code search")
+		}
+		return
+	}
+	v.codes = eventTypesNamed(names)
+	if v.negated != (n.Op == "!=") {
+		for i := range v.codes {
+			v.codes[i] = v.all[i] &^ v.codes[i]
+		}
+	}
+}
+
+// left tells whether the left-hand side of a check is evt.type itself.
+func (v *codeVisitor) left(e Expr) bool {
+	switch n := e.(type) {
+	case *Field:
+		return n.Name == "evt.type" && n.Arg == ""
+	case *Transformer:
+		if v.left(n.Value) {
+			v.fail(e, "event code search does not support `evt.type` checks with transformers")
+		}
+	}
+	return false
+}
+
+func (v *codeVisitor) fail(e Expr, msg string) {
+	if v.err == nil {
+		v.err = &Error{Pos: e.Position(), Message: msg}
+	}
+}

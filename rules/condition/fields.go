@@ -1,0 +1,372 @@
+package condition
+
+import (
+	"strconv"
+	"strings"
+)
+
+// FieldRef is a field as a condition or an output names it.
+type FieldRef struct {
+	// Info is the catalogue's entry; its Type is the field's own, see Type.
+	Info *FieldInfo
+	// Name is what was written, with its argument, for example proc.aname[2].
+	Name string
+	// Arg is the argument without brackets or leading dot, "" when there is none.
+	Arg string
+	// Type is the type of the value, which for evt.rawarg depends on the argument.
+	Type Type
+}
+
+// fieldError is a failure with Falco's own words.
+type fieldError string
+
+func (e fieldError) Error() string { return string(e) }
+
+// LookupField resolves the whole of name as a field of a condition. ok is
+// false, and err nil, when there is no such field; err tells what is wrong
+// with the argument.
+func LookupField(name string) (ref FieldRef, ok bool, err error) {
+	n, ref, err := parseField(name, true)
+	if err != nil {
+		return FieldRef{}, false, err
+	}
+	if n != len(name) {
+		return FieldRef{}, false, nil
+	}
+	return ref, true, nil
+}
+
+// LookupOutputField resolves the field that text starts with, as an output
+// does after a percent sign, and returns how many bytes of text name it.
+func LookupOutputField(text string) (ref FieldRef, length int, err error) {
+	n, ref, err := parseField(text, true)
+	if err != nil {
+		return FieldRef{}, 0, err
+	}
+	if n < 0 {
+		return FieldRef{}, 0, fieldError("invalid formatting token " + text)
+	}
+	n, ref, err = parseField(text, false)
+	if err != nil {
+		return FieldRef{}, 0, err
+	}
+	return ref, n, nil
+}
+
+// parseField asks the classes in their order which of their fields val starts
+// with. It returns the length of that field's name, or -1 for none.
+func parseField(val string, filtering bool) (int, FieldRef, error) {
+	for _, class := range tables().classes {
+		n, ref, err := class.parse(val, filtering)
+		if err != nil || n != -1 {
+			return n, ref, err
+		}
+	}
+	return -1, FieldRef{}, nil
+}
+
+func (c fieldClass) parse(val string, filtering bool) (int, FieldRef, error) {
+	starts := func(s string) bool { return strings.HasPrefix(val, s) }
+	switch c.name {
+	case "evt":
+		switch {
+		case starts("evt.arg") && !starts("evt.args"):
+			return eventArgument("evt.arg", val)
+		case starts("evt.rawarg"):
+			return eventArgument("evt.rawarg", val)
+		case starts("evt.around"):
+			return eventArgument("evt.around", val)
+		case starts("evt.abspath"):
+			n := len("evt.abspath")
+			if starts("evt.abspath.src") || starts("evt.abspath.dst") {
+				n += 4
+			}
+			return n, makeRef("evt.abspath", val[:n], strings.TrimPrefix(val[len("evt.abspath"):n], ".")), nil
+		case starts("evt.type.is"):
+			return eventTypeIs(val)
+		}
+	case "process":
+		switch {
+		case starts("arg"):
+			return 0, FieldRef{}, fieldError("filter error: proc.arg filter not implemented yet")
+		case starts("proc.apid"):
+			return ancestor("proc.apid", val)
+		case starts("proc.aname"):
+			return ancestor("proc.aname", val)
+		case starts("proc.aexepath"):
+			return ancestor("proc.aexepath", val)
+		case starts("proc.aexe"):
+			return ancestor("proc.aexe", val)
+		case starts("proc.acmdline"):
+			return ancestor("proc.acmdline", val)
+		case starts("proc.env"):
+			return environment("proc.env", val)
+		case starts("proc.aenv"):
+			return environment("proc.aenv", val)
+		case starts("thread.cgroup") && !starts("thread.cgroups"):
+			return dotted("thread.cgroup", val, func(c byte) bool { return isAlpha(c) || c == '_' })
+		}
+	case "container":
+		if n, ref, err, done := containerMount(val); done {
+			return n, ref, err
+		}
+	case "fd":
+		if starts("fd.types") {
+			return fdTypes(val)
+		}
+	case "k8s":
+		for _, base := range []string{
+			"k8s.pod.label", "k8s.rc.label", "k8s.rs.label", "k8s.svc.label", "k8s.ns.label", "k8s.deployment.label",
+		} {
+			if starts(base) && !starts(base+"s") {
+				return label(base, val, true)
+			}
+		}
+	case "mesos":
+		for _, base := range []string{"mesos.task.label", "marathon.app.label"} {
+			if starts(base) && !starts(base+"s") {
+				return label(base, val, false)
+			}
+		}
+	case "span", "evtin":
+		if n, ref, err, done := tracer(c, val); done {
+			return n, ref, err
+		}
+	}
+	return c.longest(val, filtering)
+}
+
+// longest finds the longest name of the class that val starts with.
+func (c fieldClass) longest(val string, filtering bool) (int, FieldRef, error) {
+	best := -1
+	var info *FieldInfo
+	if exact := tables().byName[val]; exact != nil && exact.Class == c.name {
+		best, info = len(val), exact
+	} else {
+		for _, f := range c.fields {
+			if len(f.Name) > best && strings.HasPrefix(val, f.Name) {
+				best, info = len(f.Name), f
+			}
+		}
+	}
+	if info == nil {
+		return -1, FieldRef{}, nil
+	}
+	if !filtering && info.FilterOnly {
+		return 0, FieldRef{}, fieldError(val + " is filter only and cannot be used as a display field")
+	}
+	return best, FieldRef{Info: info, Name: info.Name, Type: info.Type}, nil
+}
+
+func makeRef(base, name, arg string) FieldRef {
+	info := tables().byName[base]
+	return FieldRef{Info: info, Name: name, Arg: arg, Type: info.Type}
+}
+
+// bracketed cuts the argument in brackets that follows base. end is the length
+// of the name with the closing bracket, 0 when there is no bracket.
+func bracketed(base, val string) (arg string, end int, closed bool) {
+	if len(val) <= len(base) || val[len(base)] != '[' {
+		return "", 0, false
+	}
+	i := strings.IndexByte(val, ']')
+	if i < 0 {
+		return val[len(base)+1:], 0, false
+	}
+	return val[len(base)+1 : i], i + 1, true
+}
+
+func syntaxError(val string) error { return fieldError("filter syntax error: " + val) }
+
+func notNumber(s string) error { return fieldError(s + " is not a valid number") }
+
+func eventArgument(base, val string) (int, FieldRef, error) {
+	rest := val[len(base):]
+	switch {
+	case strings.HasPrefix(rest, "["):
+		if base == "evt.rawarg" {
+			return 0, FieldRef{}, fieldError("evt.arg fields must be expressed explicitly")
+		}
+		arg, end, closed := bracketed(base, val)
+		if base == "evt.around" {
+			if _, ok := scanUnsigned(arg, 64); !ok {
+				return 0, FieldRef{}, notNumber(arg)
+			}
+		} else if _, ok := scanSigned(arg, 32); !ok {
+			return 0, FieldRef{}, notNumber(arg)
+		}
+		if !closed {
+			return 0, makeRef(base, base, arg), nil
+		}
+		return end, makeRef(base, val[:end], arg), nil
+	case strings.HasPrefix(rest, "."):
+		if base == "evt.around" {
+			return 0, FieldRef{}, fieldError("wrong syntax for evt.around")
+		}
+		p := longestParam(rest[1:])
+		if p == nil {
+			return 0, FieldRef{}, fieldError("unknown event argument " + rest[1:])
+		}
+		n := len(base) + 1 + len(p.name)
+		ref := makeRef(base, val[:n], p.name)
+		if base == "evt.rawarg" {
+			ref.Type = p.typ
+		}
+		return n, ref, nil
+	default:
+		return 0, FieldRef{}, syntaxError(val)
+	}
+}
+
+// longestParam finds the longest name of an event parameter that s starts
+// with; of parameters of the same name the first of the table counts.
+func longestParam(s string) *param {
+	best := 0
+	var found *param
+	events := tables().events
+	for i := range events {
+		for k := range events[i].params {
+			p := &events[i].params[k]
+			if len(p.name) > best && strings.HasPrefix(s, p.name) {
+				best, found = len(p.name), p
+			}
+		}
+	}
+	return found
+}
+
+func eventTypeIs(val string) (int, FieldRef, error) {
+	const base = "evt.type.is"
+	if len(val) <= len(base) || val[len(base)] != '.' {
+		return 0, FieldRef{}, syntaxError(val)
+	}
+	arg := val[len(base)+1:]
+	if _, ok := scanUnsigned(arg, 32); ok {
+		return len(val), makeRef(base, val, arg), nil
+	}
+	for i := range tables().events {
+		if tables().events[i].name == arg {
+			return len(val), makeRef(base, val, arg), nil
+		}
+	}
+	return 0, makeRef(base, base, ""), nil
+}
+
+// ancestor parses proc.aname[N] and its likes. Falco takes a wrong argument
+// for a name of no length rather than for an error.
+func ancestor(base, val string) (int, FieldRef, error) {
+	if arg, end, closed := bracketed(base, val); closed {
+		if n, ok := scanSigned(arg, 32); ok {
+			return end, makeRef(base, val[:end], strconv.FormatInt(n, 10)), nil
+		}
+	}
+	if val == base {
+		return len(val), makeRef(base, base, ""), nil
+	}
+	return 0, makeRef(base, base, ""), nil
+}
+
+func environment(base, val string) (int, FieldRef, error) {
+	if arg, end, closed := bracketed(base, val); closed {
+		return end, makeRef(base, val[:end], arg), nil
+	}
+	if val == base {
+		return len(val), makeRef(base, base, ""), nil
+	}
+	return 0, makeRef(base, base, ""), nil
+}
+
+func dotted(base, val string, allowed func(byte) bool) (int, FieldRef, error) {
+	if len(val) <= len(base) || val[len(base)] != '.' {
+		return 0, FieldRef{}, syntaxError(val)
+	}
+	end := len(base) + 1
+	for end < len(val) && allowed(val[end]) {
+		end++
+	}
+	return end, makeRef(base, val[:end], val[len(base)+1:end]), nil
+}
+
+func label(base, val string, brackets bool) (int, FieldRef, error) {
+	if brackets && len(val) > len(base) && val[len(base)] == '[' {
+		arg, end, closed := bracketed(base, val)
+		if !closed {
+			return 0, FieldRef{}, fieldError("the field '" + base + "' requires an argument but ']' is not found")
+		}
+		return end, makeRef(base, val[:end], arg), nil
+	}
+	return dotted(base, val, func(c byte) bool {
+		return isAlpha(c) || isDigit(c) || c == '/' || c == '_' || c == '-' || c == '.'
+	})
+}
+
+func containerMount(val string) (int, FieldRef, error, bool) {
+	const base = "container.mount"
+	name, from := "", 0
+	switch {
+	case strings.HasPrefix(val, base+"."):
+		from = len(base) + 1
+		for _, part := range []string{"source", "dest", "mode", "rdwr", "propagation"} {
+			if strings.HasPrefix(val[from:], part) {
+				name = base + "." + part
+				break
+			}
+		}
+		if name == "" {
+			return 0, FieldRef{}, syntaxError(val), true
+		}
+	case strings.HasPrefix(val, base) && len(val) > len(base) && val[len(base)] != 's':
+		name, from = base, len(base)
+	default:
+		return 0, FieldRef{}, nil, false
+	}
+	start := strings.IndexByte(val[from:], '[')
+	if start < 0 {
+		return 0, FieldRef{}, syntaxError(val), true
+	}
+	start += from
+	end := strings.IndexByte(val[start:], ']')
+	if end < 0 {
+		return 0, FieldRef{}, syntaxError(val), true
+	}
+	end += start + 1
+	return end, makeRef(name, val[:end], val[start+1:end-1]), nil, true
+}
+
+func fdTypes(val string) (int, FieldRef, error) {
+	const base = "fd.types"
+	if len(val) > len(base) && val[len(base)] == '[' {
+		arg, end, closed := bracketed(base, val)
+		if _, ok := scanSigned(arg, 64); !ok {
+			return 0, FieldRef{}, notNumber(arg)
+		}
+		if closed {
+			return end, makeRef(base, val[:end], arg), nil
+		}
+	}
+	return len(base), makeRef(base, base, ""), nil
+}
+
+// tracer parses the arguments of the span and evtin fields, which Falco keeps
+// for old rules and never fills.
+func tracer(c fieldClass, val string) (int, FieldRef, error, bool) {
+	for _, f := range c.fields {
+		if !f.ArgRequired || !strings.HasPrefix(val, f.Name) || strings.HasPrefix(val, f.Name+"s") {
+			continue
+		}
+		rest := val[len(f.Name):]
+		if strings.HasPrefix(rest, "[") {
+			arg, end, closed := bracketed(f.Name, val)
+			if !closed {
+				return 0, makeRef(f.Name, f.Name, arg), nil, true
+			}
+			if _, ok := scanSigned(arg, 32); !ok {
+				return 0, FieldRef{}, notNumber(arg), true
+			}
+			return end, makeRef(f.Name, val[:end], arg), nil, true
+		}
+		n, ref, err := dotted(f.Name, val, func(c byte) bool { return isWord(c) })
+		return n, ref, err, true
+	}
+	return 0, FieldRef{}, nil, false
+}

@@ -1,0 +1,137 @@
+package condition
+
+import (
+	"slices"
+	"strings"
+)
+
+// Suggest returns up to three field names of the catalogue that name was
+// probably meant to be, best first.
+func Suggest(name string) []string {
+	bare, _, _ := strings.Cut(name, "[")
+	type candidate struct {
+		name string
+		cost int
+	}
+	var found []candidate
+	limit := max(2, len(bare)/4)
+	for _, f := range tables().fields {
+		if f.Hidden || f.Deprecated {
+			continue
+		}
+		cost := distance(strings.ToLower(bare), f.Name, limit)
+		if after, ok := strings.CutPrefix(f.Name, bare+"."); ok && after != "" {
+			cost = min(cost, limit)
+		}
+		if cost <= limit {
+			found = append(found, candidate{f.Name, cost})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b candidate) int { return a.cost - b.cost })
+	var names []string
+	for i := 0; i < len(found) && i < 3; i++ {
+		names = append(names, found[i].name)
+	}
+	return names
+}
+
+// distance is the number of insertions, deletions, replacements and swaps of
+// neighbours that make b of a, or limit+1 when there are more.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) > limit || len(b)-len(a) > limit || len(a) > 200 {
+		return limit + 1
+	}
+	two, one, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range one {
+		one[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(one[j]+1, row[j-1]+1, one[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], two[j-2]+1)
+			}
+		}
+		two, one, row = one, row, two
+	}
+	return one[len(b)]
+}
+
+func unknownFieldHint(name string) string {
+	if bare, _, ok := strings.Cut(name, "["); ok {
+		if f := tables().byName[bare]; f != nil && !f.ArgAllowed {
+			return bare + " takes no argument"
+		}
+	}
+	names := Suggest(name)
+	if len(names) == 0 {
+		return ""
+	}
+	return "did you mean " + strings.Join(names, " or ") + "?"
+}
+
+func argumentHint(f *Field) string {
+	switch {
+	case strings.HasPrefix(f.Name, "evt.arg"), strings.HasPrefix(f.Name, "evt.rawarg"):
+		arg := strings.TrimPrefix(strings.TrimPrefix(f.Name, "evt.rawarg"), "evt.arg")
+		if strings.HasPrefix(arg, ".") {
+			if near := nearestParam(arg[1:]); near != "" {
+				return "did you mean " + strings.TrimSuffix(f.Name, arg) + "." + near + "?"
+			}
+		}
+		return "name the argument, as in evt.arg.name, or its index, as in evt.arg[1]"
+	case strings.HasPrefix(f.Name, "k8s.") && strings.Contains(f.Name, ".label"):
+		return "name the label, as in k8s.pod.label[app]"
+	case strings.HasPrefix(f.Name, "thread.cgroup"):
+		return "name the subsystem, as in thread.cgroup.cpu"
+	case strings.HasPrefix(f.Name, "container.mount"):
+		return "give the mount's index or path, as in " + f.Name + "[/tmp]"
+	}
+	return ""
+}
+
+func nearestParam(name string) string {
+	best, near := 3, ""
+	events := tables().events
+	for i := range events {
+		for _, p := range events[i].params {
+			if d := distance(name, p.name, 2); d < best {
+				best, near = d, p.name
+			}
+		}
+	}
+	return near
+}
+
+func valueHint(left *operand, v string) string {
+	switch left.typ.kind() {
+	case kindBool:
+		return left.ref.Name + " is true or false"
+	case kindSigned, kindUnsigned, kindFloat:
+		if left.typ == TypePort {
+			return left.ref.Name + " wants a port number or the name of a service"
+		}
+		return left.ref.Name + " wants a whole number"
+	case kindIP:
+		return left.ref.Name + " wants an address; for a network use fd.net, fd.snet and their likes"
+	case kindNet:
+		return left.ref.Name + " wants a network such as 10.0.0.0/8"
+	}
+	if left.ref.Info.Name == "evt.type" {
+		best, near := 3, ""
+		for name := range tables().codes {
+			if d := distance(v, name, 2); d < best || d == best && d < 3 && name < near {
+				best, near = d, name
+			}
+		}
+		if near != "" {
+			return "did you mean " + near + "?"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,403 @@
+package condition
+
+import (
+	"fmt"
+	"strings"
+)
+
+// MaxDepth bounds how deep parentheses and transformers nest. Falco announces
+// a limit of 1000 that it does not enforce and dies of stack overflow far
+// beyond; rules written by people stay below 20.
+const MaxDepth = 5000
+
+var (
+	unaryOperators  = []string{"exists"}
+	numberOperators = []string{"<=", "<", ">=", ">"}
+	stringOperators = []string{
+		"==", "=", "!=", "glob ", "iglob ", "contains ", "icontains ", "bcontains ",
+		"startswith ", "bstartswith ", "endswith ", "regex ",
+	}
+	listOperators     = []string{"intersects", "in", "pmatch"}
+	transformerTokens = []string{"tolower(", "toupper(", "b64(", "basename(", "len("}
+)
+
+// Operators returns every operator of the language in Falco's order.
+func Operators() []string {
+	var all []string
+	for _, group := range [][]string{unaryOperators, numberOperators, stringOperators, listOperators} {
+		for _, op := range group {
+			all = append(all, strings.TrimSuffix(op, " "))
+		}
+	}
+	return all
+}
+
+// ListOperators returns the operators that take a list.
+func ListOperators() []string { return append([]string(nil), listOperators...) }
+
+// Transformers returns the names of the functions that change a field's value.
+func Transformers() []string {
+	names := make([]string, len(transformerTokens))
+	for i, t := range transformerTokens {
+		names[i] = strings.TrimSuffix(t, "(")
+	}
+	return names
+}
+
+// Error is what is wrong with a condition. Message is Falco's own; Hint, when
+// set, says how to mend it.
+type Error struct {
+	Pos     Pos
+	Message string
+	Hint    string
+}
+
+// Error returns the position within the condition and the message.
+func (e *Error) Error() string {
+	msg := fmt.Sprintf("%d:%d: %s", e.Pos.Line, e.Pos.Column, e.Message)
+	if e.Hint != "" {
+		msg += " (" + e.Hint + ")"
+	}
+	return msg
+}
+
+// Parse parses a condition. Identifiers that name macros stay in the tree.
+// The error is of type *Error.
+func Parse(text string) (Expr, error) { return ParseSource(&Source{Text: text}) }
+
+// ParseSource is Parse for a text whose offsets lead back to a file.
+func ParseSource(src *Source) (Expr, error) {
+	p := &parser{lexer: newLexer(src)}
+	if src.Text == "" {
+		return nil, p.fail("filter input string is empty")
+	}
+	e, err := p.or()
+	if err != nil {
+		return nil, err
+	}
+	if p.off != len(p.text) {
+		return nil, p.fail("unexpected token after '" + p.last + "', expecting 'or', 'and'")
+	}
+	return e, nil
+}
+
+type parser struct {
+	*lexer
+	depth int
+}
+
+func (p *parser) fail(msg string) error { return &Error{Pos: p.pos(), Message: msg} }
+
+func quoteAll(list []string) string { return "'" + strings.Join(list, "', '") + "'" }
+
+func transformerNames() string { return "'val', " + quoteAll(Transformers()) }
+
+func (p *parser) enter() error {
+	p.depth++
+	if p.depth > MaxDepth {
+		return p.fail(fmt.Sprintf("exceeded max depth limit of %d", MaxDepth))
+	}
+	return nil
+}
+
+func (p *parser) or() (Expr, error) {
+	pos := p.pos()
+	children, err := p.joined("or", p.and)
+	if err != nil {
+		return nil, err
+	}
+	if len(children) == 1 {
+		return children[0], nil
+	}
+	return &Or{node{pos}, children}, nil
+}
+
+func (p *parser) and() (Expr, error) {
+	pos := p.pos()
+	children, err := p.joined("and", p.not)
+	if err != nil {
+		return nil, err
+	}
+	if len(children) == 1 {
+		return children[0], nil
+	}
+	return &And{node{pos}, children}, nil
+}
+
+func (p *parser) joined(word string, operand func() (Expr, error)) ([]Expr, error) {
+	p.blank()
+	first, err := operand()
+	if err != nil {
+		return nil, err
+	}
+	children := []Expr{first}
+	p.blank()
+	for p.literal(word) {
+		var child Expr
+		switch {
+		case p.blank():
+			child, err = operand()
+		case p.literal("("):
+			child, err = p.embedded()
+		default:
+			err = p.fail("expected blank or '(' after '" + word + "'")
+		}
+		if err != nil {
+			return nil, err
+		}
+		children = append(children, child)
+		p.blank()
+	}
+	return children, nil
+}
+
+func (p *parser) not() (Expr, error) {
+	pos := p.pos()
+	p.blank()
+	negated := false
+	for p.notBlank() {
+		negated = !negated
+	}
+	var (
+		child Expr
+		err   error
+	)
+	if p.literal("not(") {
+		negated = !negated
+		child, err = p.embedded()
+	} else {
+		child, err = p.check()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if negated {
+		return &Not{node{pos}, child}, nil
+	}
+	return child, nil
+}
+
+// embedded parses what follows an opening parenthesis.
+func (p *parser) embedded() (Expr, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	defer func() { p.depth-- }()
+	p.blank()
+	child, err := p.or()
+	if err != nil {
+		return nil, err
+	}
+	p.blank()
+	if !p.literal(")") {
+		return nil, p.fail("expected a ')' token")
+	}
+	return child, nil
+}
+
+func (p *parser) check() (Expr, error) {
+	pos := p.pos()
+	p.blank()
+	if p.literal("(") {
+		return p.embedded()
+	}
+	if p.fieldName() {
+		left, err := p.fieldRemainder(pos)
+		if err != nil {
+			return nil, err
+		}
+		return p.condition(left, pos)
+	}
+	if p.oneOf(transformerTokens) {
+		left, err := p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
+		if err != nil {
+			return nil, err
+		}
+		return p.condition(left, pos)
+	}
+	if p.identifier() {
+		return &Identifier{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected a '(' token, a field check, or an identifier")
+}
+
+func (p *parser) fieldRemainder(pos Pos) (Expr, error) {
+	f := &Field{node: node{pos}, Name: p.last}
+	if p.literal("[") {
+		ok, failure := p.quoted()
+		if failure != "" {
+			return nil, p.fail(failure)
+		}
+		if !ok && !p.bareArgument() {
+			return nil, p.fail("expected a valid field argument: a quoted string or a bare string")
+		}
+		f.Arg = p.last
+		if !p.literal("]") {
+			return nil, p.fail("expected a ']' token")
+		}
+	}
+	return f, nil
+}
+
+func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	defer func() { p.depth-- }()
+	p.blank()
+	argPos := p.pos()
+	var (
+		child Expr
+		err   error
+	)
+	if p.oneOf(transformerTokens) {
+		child, err = p.transformerRemainder(strings.TrimSuffix(p.last, "("), argPos)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if p.fieldName() {
+		child, err = p.fieldRemainder(argPos)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if child == nil {
+		return nil, p.fail("expected a field or a nested valid transformer: " + transformerNames())
+	}
+	p.blank()
+	if !p.literal(")") {
+		return nil, p.fail("expected a ')' token closing the transformer")
+	}
+	return &Transformer{node{pos}, name, child}, nil
+}
+
+func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
+	p.blank()
+	if p.operator(unaryOperators) {
+		return &Unary{node{pos}, left, p.last}, nil
+	}
+	var (
+		right Expr
+		op    string
+		err   error
+	)
+	opPos := p.pos()
+	switch {
+	case p.operator(numberOperators):
+		op = p.last
+		right, err = p.numberValue()
+	case p.operator(stringOperators):
+		op = p.last
+		right, err = p.stringValue(false)
+	case p.operator(listOperators):
+		op = p.last
+		right, err = p.listValue()
+	default:
+		return nil, p.fail("expected a valid check operator: one of " + quoteAll(Operators()))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Binary{node{pos}, left, op, opPos, right}, nil
+}
+
+func (p *parser) numberValue() (Expr, error) {
+	p.blank()
+	pos := p.pos()
+	if e, err := p.rightField(); e != nil || err != nil {
+		return e, err
+	}
+	if p.number() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected a number value or a field with a valid transformer: " + transformerNames())
+}
+
+func (p *parser) stringValue(constant bool) (Expr, error) {
+	p.blank()
+	pos := p.pos()
+	if !constant {
+		if e, err := p.rightField(); e != nil || err != nil {
+			return e, err
+		}
+	}
+	ok, failure := p.quoted()
+	if failure != "" {
+		return nil, p.fail(failure)
+	}
+	if ok || p.bareString() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	if constant {
+		return nil, p.fail("expected a string value")
+	}
+	return nil, p.fail("expected a string value or a field with a valid transformer: " + transformerNames())
+}
+
+func (p *parser) listValue() (Expr, error) {
+	p.blank()
+	pos := p.pos()
+	if p.literal("(") {
+		list := &List{node: node{pos}}
+		add := func(e Expr) {
+			v, ok := e.(*Value)
+			if ok {
+				list.Values = append(list.Values, v.Value)
+				list.Positions = append(list.Positions, v.pos)
+			}
+		}
+		p.blank()
+		// A first value that cannot be read means an empty list.
+		if first, err := p.stringValue(true); err == nil {
+			add(first)
+			p.blank()
+			for p.literal(",") {
+				next, err := p.stringValue(true)
+				if err != nil {
+					return nil, err
+				}
+				add(next)
+				p.blank()
+			}
+		}
+		if !p.literal(")") {
+			return nil, p.fail("expected a ')' token")
+		}
+		return list, nil
+	}
+	if e, err := p.rightField(); e != nil || err != nil {
+		return e, err
+	}
+	if p.identifier() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected a list, an identifier, or a field with a valid transformer: " + transformerNames())
+}
+
+// rightField parses val(field) or a transformer on the right-hand side. It
+// returns nil, nil when there is neither.
+func (p *parser) rightField() (Expr, error) {
+	p.blank()
+	pos := p.pos()
+	if p.literal("val(") {
+		p.blank()
+		fieldPos := p.pos()
+		if !p.fieldName() {
+			return nil, p.fail("expected a field within 'val' transformer")
+		}
+		child, err := p.fieldRemainder(fieldPos)
+		if err != nil {
+			return nil, err
+		}
+		p.blank()
+		if !p.literal(")") {
+			return nil, p.fail("expected a ')' token closing the transformer")
+		}
+		return &Transformer{node{pos}, "val", child}, nil
+	}
+	if p.oneOf(transformerTokens) {
+		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
+	}
+	return nil, nil
+}
