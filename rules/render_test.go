@@ -100,8 +100,12 @@ func TestRender_hash_follows_the_content(t *testing.T) {
 	for name, in := range map[string]rules.Inputs{
 		"another port":  with(func(in *rules.Inputs) { in.Workloads[0].Port = 9443 }),
 		"another Falco": with(func(in *rules.Inputs) { in.FalcoVersion = "0.41.0" }),
-		"an extra file": with(func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "a.yaml", Content: "- list: a\n  items: []\n"}} }),
-		"its name":      with(func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "b.yaml", Content: "- list: a\n  items: []\n"}} }),
+		"an extra file": with(func(in *rules.Inputs) {
+			in.ExtraFiles = []rules.File{{Name: "a.yaml", Content: "- list: a\n  items: []\n"}}
+		}),
+		"its name": with(func(in *rules.Inputs) {
+			in.ExtraFiles = []rules.File{{Name: "b.yaml", Content: "- list: a\n  items: []\n"}}
+		}),
 	} {
 		h := hash(in)
 		assert.NotContains(t, seen, h, "%s and %s", name, seen[h])

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"gopkg.in/yaml.v3"
 )
@@ -91,14 +92,16 @@ type document struct {
 	} `yaml:"derived"`
 }
 
-// Load returns all scenarios: recordings, the guide's tests, derived events.
-func Load() ([]Scenario, error) {
+// Load returns all scenarios: recordings, the guide's tests, derived events. The events are shared between calls and must not be changed.
+func Load() ([]Scenario, error) { return loadOnce() }
+
+var loadOnce = sync.OnceValues(func() ([]Scenario, error) {
 	events, err := readRecordings(recordings)
 	if err != nil {
 		return nil, err
 	}
 	return load(table, events)
-}
+})
 
 func load(table []byte, events map[string][]Event) ([]Scenario, error) {
 	var doc document

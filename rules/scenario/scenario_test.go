@@ -1,0 +1,184 @@
+package scenario
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	all, err := Load()
+	require.NoError(t, err)
+	byGroup := map[Group]int{}
+	names := map[string]bool{}
+	for _, s := range all {
+		byGroup[s.Group]++
+		assert.NotEmpty(t, s.Events, s.Name)
+		id := string(s.Group) + s.Recording + s.Name
+		assert.False(t, names[id], "two scenarios %q", s.Name)
+		names[id] = true
+		nums := map[int64]bool{}
+		for _, e := range s.Events {
+			n, ok := e["evt.num"].(int64)
+			require.True(t, ok, "%s: evt.num %v", s.Name, e["evt.num"])
+			assert.False(t, nums[n], "%s: two events %d", s.Name, n)
+			nums[n] = true
+		}
+	}
+	assert.Equal(t, 36, byGroup[Recording])
+	assert.Equal(t, 9, byGroup[Guide])
+	assert.Greater(t, byGroup[Derived], 100)
+}
+
+func TestLoad_has_every_recording_of_the_manifest(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("testdata/manifest.json")
+	require.NoError(t, err)
+	var manifest struct {
+		Scenarios []struct {
+			ID     string `json:"id"`
+			Kind   string `json:"kind"`
+			Events int    `json:"events"`
+		} `json:"scenarios"`
+	}
+	require.NoError(t, json.Unmarshal(b, &manifest))
+	all, err := Load()
+	require.NoError(t, err)
+	got := map[string]Scenario{}
+	for _, s := range all {
+		if s.Group == Recording {
+			got[s.Recording] = s
+		}
+	}
+	assert.Len(t, got, len(manifest.Scenarios))
+	for _, m := range manifest.Scenarios {
+		assert.Len(t, got[m.ID].Events, m.Events, m.ID)
+		assert.Equal(t, m.Kind == "benign", got[m.ID].Benign, m.ID)
+	}
+}
+
+func TestLoad_derived_events(t *testing.T) {
+	t.Parallel()
+	base := Event{"evt.num": int64(7), "evt.type": "open", "fd.name": "/a", "gone": "x"}
+	all, err := load([]byte(`
+derived:
+  - name: two forms
+    from: {recording: R, event: 7}
+    fires: Some Rule
+    set: {evt.failed: true, fd.num: -1}
+    unset: [gone]
+    each:
+      - {fd.name: /b}
+      - {evt.type: openat}
+  - name: a near miss
+    from: {recording: R, event: 7}
+    fires: ""
+`), map[string][]Event{"R": {base}})
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	assert.Equal(t, []Event{
+		{"evt.num": int64(1), "evt.type": "open", "fd.name": "/b", "evt.failed": true, "fd.num": int64(-1)},
+		{"evt.num": int64(2), "evt.type": "openat", "fd.name": "/a", "evt.failed": true, "fd.num": int64(-1)},
+	}, all[0].Events)
+	assert.Equal(t, []Alert{{"Some Rule", 1}, {"Some Rule", 2}}, all[0].Want)
+	assert.Len(t, all[1].Events, 1)
+	assert.Empty(t, all[1].Want)
+	assert.Equal(t, Event{"evt.num": int64(7), "evt.type": "open", "fd.name": "/a", "gone": "x"}, base, "the recorded event stays as it was")
+}
+
+func TestLoad_refuses(t *testing.T) {
+	t.Parallel()
+	events := map[string][]Event{"R": {{"evt.num": int64(7)}}}
+	for name, tc := range map[string]struct{ table, want string }{
+		"an unknown key":                {"recordings:\n  - recoding: R\n", "recoding"},
+		"a recording that is not there": {"recordings:\n  - {recording: X, name: n}\n", `no recording "X"`},
+		"an alert on no event":          {"recordings:\n  - {recording: R, name: n, alerts: {Rule: [8]}}\n", `no event 8 for rule "Rule"`},
+		"a guide test on no event":      {"guide:\n  - {recording: R, name: n, alerts: {Rule: [9]}}\n", "no event 9"},
+		"a derived event from nothing":  {"derived:\n  - {name: n, from: {recording: R, event: 1}}\n", "has no event 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := load([]byte(tc.table), events)
+			assert.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
+func TestReadEvents(t *testing.T) {
+	t.Parallel()
+	evs, err := ReadEvents(strings.NewReader("{\"a\":1,\"b\":true,\"c\":\"x\",\"d\":1.5}\n\n{\"evt.rawtime\":1795384413436688275}\n"))
+	require.NoError(t, err)
+	assert.Equal(t, []Event{{"a": int64(1), "b": true, "c": "x", "d": 1.5}, {"evt.rawtime": int64(1795384413436688275)}}, evs)
+
+	_, err = ReadEvents(strings.NewReader("{}\n{\n"))
+	require.ErrorContains(t, err, "line 2")
+	_, err = readRecordings([]byte("no archive"))
+	require.ErrorContains(t, err, "open the recordings")
+}
+
+func results(t *testing.T) []Result {
+	t.Helper()
+	scenarios := []Scenario{
+		{Group: Recording, Recording: "A1", Name: "good", Events: []Event{{"evt.num": int64(1)}, {"evt.num": int64(2)}}, Want: []Alert{{"R", 2}}},
+		{Group: Guide, Name: "missed & <odd>", Events: []Event{{"evt.num": int64(1)}}, Want: []Alert{{"R", 1}}},
+		{Group: Derived, Name: "too much", Events: []Event{{"evt.num": int64(2)}}},
+	}
+	got, err := Run(scenarios, func(e Event) (string, error) {
+		if e["evt.num"] == int64(2) {
+			return "R", nil
+		}
+		return "", nil
+	})
+	require.NoError(t, err)
+	return got
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	got := results(t)
+	assert.True(t, got[0].Passed())
+	assert.Equal(t, []string{`missing: "R" on event 1`}, got[1].Problems())
+	assert.Equal(t, []string{`not wanted: "R" on event 2`}, got[2].Problems())
+	assert.Equal(t, 2, Failed(got))
+
+	_, err := Run([]Scenario{{Group: Guide, Name: "n", Events: []Event{{"evt.num": int64(3)}}}}, func(Event) (string, error) { return "", errors.New("boom") })
+	assert.EqualError(t, err, `guide "n": event 3: boom`)
+}
+
+func TestWriteTable(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	require.NoError(t, WriteTable(&b, results(t)))
+	assert.Equal(t, `RESULT  GROUP      EVENTS  ALERTS  SCENARIO
+ok      recording  2       1       A1: good
+FAIL    guide      1       0       missed & <odd>
+                                     missing: "R" on event 1
+FAIL    derived    1       1       too much
+                                     not wanted: "R" on event 2
+3 scenarios, 2 failed
+`, b.String())
+}
+
+func TestWriteJUnit(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	require.NoError(t, WriteJUnit(&b, results(t)))
+	var suites junitSuites
+	require.NoError(t, xml.Unmarshal(b.Bytes(), &suites))
+	require.Len(t, suites.Suites, 3)
+	assert.Equal(t, "rules.guide", suites.Suites[1].Name)
+	assert.Equal(t, 1, suites.Suites[1].Tests)
+	assert.Equal(t, 1, suites.Suites[1].Failures)
+	assert.Equal(t, "missed & <odd>", suites.Suites[1].Cases[0].Name)
+	assert.Equal(t, `missing: "R" on event 1`, suites.Suites[1].Cases[0].Failure.Text)
+	assert.Nil(t, suites.Suites[0].Cases[0].Failure)
+	assert.Contains(t, b.String(), `name="A1: good"`)
+}
