@@ -10,8 +10,8 @@ import (
 )
 
 // RulesInputs are what the settings tell the rules: what Falco takes for normal comes from the same declarations as
-// identities and network policies.
-func RulesInputs(s *config.Settings) (rules.Inputs, error) {
+// identities and network policies. Relative paths of the user's rule files are taken from dir.
+func RulesInputs(s *config.Settings, dir string) (rules.Inputs, error) {
 	in := rules.Inputs{
 		FalcoVersion:           s.Falco.Chart.AppVersion,
 		AgentSocketPath:        s.SPIRE.AgentSocketPath,
@@ -32,6 +32,9 @@ func RulesInputs(s *config.Settings) (rules.Inputs, error) {
 		})
 	}
 	for _, path := range s.Falco.ExtraRules {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
 		content, err := os.ReadFile(path) //nolint:gosec // a rule file that the user names
 		if err != nil {
 			return in, fmt.Errorf("falco.extraRules: %w", err)

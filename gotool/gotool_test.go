@@ -1,0 +1,76 @@
+package gotool
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// tool is a tiny module that requires example.org/pinned and prints the version that the linker put in.
+func tool(t *testing.T, source string) Tool {
+	t.Helper()
+	t.Setenv(CacheVariable, t.TempDir())
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.org/tool\n\ngo 1.26\n\nrequire example.org/pinned v1.2.3\n\nreplace example.org/pinned => ./pinned\n"), 0o600))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "pinned"), 0o750))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "pinned", "go.mod"), []byte("module example.org/pinned\n\ngo 1.26\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "pinned", "main.go"), []byte(source), 0o600))
+	return Tool{Name: "tool", Dir: dir, Module: "example.org/pinned", Package: "example.org/pinned", LDFlags: "-X main.version=NUMBER"}
+}
+
+const printsVersion = "package main\n\nvar version string\n\nfunc main() { println(version) }\n"
+
+func TestAToolIsBuiltOnceAtItsPinnedVersionEvenByTwoAtATime(t *testing.T) {
+	spec := tool(t, printsVersion)
+	var (
+		wg    sync.WaitGroup
+		logs  [2]bytes.Buffer
+		paths [2]string
+	)
+	for i := range paths {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			path, err := Build(t.Context(), spec, &logs[i])
+			assert.NoError(t, err)
+			paths[i] = path
+		}()
+	}
+	wg.Wait()
+	assert.Equal(t, paths[0], paths[1])
+	assert.Contains(t, paths[0], "tool-1.2.3")
+	both := logs[0].String() + logs[1].String()
+	assert.Equal(t, 1, strings.Count(both, "building tool v1.2.3"), "only one of the two builds")
+	out, err := exec.Command(paths[0]).CombinedOutput() //nolint:gosec // built here
+	require.NoError(t, err)
+	assert.Equal(t, "1.2.3\n", string(out))
+
+	var quiet bytes.Buffer
+	_, err = Build(t.Context(), spec, &quiet)
+	require.NoError(t, err)
+	assert.Empty(t, quiet.String(), "a program that is there is not built again")
+}
+
+func TestAFailedBuildSaysWhatTheCompilerSaidAndLeavesNothingBehind(t *testing.T) {
+	spec := tool(t, "package main\n\nfunc main() { undefined() }\n")
+	_, err := Build(t.Context(), spec, &bytes.Buffer{})
+	require.ErrorContains(t, err, "build tool")
+	require.ErrorContains(t, err, "undefined: undefined")
+	cache, err := CacheDir()
+	require.NoError(t, err)
+	assert.NoFileExists(t, filepath.Join(cache, "tool-1.2.3", "tool"))
+}
+
+func TestAModuleThatIsNotPinnedIsAnError(t *testing.T) {
+	spec := tool(t, printsVersion)
+	spec.Module = "example.org/other"
+	_, err := Build(t.Context(), spec, &bytes.Buffer{})
+	require.ErrorContains(t, err, "does not require example.org/other")
+}

@@ -1,0 +1,21 @@
+// Command spire-falco is the Pulumi program that `pulumi preview`, `pulumi up` and `pulumi destroy` run.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"spire-falco/config"
+	"spire-falco/program"
+)
+
+func main() {
+	keys, err := config.KeysFromEnvironment()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	pulumi.Run(program.New(program.Options{Keys: keys}))
+}

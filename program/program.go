@@ -1,0 +1,145 @@
+// Package program is the Pulumi program: it loads the settings, checks and renders what it can without the engine, and
+// registers the stack. main.go runs it under `pulumi`, cmd/stack through the Automation API, tests on mocks.
+package program
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"spire-falco/components"
+	"spire-falco/config"
+	"spire-falco/image"
+	"spire-falco/rules"
+)
+
+// Image is the project's own image, built.
+type Image interface {
+	// Digest of its manifest, sha256:...
+	Digest() string
+	// LocalReference is its name in a cluster that it was loaded into.
+	LocalReference() string
+	// WriteArchive writes it as an OCI archive.
+	WriteArchive(path string) error
+}
+
+// Options say how the program runs.
+type Options struct {
+	// Dir is the project's folder, absolute; empty means the one that the engine names.
+	Dir string
+	// Keys are the project's configuration keys that are set, for finding mistyped ones.
+	Keys []string
+	// BuildImage builds the project's own image; nil means from source in Dir.
+	BuildImage func(ctx context.Context, dir string) (Image, error)
+}
+
+// New is the Pulumi program.
+func New(opts Options) pulumi.RunFunc {
+	return func(ctx *pulumi.Context) error {
+		dir := opts.Dir
+		if dir == "" {
+			dir = ctx.RootDirectory()
+		}
+		settings, err := config.FromPulumi(ctx, opts.Keys)
+		if err != nil {
+			return err
+		}
+		for _, w := range settings.Warnings {
+			if err := ctx.Log.Warn(w, nil); err != nil {
+				return fmt.Errorf("log a warning: %w", err)
+			}
+		}
+		args, err := prepare(ctx.Context(), settings, dir, opts)
+		if err != nil {
+			return err
+		}
+		args.Secrets = secrets(ctx, settings)
+		_, err = components.NewStack(ctx, "stack", args)
+		return err
+	}
+}
+
+// RenderRules renders and checks the rules of the settings; nil when Falco is off. Relative paths in the settings are
+// taken from dir.
+func RenderRules(settings *config.Settings, dir string) (*rules.Rendered, error) {
+	if !settings.EnableFalco {
+		return nil, nil //nolint:nilnil // no Falco, no rules: not an error
+	}
+	in, err := components.RulesInputs(settings, dir)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := rules.Render(in)
+	if err != nil {
+		return nil, fmt.Errorf("the rules cannot be deployed: %w", err)
+	}
+	return rendered, nil
+}
+
+// prepare does everything that needs no engine, so that what is wrong is known before the first resource is registered.
+func prepare(ctx context.Context, settings *config.Settings, dir string, opts Options) (*components.StackArgs, error) {
+	rendered, err := RenderRules(settings, dir)
+	if err != nil {
+		return nil, err
+	}
+	args := &components.StackArgs{Settings: settings, Kubeconfig: absolute(dir, settings.Cluster.Kubeconfig), Rules: rendered}
+	if !needsImage(settings) {
+		return args, nil
+	}
+	build := opts.BuildImage
+	if build == nil {
+		build = buildFromSource
+	}
+	img, err := build(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("build the image of mtls-server and mtls-client: %w", err)
+	}
+	args.ImageLoad = &components.ImageArgs{Digest: img.Digest(), Dir: dir, Repository: settings.ImageRepository}
+	if settings.ImageRepository != "" {
+		args.Image = settings.ImageRepository + "@" + img.Digest()
+		return args, nil
+	}
+	args.Image = img.LocalReference()
+	args.ImageLoad.Archive = filepath.Join(dir, ".cache", "image", "mtls-server.tar")
+	if err := img.WriteArchive(args.ImageLoad.Archive); err != nil {
+		return nil, fmt.Errorf("write the image of mtls-server and mtls-client: %w", err)
+	}
+	return args, nil
+}
+
+func buildFromSource(ctx context.Context, dir string) (Image, error) {
+	return image.Build(ctx, image.Spec{Dir: dir})
+}
+
+func needsImage(settings *config.Settings) bool {
+	for _, w := range settings.Workloads {
+		if w.Image == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// secrets reads the secret settings that are used; they stay secret in every output made of them.
+func secrets(ctx *pulumi.Context, settings *config.Settings) components.FalcosidekickSecrets {
+	var s components.FalcosidekickSecrets
+	if settings.Sidekick.Slack.Enabled {
+		s.SlackWebhookURL = config.Secret(ctx, config.SlackWebhookKey)
+	}
+	if settings.Sidekick.Elasticsearch.HasPassword {
+		s.ElasticsearchPassword = config.Secret(ctx, config.ElasticsearchPasswordKey)
+	}
+	if settings.Sidekick.UI.Enabled {
+		s.UIPassword = config.Secret(ctx, config.UIPasswordKey)
+	}
+	return s
+}
+
+func absolute(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
