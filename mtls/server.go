@@ -171,7 +171,9 @@ func (s *Server) bounded(next http.Handler) http.Handler {
 		if c.ending(now) {
 			w.Header().Set("Connection", "close")
 		}
-		s.config.Log.Debug("request", "peer", c.peer.String(), "method", r.Method, "path", r.URL.Path)
+		if s.config.Log.Enabled(r.Context(), slog.LevelDebug) { // or its arguments cost more than the answer
+			s.config.Log.Debug("request", "peer", c.peer.String(), "method", r.Method, "path", r.URL.Path)
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -1,6 +1,6 @@
 module spire-falco/tools/spire
 
-go 1.26.6
+go 1.26
 
 tool (
 	github.com/spiffe/spire/cmd/spire-agent
