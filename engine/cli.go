@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/blang/semver"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 
 	"spire-falco/gotool"
 )
@@ -19,15 +20,9 @@ import (
 // minCLI is the oldest CLI that this program's SDK works with: stack policies of Go policy packs need 3.258.
 var minCLI = semver.MustParse("3.258.0")
 
-// CLI finds a Pulumi CLI and returns its path: PULUMI_CLI if that is set, the one on PATH if it is new enough, else one
-// built from its pinned Go module in dir/tools/pulumi. What it does is told on log.
-func CLI(ctx context.Context, dir string, log io.Writer) (string, error) {
-	if path := os.Getenv("PULUMI_CLI"); path != "" {
-		if _, err := cliVersion(ctx, path); err != nil {
-			return "", fmt.Errorf("PULUMI_CLI = %q: %w", path, err)
-		}
-		return path, nil
-	}
+// CLI finds a Pulumi CLI: the one on PATH if it is new enough, else one built from its pinned Go module in
+// dir/tools/pulumi. What it does is told on log.
+func CLI(ctx context.Context, dir string, log io.Writer) (path string, err error) {
 	if path, err := exec.LookPath("pulumi"); err == nil {
 		v, err := cliVersion(ctx, path)
 		if err == nil && v.GTE(minCLI) {
@@ -36,6 +31,19 @@ func CLI(ctx context.Context, dir string, log io.Writer) (string, error) {
 		fmt.Fprintf(log, "pulumi on PATH (%s) is not used: %s or newer is needed\n", path, minCLI)
 	}
 	return buildCLI(ctx, dir, log)
+}
+
+// commandAt makes the Automation API run the CLI at path, which stands in a folder bin unless it is the one on PATH.
+func commandAt(path string) (auto.PulumiCommand, error) {
+	opts := &auto.PulumiCommandOptions{}
+	if onPath, err := exec.LookPath("pulumi"); err != nil || onPath != path {
+		opts.Root = filepath.Dir(filepath.Dir(path))
+	}
+	cmd, err := auto.NewPulumiCommand(opts)
+	if err != nil {
+		return nil, fmt.Errorf("run the Pulumi CLI %s: %w", path, err)
+	}
+	return cmd, nil
 }
 
 func buildCLI(ctx context.Context, dir string, log io.Writer) (string, error) {

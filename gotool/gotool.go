@@ -74,7 +74,7 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(cache, t.Name+"-"+strings.TrimPrefix(version, "v"), t.Name)
+	path := filepath.Join(cache, t.Name+"-"+strings.TrimPrefix(version, "v"), "bin", t.Name)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -94,7 +94,7 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	ldflags := strings.NewReplacer("VERSION", version, "NUMBER", strings.TrimPrefix(version, "v")).Replace(t.LDFlags)
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w "+ldflags, "-o", path+".new", t.Package) //nolint:gosec // pinned in the project
 	cmd.Dir = t.Dir
-	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOWORK=off"), t.Env...)
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off"), t.Env...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	stop := heartbeat(log, t.Name, start)

@@ -65,7 +65,7 @@ func TestAFailedBuildSaysWhatTheCompilerSaidAndLeavesNothingBehind(t *testing.T)
 	require.ErrorContains(t, err, "undefined: undefined")
 	cache, err := CacheDir()
 	require.NoError(t, err)
-	assert.NoFileExists(t, filepath.Join(cache, "tool-1.2.3", "tool"))
+	assert.NoFileExists(t, filepath.Join(cache, "tool-1.2.3", "bin", "tool"))
 }
 
 func TestAModuleThatIsNotPinnedIsAnError(t *testing.T) {

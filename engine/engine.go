@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/auto"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optdestroy"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optpreview"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optup"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"spire-falco/config"
+	"spire-falco/engine/passthrough"
+)
+
+// Options of an Engine.
+type Options struct {
+	// Dir is the project's folder, absolute.
+	Dir string
+	// Stack is its name.
+	Stack string
+	// Program that the engine runs, in this process.
+	Program pulumi.RunFunc
+	// CLI is the path of the Pulumi CLI.
+	CLI string
+	// Backend from OpenBackend.
+	Backend *Backend
+	// Providers stand in for the plugins; nil means the real ones.
+	Providers *passthrough.Providers
+	// Environment is added to the engine's.
+	Environment map[string]string
+	// Out gets the engine's progress; nil for none.
+	Out, Err io.Writer
+	// Color is auto, always or never.
+	Color string
+}
+
+// Engine runs one stack.
+type Engine struct {
+	stack auto.Stack
+	opts  Options
+}
+
+// Open selects the stack, and makes it in the backend if it is not there.
+func Open(ctx context.Context, opts Options) (*Engine, error) {
+	cli, err := commandAt(opts.CLI)
+	if err != nil {
+		return nil, err
+	}
+	env := map[string]string{
+		"PULUMI_SKIP_UPDATE_CHECK": "true",
+		// Plugins are installed beforehand, with progress shown (Plugins), or stood in for.
+		"PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+	}
+	maps.Copy(env, opts.Backend.Environment)
+	maps.Copy(env, opts.Environment)
+	if opts.Providers != nil {
+		maps.Copy(env, opts.Providers.Environment())
+	}
+	stack, err := auto.UpsertStackInlineSource(ctx, opts.Stack, config.Project, opts.Program,
+		auto.WorkDir(opts.Backend.WorkDir), auto.Pulumi(cli), auto.EnvVars(env))
+	if err != nil {
+		return nil, fmt.Errorf("open the stack %s: %w", opts.Stack, err)
+	}
+	return &Engine{stack: stack, opts: opts}, nil
+}
+
+// Preview plans, and passes every event of the engine to seen.
+func (e *Engine) Preview(ctx context.Context, seen func(events.EngineEvent)) error {
+	channel, wait := collect(seen)
+	opts := []optpreview.Option{optpreview.EventStreams(channel), optpreview.Color(e.color())}
+	if e.opts.Out != nil {
+		opts = append(opts, optpreview.ProgressStreams(e.opts.Out), optpreview.ErrorProgressStreams(e.opts.Err))
+	}
+	_, err := e.stack.Preview(ctx, opts...)
+	wait()
+	return engineError("preview", err)
+}
+
+// Up brings the stack up. What an interrupted run left open is settled first.
+func (e *Engine) Up(ctx context.Context, seen func(events.EngineEvent)) (auto.OutputMap, error) {
+	if err := e.settle(ctx); err != nil {
+		return nil, err
+	}
+	channel, wait := collect(seen)
+	opts := []optup.Option{optup.EventStreams(channel), optup.Color(e.color())}
+	if e.opts.Out != nil {
+		opts = append(opts, optup.ProgressStreams(e.opts.Out), optup.ErrorProgressStreams(e.opts.Err))
+	}
+	result, err := e.stack.Up(ctx, opts...)
+	wait()
+	return result.Outputs, engineError("up", err)
+}
+
+// Down destroys everything that the stack made.
+func (e *Engine) Down(ctx context.Context, seen func(events.EngineEvent)) error {
+	if err := e.settle(ctx); err != nil {
+		return err
+	}
+	channel, wait := collect(seen)
+	opts := []optdestroy.Option{optdestroy.EventStreams(channel), optdestroy.Color(e.color())}
+	if e.opts.Out != nil {
+		opts = append(opts, optdestroy.ProgressStreams(e.opts.Out), optdestroy.ErrorProgressStreams(e.opts.Err))
+	}
+	_, err := e.stack.Destroy(ctx, opts...)
+	wait()
+	return engineError("down", err)
+}
+
+// Outputs of the last up.
+func (e *Engine) Outputs(ctx context.Context) (auto.OutputMap, error) {
+	out, err := e.stack.Outputs(ctx)
+	return out, engineError("outputs", err)
+}
+
+// settle ends what a killed run left open: its lock, and operations of which nobody knows whether they were done.
+func (e *Engine) settle(ctx context.Context) error {
+	deployment, err := e.stack.Export(ctx)
+	if err != nil {
+		return engineError("read the state", err)
+	}
+	open, err := pendingOperations(deployment.Deployment)
+	if err != nil || len(open) == 0 {
+		return err
+	}
+	if e.opts.Err != nil {
+		fmt.Fprintf(e.opts.Err, "an earlier run was interrupted during: %s; looking at what is really there\n", open)
+	}
+	_, err = e.stack.Refresh(ctx, optrefresh.ClearPendingCreates())
+	return engineError("refresh", err)
+}
+
+func (e *Engine) color() string {
+	if e.opts.Color == "" {
+		return "never"
+	}
+	return e.opts.Color
+}
+
+// engineError keeps what the engine itself has printed out of the error, but for its own message.
+func engineError(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if auto.IsConcurrentUpdateError(err) {
+		return fmt.Errorf("%s: another run holds the stack's lock; if none is running, end it with: pulumi cancel: %w", what, errLocked)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+var errLocked = errors.New("the stack is locked")
+
+// collect passes events on one by one until the engine closes the channel.
+func collect(seen func(events.EngineEvent)) (chan<- events.EngineEvent, func()) {
+	channel := make(chan events.EngineEvent)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for event := range channel {
+			if seen != nil {
+				seen(event)
+			}
+		}
+	}()
+	return channel, func() { <-done }
+}
