@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"spire-falco/rules/condition"
 )
 
 // Result is what one scenario gave.
@@ -27,7 +29,7 @@ type Result struct {
 func (r Result) Passed() bool { return len(r.Missing) == 0 && len(r.Unexpected) == 0 }
 
 // Run judges the events of every scenario with fire, which returns the name of the rule that fires on an event, or "" when none does.
-func Run(scenarios []Scenario, fire func(Event) (string, error)) ([]Result, error) {
+func Run(scenarios []Scenario, fire func(condition.Event) (string, error)) ([]Result, error) {
 	results := make([]Result, 0, len(scenarios))
 	for i := range scenarios {
 		s := &scenarios[i]
@@ -36,11 +38,10 @@ func Run(scenarios []Scenario, fire func(Event) (string, error)) ([]Result, erro
 		for _, e := range s.Events {
 			rule, err := fire(e)
 			if err != nil {
-				return nil, fmt.Errorf("%s %q: event %v: %w", s.Group, s.Name, e["evt.num"], err)
+				return nil, fmt.Errorf("%s %q: event %d: %w", s.Group, s.Name, Num(e), err)
 			}
 			if rule != "" {
-				n, _ := e["evt.num"].(int64)
-				r.Fired = append(r.Fired, Alert{Rule: rule, Event: n})
+				r.Fired = append(r.Fired, Alert{Rule: rule, Event: Num(e)})
 			}
 		}
 		r.Took = time.Since(start)

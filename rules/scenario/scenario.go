@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	_ "embed" // the recordings travel in the binary
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,8 @@ import (
 	"sync"
 
 	"gopkg.in/yaml.v3"
+
+	"spire-falco/rules/condition"
 )
 
 //go:embed scenarios.yaml
@@ -24,9 +25,6 @@ var table []byte
 
 //go:embed testdata/events.tar.gz
 var recordings []byte
-
-// Event is one event as Falco's JSON gives it: field to string, bool or int64. A field without a value is absent.
-type Event = map[string]any
 
 // Group says where a scenario's events come from.
 type Group string
@@ -61,7 +59,7 @@ type Scenario struct {
 	// Note explains an expectation that is not plain.
 	Note string
 	// Events in Falco's order.
-	Events []Event
+	Events []condition.Event
 	// Want is every alert, in the order of events; nothing else may fire.
 	Want []Alert
 }
@@ -103,7 +101,7 @@ var loadOnce = sync.OnceValues(func() ([]Scenario, error) {
 	return load(table, events)
 })
 
-func load(table []byte, events map[string][]Event) ([]Scenario, error) {
+func load(table []byte, events map[string][]condition.Event) ([]Scenario, error) {
 	var doc document
 	dec := yaml.NewDecoder(bytes.NewReader(table))
 	dec.KnownFields(true)
@@ -130,13 +128,14 @@ func load(table []byte, events map[string][]Event) ([]Scenario, error) {
 		}
 		s := Scenario{Group: Guide, Name: g.Name, Recording: g.Recording, Want: want}
 		for _, a := range want {
-			s.Events = append(s.Events, find(events[g.Recording], a.Event))
+			e, _ := find(events[g.Recording], a.Event) // wanted found it
+			s.Events = append(s.Events, e)
 		}
 		out = append(out, s)
 	}
 	for _, d := range doc.Derived {
-		base := find(events[d.From.Recording], d.From.Event)
-		if base == nil {
+		base, ok := find(events[d.From.Recording], d.From.Event)
+		if !ok {
 			return nil, fmt.Errorf("scenario %q: recording %s has no event %d", d.Name, d.From.Recording, d.From.Event)
 		}
 		s := Scenario{Group: Derived, Name: d.Name, Recording: d.From.Recording}
@@ -145,18 +144,21 @@ func load(table []byte, events map[string][]Event) ([]Scenario, error) {
 			variants = []map[string]any{nil}
 		}
 		for i, v := range variants {
-			e := maps.Clone(base)
+			fields := maps.Clone(base.Fields())
 			for _, f := range d.Unset {
-				delete(e, f)
+				delete(fields, f)
 			}
 			for _, set := range []map[string]any{d.Set, v} {
 				for f, x := range set {
-					e[f] = number(x)
+					var err error
+					if fields[f], err = value(x); err != nil {
+						return nil, fmt.Errorf("scenario %q: field %s: %w", d.Name, f, err)
+					}
 				}
 			}
 			n := int64(i + 1)
-			e["evt.num"] = n
-			s.Events = append(s.Events, e)
+			fields["evt.num"] = condition.IntValue(n)
+			s.Events = append(s.Events, condition.NewEvent(fields))
 			if d.Fires != "" {
 				s.Want = append(s.Want, Alert{Rule: d.Fires, Event: n})
 			}
@@ -167,11 +169,11 @@ func load(table []byte, events map[string][]Event) ([]Scenario, error) {
 }
 
 // wanted returns the alerts in the order of the events.
-func wanted(events []Event, byRule map[string][]int64) ([]Alert, error) {
+func wanted(events []condition.Event, byRule map[string][]int64) ([]Alert, error) {
 	var out []Alert
 	for _, rule := range slices.Sorted(maps.Keys(byRule)) {
 		for _, n := range byRule[rule] {
-			if find(events, n) == nil {
+			if _, ok := find(events, n); !ok {
 				return nil, fmt.Errorf("no event %d for rule %q", n, rule)
 			}
 			out = append(out, Alert{Rule: rule, Event: n})
@@ -181,23 +183,39 @@ func wanted(events []Event, byRule map[string][]int64) ([]Alert, error) {
 	return out, nil
 }
 
-func find(events []Event, num int64) Event {
+func find(events []condition.Event, num int64) (condition.Event, bool) {
 	for _, e := range events {
-		if e["evt.num"] == num {
-			return e
+		if Num(e) == num {
+			return e, true
 		}
 	}
-	return nil
+	return condition.Event{}, false
+}
+
+// Num returns the number of an event, evt.num, and 0 when it has none.
+func Num(e condition.Event) int64 {
+	v, ok := e.Get("evt.num")
+	if !ok {
+		return 0
+	}
+	switch n := v.Any().(type) {
+	case int64:
+		return n
+	case uint64:
+		return int64(n) //nolint:gosec // Falco counts up from 1; no stream is that long
+	default:
+		return 0
+	}
 }
 
 // readRecordings returns the events of every recording by its name, from a gzipped tar of JSON Lines files.
-func readRecordings(archive []byte) (map[string][]Event, error) {
+func readRecordings(archive []byte) (map[string][]condition.Event, error) {
 	zr, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {
 		return nil, fmt.Errorf("open the recordings: %w", err)
 	}
 	tr := tar.NewReader(zr)
-	out := map[string][]Event{}
+	out := map[string][]condition.Event{}
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -216,24 +234,19 @@ func readRecordings(archive []byte) (map[string][]Event, error) {
 	}
 }
 
-// ReadEvents reads JSON Lines, one event a line; empty lines are skipped. Whole numbers become int64. An error names the line.
-func ReadEvents(r io.Reader) ([]Event, error) {
+// ReadEvents reads JSON Lines, one event a line; empty lines are skipped. An error names the line.
+func ReadEvents(r io.Reader) ([]condition.Event, error) {
 	const longest = 1 << 22 // of one event; Falco's are a few kilobytes
-	var out []Event
+	var out []condition.Event
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, longest)
 	for line := 1; sc.Scan(); line++ {
 		if len(bytes.TrimSpace(sc.Bytes())) == 0 {
 			continue
 		}
-		dec := json.NewDecoder(bytes.NewReader(sc.Bytes()))
-		dec.UseNumber()
-		var e Event
-		if err := dec.Decode(&e); err != nil {
+		e, err := condition.ParseEvent(sc.Bytes())
+		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", line, err)
-		}
-		for k, v := range e {
-			e[k] = number(v)
 		}
 		out = append(out, e)
 	}
@@ -243,19 +256,15 @@ func ReadEvents(r io.Reader) ([]Event, error) {
 	return out, nil
 }
 
-func number(v any) any {
-	switch n := v.(type) {
+func value(x any) (condition.EventValue, error) {
+	switch v := x.(type) {
+	case string:
+		return condition.StringValue(v), nil
+	case bool:
+		return condition.BoolValue(v), nil
 	case int:
-		return int64(n)
-	case json.Number:
-		if i, err := n.Int64(); err == nil {
-			return i
-		}
-		if f, err := n.Float64(); err == nil {
-			return f
-		}
-		return n.String()
+		return condition.IntValue(int64(v)), nil
 	default:
-		return v
+		return condition.EventValue{}, fmt.Errorf("value %v: want a text, a whole number or a truth value", x)
 	}
 }
