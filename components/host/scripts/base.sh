@@ -92,14 +92,14 @@ step_remove() {
 	stop_units
 	doing "giving back the files that were changed"
 	give_back_files
+	doing "removing the packages that were added"
 	if test "$(cat "$STATE/base/falco")" = absent; then
-		doing "removing the packages that were added"
 		if present falco; then quiet apt-mark unhold falco; fi
-		remove_packages
 		rm -f /var/lib/apt/lists/"$(printf '%s' "${REPO_URL:?}" | sed 's|^[a-z]*://||; s|_|%5f|g; s|/|_|g')"_*
 	elif test -n "$(installed falco)" && ! test -s "$STATE/base/hold"; then
 		quiet apt-mark unhold falco
 	fi
+	remove_packages
 	doing "removing alert files and folders"
 	remove_alerts
 	remove_dirs

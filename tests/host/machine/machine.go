@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -126,13 +127,13 @@ func (m *Machine) Exists(path string) bool {
 
 // Command is a command line in the login shell of a user of the machine, as sshd would run it.
 func (m *Machine) Command(ctx context.Context, user, line string) *exec.Cmd {
-	home := "/home/" + user
+	home, path := "/home/"+user, "/usr/local/bin:/usr/bin:/bin:/usr/games"
 	if user == "root" {
-		home = "/root"
+		home, path = "/root", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
-	c := exec.CommandContext(ctx, "nsenter", "--target", fmt.Sprint(m.pid), "--mount", "--pid", "--uts", "--ipc", "--root", "--wd=/",
+	c := exec.CommandContext(ctx, "nsenter", "--target", fmt.Sprint(m.pid), "--mount", "--pid", "--uts", "--ipc", "--root",
 		"/usr/bin/setpriv", "--reuid="+user, "--regid="+user, "--init-groups",
-		"/usr/bin/env", "-i", "HOME="+home, "USER="+user, "LOGNAME="+user, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/games",
+		"/usr/bin/env", "-i", "-C", home, "HOME="+home, "USER="+user, "LOGNAME="+user, "PATH="+path,
 		"/bin/sh", "-c", line)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
@@ -174,37 +175,55 @@ var noise = []string{
 func (m *Machine) Snapshot(t testing.TB) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	// What lies in the prepared root and was not touched has the inode's change time of the preparation; it is read
-	// all the same, as a snapshot must not guess.
-	err := filepath.WalkDir(m.Path("/"), func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS(m.root+"/"), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		inside := "/" + strings.TrimPrefix(strings.TrimPrefix(path, m.root), "/")
-		for _, n := range noise {
-			if inside == n {
-				if d.IsDir() {
-					return fs.SkipDir
-				}
-				return nil
+		inside := filepath.Join("/", path)
+		if slices.Contains(noise, inside) || bulk(inside) {
+			if d.IsDir() {
+				return fs.SkipDir
 			}
+			return nil
 		}
-		if strings.HasPrefix(inside, "/usr/share/") || strings.HasPrefix(inside, "/usr/lib/x86_64") || strings.HasPrefix(inside, "/usr/lib/aarch64") {
-			if inside != "/usr/share/keyrings" && !strings.HasPrefix(inside, "/usr/share/keyrings/") && !strings.HasPrefix(inside, "/usr/share/falco") {
-				if d.IsDir() {
-					return fs.SkipDir // thousands of files that no step comes near
-				}
-				return nil
-			}
-		}
-		all[inside], err = describe(path, d)
+		all[inside], err = describe(m.Path(inside), d)
 		return err
 	})
 	require.NoError(t, err)
+	require.Contains(t, all, "/etc/passwd")
 	all["packages"] = m.MustRun(t, "dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n'; apt-mark showhold")
 	all["services"] = m.MustRun(t, `for u in falco-modern-bpf falco-kmod falco-custom falcoctl-artifact-follow; do
 		echo "$u $(systemctl is-enabled $u.service) $(systemctl is-active $u.service)"; done`)
 	return all
+}
+
+// bulk tells of folders with thousands of files that no step comes near.
+func bulk(path string) bool {
+	for _, dir := range []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/zoneinfo", "/usr/share/perl5", "/usr/lib/python3"} {
+		if path == dir {
+			return true
+		}
+	}
+	return false
+}
+
+// Differences lists what differs between two snapshots, one line a path.
+func Differences(before, after map[string]string) []string {
+	var lines []string
+	for path, was := range before {
+		if is, ok := after[path]; !ok {
+			lines = append(lines, "gone: "+path)
+		} else if is != was {
+			lines = append(lines, fmt.Sprintf("changed: %s: %s: %s", path, was, is))
+		}
+	}
+	for path := range after {
+		if _, ok := before[path]; !ok {
+			lines = append(lines, "new: "+path)
+		}
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 func describe(path string, d fs.DirEntry) (string, error) {

@@ -101,10 +101,11 @@ func (r *Repository) Before(f func(path string)) {
 	r.before = f
 }
 
-// Attach gives a machine the distribution's repository, as an installed Debian has one.
+// Attach gives a machine the distribution's repository, as an installed Debian has one, with its lists read.
 func (r *Repository) Attach(t testing.TB, m *Machine) {
 	t.Helper()
 	m.Write(t, "/etc/apt/sources.list", fmt.Sprintf("deb [trusted=yes] %s stable main\n", r.DistributionURL))
+	m.MustRun(t, "apt-get -qq update")
 }
 
 // InstallFalco installs Falco on a machine as its administrator would have, with the services that follow from it.
