@@ -152,15 +152,7 @@ func (c *compiler) operand(e Expr) (*operand, error) {
 		}
 		typ, ok := transformType(n.Name, op.typ, op.list)
 		if !ok {
-			of := "field"
-			if op.list {
-				of = "list field"
-			}
-			return nil, &Error{
-				Pos: n.Value.Position(),
-				Message: "can't add field transformer: type '" + string(op.typ) + "' is not supported by '" + n.Name +
-					"' transformer applied on " + of + " '" + op.ref.Info.Name + "'",
-			}
+			return nil, &Error{Pos: n.Value.Position(), Message: transformRefusal(n.Name, op.typ, op.list, op.ref.Info.Name)}
 		}
 		if n.Name == "len" {
 			op.list = false

@@ -1,0 +1,297 @@
+package ruleset
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"spire-falco/rules/condition"
+)
+
+// compiled is what the definitions of all files loaded so far come to.
+type compiled struct {
+	lists  []*listDef
+	macros []*macroDef
+	byName map[string]*macroDef
+	rules  []*compiledRule
+}
+
+type compiledRule struct {
+	info      *ruleInfo
+	condition condition.Expr
+	output    *outputFormat
+	types     condition.EventTypes
+	macros    []string
+	lists     []string
+}
+
+func (c *collector) compile() (*compiled, error) {
+	out := &compiled{byName: map[string]*macroDef{}}
+	c.compileLists(out)
+	if err := c.compileMacros(out); err != nil {
+		return nil, err
+	}
+	for _, r := range c.rules.list {
+		if r.unknownSource {
+			continue
+		}
+		rule, err := c.compileRule(out, r)
+		if err != nil {
+			return nil, err
+		}
+		if rule != nil {
+			out.rules = append(out.rules, rule)
+		}
+	}
+	for _, m := range out.macros {
+		if !m.used {
+			c.warn(WarnUnusedMacro, m.info.at, item("macro", m.name), "Macro not referred to by any other rule/macro")
+		}
+	}
+	for _, l := range out.lists {
+		if !l.used {
+			c.warn(WarnUnusedList, l.at, item("list", l.name), "List not referred to by any other rule/macro")
+		}
+	}
+	return out, nil
+}
+
+// compileLists puts the items of lists that were defined before into the lists
+// that name them, one level deep.
+func (c *collector) compileLists(out *compiled) {
+	used := map[string]bool{}
+	for _, info := range c.lists.list {
+		l := &listDef{name: info.name, at: info.at}
+		for _, it := range info.items {
+			ref := c.lists.at(it.s)
+			if ref == nil || ref.index >= info.visibility {
+				l.items = append(l.items, it)
+				continue
+			}
+			used[ref.name] = true
+			l.refs = append(l.refs, ref.name)
+			l.items = append(l.items, ref.items...)
+		}
+		out.lists = append(out.lists, l)
+	}
+	for _, l := range out.lists {
+		l.used = used[l.name]
+	}
+}
+
+func (c *collector) compileMacros(out *compiled) error {
+	for _, info := range c.macros.list {
+		e, lists, err := out.parse(info.cond, item("macro", info.name))
+		if err != nil {
+			return err
+		}
+		m := &macroDef{name: info.name, expr: e, info: info, lists: lists}
+		out.macros = append(out.macros, m)
+		out.byName[m.name] = m
+	}
+	for _, m := range out.macros {
+		// A macro sees the macros that were first defined before its last change.
+		visible := map[string]*macroDef{}
+		for _, other := range out.macros {
+			if other.info.index < m.info.visibility {
+				visible[other.name] = other
+			}
+		}
+		e, macros, err := out.resolve(m.expr, visible, item("macro", m.name))
+		if err != nil {
+			return err
+		}
+		m.expr, m.macros = e, macros
+	}
+	return nil
+}
+
+// parse expands lists in a condition and parses it. It returns the names of
+// the lists used.
+func (out *compiled) parse(t text, what string) (condition.Expr, []string, error) {
+	var lists []string
+	for _, l := range out.lists {
+		expanded, used := expandList(t, l)
+		if !used {
+			continue
+		}
+		t = expanded
+		l.used = true
+		lists = append(lists, l.name)
+		if len(t.s) > maxConditionLength {
+			return nil, nil, fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
+		}
+	}
+	e, err := condition.ParseSource(t.source())
+	if err != nil {
+		return nil, nil, conditionProblem(err, t, what)
+	}
+	return e, lists, nil
+}
+
+// conditionProblem places an error of package condition in the file.
+func conditionProblem(err error, t text, what string) error {
+	var ce *condition.Error
+	if !errors.As(err, &ce) {
+		return fail(ErrCompileCondition, t.first(), what, err.Error())
+	}
+	p := Problem{Code: ErrCompileCondition, Message: ce.Message, Hint: ce.Hint, Item: what}
+	p.locate(ce.Pos, t)
+	return &loadError{p}
+}
+
+func (p *Problem) locate(pos condition.Pos, t text) {
+	loc, ok := pos.Location()
+	if !ok || loc.File == "" {
+		loc = t.first().location()
+	}
+	p.File, p.Line, p.Column = loc.File, loc.Line, loc.Column
+}
+
+func (out *compiled) resolve(e condition.Expr, visible map[string]*macroDef, what string) (condition.Expr, []string, error) {
+	r := &resolver{visible: visible}
+	e = r.resolve(e)
+	switch {
+	case len(r.errors) > 0:
+		p := Problem{Code: ErrValidate, Message: r.errors[0].msg, Item: what}
+		p.locate(r.errors[0].pos, text{})
+		return nil, nil, &loadError{p}
+	case len(r.unknown) > 0:
+		name := r.unknown[0].msg
+		p := Problem{Code: ErrValidate, Message: "Undefined macro '" + name + "' used in filter.", Item: what, Hint: out.macroHint(name)}
+		p.locate(r.unknown[0].pos, text{})
+		return nil, nil, &loadError{p}
+	}
+	var macros []string
+	for _, m := range out.macros {
+		if r.resolved[m.name] {
+			m.used = true
+			macros = append(macros, m.name)
+		}
+	}
+	return e, macros, nil
+}
+
+func (out *compiled) macroHint(name string) string {
+	if out.byName[name] != nil {
+		return "macro " + name + " is defined after it is used, or by itself"
+	}
+	for _, l := range out.lists {
+		if l.name == name {
+			return name + " is a list: use it as in (" + name + ")"
+		}
+	}
+	for _, m := range out.macros {
+		if strings.EqualFold(m.name, name) || len(name) > 3 && (strings.HasPrefix(m.name, name) || strings.HasPrefix(name, m.name)) {
+			return "did you mean " + m.name + "?"
+		}
+	}
+	return ""
+}
+
+// unknownFieldOrType tells the errors that skip-if-unknown-filter forgives.
+func unknownFieldOrType(msg string) bool {
+	return strings.Contains(msg, "nonexistent field") || strings.Contains(msg, "invalid formatting token") ||
+		strings.Contains(msg, "unknown event type")
+}
+
+func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, error) {
+	what := item("rule", r.name)
+	cond := r.cond
+	if len(r.exceptions) > 0 {
+		var err error
+		if cond, err = withExceptions(r); err != nil {
+			return nil, err
+		}
+	}
+	format, err := parseOutput(containerInfo(r.output.s))
+	if err != nil {
+		if unknownFieldOrType(err.Error()) && r.skipUnknown {
+			c.warn(WarnUnknownFilter, r.output.first(), what, err.Error())
+			return nil, nil
+		}
+		return nil, outputProblem(err, r.output, what)
+	}
+	e, lists, err := out.parse(cond, what)
+	if err != nil {
+		return nil, err
+	}
+	e, macros, err := out.resolve(e, out.byName, what)
+	if err != nil {
+		return nil, err
+	}
+	if unsafeNA(e) {
+		c.warn(WarnUnsafeNACheck, r.at, what, "")
+	}
+	warnings, err := condition.Check(e)
+	if err != nil {
+		err = conditionProblem(err, cond, what)
+		var le *loadError
+		if errors.As(err, &le) && unknownFieldOrType(le.Message) && r.skipUnknown {
+			le.Code = WarnUnknownFilter
+			*c.warnings = append(*c.warnings, le.Problem)
+			return nil, nil
+		}
+		return nil, err
+	}
+	for _, w := range warnings {
+		p := Problem{Code: WarnCompileCondition, Message: w.Message, Item: what}
+		p.locate(w.Pos, cond)
+		*c.warnings = append(*c.warnings, p)
+	}
+	rule := &compiledRule{info: r, condition: e, output: format, macros: macros, lists: lists}
+	if r.source == syscallSource {
+		if rule.types, err = condition.NeededEventTypes(e); err != nil {
+			return nil, conditionProblem(err, cond, what)
+		}
+		if n := rule.types.Len(); (n == 0 || n > 100) && r.warnEvttypes {
+			c.warn(WarnNoEventType, r.at, what,
+				"Rule matches too many evt.type values. This has a significant performance penalty.")
+		}
+	}
+	return rule, nil
+}
+
+// containerInfo replaces the placeholder of old that stands for two fields.
+func containerInfo(output string) string {
+	return strings.ReplaceAll(output, "%container.info", "container_id=%container.id container_name=%container.name")
+}
+
+func outputProblem(err error, output text, what string) error {
+	at := output.first()
+	var oe *outputError
+	if errors.As(err, &oe) && oe.offset < len(output.at) && !strings.Contains(output.s, "%container.info") {
+		at = output.at[oe.offset]
+	}
+	p := problemAt(ErrCompileOutput, at, what, err.Error())
+	if oe != nil {
+		p.Hint = oe.hint
+	}
+	return &loadError{p}
+}
+
+// unsafeNA finds comparisons of a Kubernetes audit field with <NA>.
+func unsafeNA(e condition.Expr) bool {
+	found := false
+	condition.Walk(e, func(e condition.Expr) bool {
+		b, ok := e.(*condition.Binary)
+		if !ok {
+			return true
+		}
+		f, ok := b.Left.(*condition.Field)
+		if !ok || !strings.HasPrefix(f.Name, "ka.") && !strings.HasPrefix(f.Name, "jevt.") {
+			return false
+		}
+		switch b.Op {
+		case "==", "=", "!=", "in", "intersects", "pmatch":
+			switch right := b.Right.(type) {
+			case *condition.Value:
+				found = found || right.Value == "<NA>"
+			case *condition.List:
+				found = found || slices.Contains(right.Values, "<NA>")
+			}
+		}
+		return false
+	})
+	return found
+}

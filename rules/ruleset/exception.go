@@ -1,0 +1,189 @@
+package ruleset
+
+import (
+	"slices"
+	"strings"
+
+	"spire-falco/rules/condition"
+)
+
+// entry is one part of an exception: a text, or a list of parts.
+type entry struct {
+	isList bool
+	item   text
+	items  []entry
+}
+
+func (e entry) valid() bool { return e.isList && len(e.items) > 0 || !e.isList && !e.item.empty() }
+
+type exception struct {
+	name   string
+	fields entry
+	comps  entry
+	values []entry
+	at     place
+}
+
+func (ex *exception) fail(rule, msg string) error {
+	return fail(ErrValidate, ex.at, item("rule", rule)+", "+item("exception", ex.name), msg)
+}
+
+// validate checks fields and comparisons against each other, and the fields
+// against the catalogue when the rule's source is known. It fills in the
+// comparisons that were left out.
+func (ex *exception) validate(rule string, knownSource bool) error {
+	if !ex.fields.isList {
+		if !ex.comps.valid() {
+			ex.comps = entry{item: placed("in", ex.at)}
+		}
+		if ex.comps.isList {
+			return ex.fail(rule, "Fields and comps must both be strings")
+		}
+		if c := ex.comps.item.s; c != "in" && c != "pmatch" && c != "intersects" {
+			return ex.fail(rule, "When fields is a single value, comps must be one of (in, pmatch, intersects)")
+		}
+		return ex.checkField(rule, ex.fields.item.s, knownSource)
+	}
+	if !ex.comps.valid() {
+		ex.comps = entry{isList: true}
+		for range ex.fields.items {
+			ex.comps.items = append(ex.comps.items, entry{item: placed("=", ex.at)})
+		}
+	}
+	if len(ex.fields.items) != len(ex.comps.items) {
+		return ex.fail(rule, "Fields and comps lists must have equal length")
+	}
+	for _, c := range ex.comps.items {
+		if !slices.Contains(condition.Operators(), c.item.s) {
+			return ex.fail(rule, "'"+c.item.s+"' is not a supported comparison operator")
+		}
+	}
+	for _, f := range ex.fields.items {
+		if err := ex.checkField(rule, f.item.s, knownSource); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (ex *exception) checkField(rule, name string, knownSource bool) error {
+	if !knownSource || validField(name) {
+		return nil
+	}
+	err := ex.fail(rule, "'"+name+"' is not a supported filter field")
+	if names := condition.Suggest(name); len(names) > 0 {
+		var le *loadError
+		le, _ = err.(*loadError) //nolint:errorlint // made above
+		le.Hint = "did you mean " + strings.Join(names, " or ") + "?"
+	}
+	return err
+}
+
+func quoteItem(t text) text {
+	if t.empty() || !strings.Contains(t.s, " ") || t.s[0] == '"' || t.s[0] == '\'' {
+		return t
+	}
+	q := placed(`"`, t.first())
+	return join(q, t, q)
+}
+
+func parenItem(t text) text {
+	if !t.empty() && t.s[0] == '(' {
+		return t
+	}
+	return join(placed("(", t.first()), t, placed(")", t.first()))
+}
+
+// withExceptions writes a rule's exceptions into its condition, as Falco does:
+// in text, before lists are expanded.
+func withExceptions(r *ruleInfo) (text, error) {
+	start := r.cond.first()
+	var b builder
+	b.add("(", start)
+	b.addText(r.cond)
+	b.add(")", start)
+	for _, ex := range r.exceptions {
+		cond, err := ex.condition(r.name)
+		if err != nil {
+			return text{}, err
+		}
+		if !cond.empty() {
+			b.add(" and not ", ex.at)
+			b.addText(cond)
+		}
+	}
+	return b.text(), nil
+}
+
+func (ex *exception) condition(rule string) (text, error) {
+	if len(ex.values) == 0 {
+		return text{}, nil
+	}
+	var b builder
+	if !ex.fields.isList {
+		for i, v := range ex.values {
+			if v.isList {
+				return text{}, ex.fail(rule, "Expected values array to contain a list of strings")
+			}
+			if i == 0 {
+				b.add("(", ex.at)
+				b.addText(ex.fields.item)
+				b.add(" ", ex.at)
+				b.addText(ex.comps.item)
+				b.add(" (", ex.at)
+			} else {
+				b.add(", ", ex.at)
+			}
+			b.addText(quoteItem(v.item))
+		}
+		b.add("))", ex.at)
+		return b.text(), nil
+	}
+	b.add("(", ex.at)
+	for i, v := range ex.values {
+		if len(v.items) != len(ex.fields.items) {
+			return text{}, ex.fail(rule, "Fields and values lists must have equal length")
+		}
+		if i > 0 {
+			b.add(" or ", ex.at)
+		}
+		b.add("(", ex.at)
+		for k, f := range ex.fields.items {
+			if k >= len(ex.comps.items) {
+				return text{}, withHint(ex.fail(rule, "Fields and comps lists must have equal length"),
+					"exceptions that replace others need their comps: Falco 0.40 fills them in for new exceptions only")
+			}
+			if k > 0 {
+				b.add(" and ", ex.at)
+			}
+			b.add(" ", ex.at)
+			b.addText(f.item)
+			b.add(" ", ex.at)
+			b.addText(ex.comps.items[k].item)
+			b.add(" ", ex.at)
+			b.addText(valueText(v.items[k], ex.comps.items[k].item.s))
+		}
+		b.add(")", ex.at)
+	}
+	b.add(")", ex.at)
+	return b.text(), nil
+}
+
+func valueText(v entry, comp string) text {
+	if v.isList {
+		var b builder
+		b.add("(", place{})
+		for i, item := range v.items {
+			if i > 0 {
+				b.add(", ", item.item.first())
+			}
+			b.addText(quoteItem(item.item))
+		}
+		b.add(")", place{})
+		return b.text()
+	}
+	if slices.Contains(condition.ListOperators(), comp) {
+		return parenItem(v.item)
+	}
+	return quoteItem(v.item)
+}

@@ -1,0 +1,187 @@
+package ruleset
+
+import (
+	"fmt"
+	"strings"
+
+	"spire-falco/rules/condition"
+)
+
+// Bounds on what lists and macros may expand to. Lists and macros that refer
+// to each other can grow without end from a small file.
+const (
+	maxConditionLength = 4 << 20
+	maxConditionNodes  = 400_000
+)
+
+type listDef struct {
+	name  string
+	items []text
+	used  bool
+	at    place
+	// refs names the lists whose items it took over.
+	refs []string
+}
+
+type macroDef struct {
+	name string
+	expr condition.Expr
+	used bool
+	info *macroInfo
+	// macros and lists name what its condition uses directly.
+	macros, lists []string
+}
+
+const blanks = " \t\n\r"
+
+func isDelimiter(c byte) bool { return strings.IndexByte(blanks+"(),=", c) >= 0 }
+
+// expandList replaces the name of a list in a condition's text by its items,
+// blank for blank as Falco does. It tells whether the list was used.
+func expandList(t text, l *listDef) (text, bool) {
+	if l.name == "" || !strings.Contains(t.s, l.name) {
+		return t, false
+	}
+	var out builder
+	used := false
+	rest := 0 // what is behind it has been copied
+	from := 0 // where to look for the next name
+	for from < len(t.s) {
+		i := strings.Index(t.s[from:], l.name)
+		if i < 0 {
+			break
+		}
+		start := from + i
+		end := start + len(l.name)
+		before := byte(' ')
+		if start > rest {
+			before = t.s[start-1]
+		} else if n := len(out.b); n > 0 {
+			before = out.last()
+		}
+		if start > 0 && !isDelimiter(before) || end < len(t.s) && !isDelimiter(t.s[end]) {
+			from = start + 1
+			continue
+		}
+		out.addText(text{t.s[rest:start], t.at[rest:start]})
+		for len(out.b) > 0 && strings.IndexByte(blanks, out.last()) >= 0 {
+			out.truncate(len(out.b) - 1)
+		}
+		for end < len(t.s) && strings.IndexByte(blanks, t.s[end]) >= 0 {
+			end++
+		}
+		at := t.at[start]
+		var sub builder
+		for k, item := range l.items {
+			if k > 0 {
+				sub.add(", ", at)
+			}
+			sub.add(quoteItem(item).s, at)
+		}
+		if len(sub.b) == 0 {
+			// An empty list takes a comma beside it away.
+			if len(out.b) > 0 && out.last() == ',' {
+				out.truncate(len(out.b) - 1)
+			} else if end < len(t.s) && t.s[end] == ',' {
+				end++
+			}
+		}
+		atStart := len(out.b) == 0
+		if !atStart {
+			out.add(" ", at)
+		}
+		out.addText(sub.text())
+		out.add(" ", at)
+		rest, from = end, end
+		if atStart {
+			// Falco looks on one byte too far when the list stood first.
+			from++
+		}
+		used = true
+		if len(out.b) > maxConditionLength {
+			break
+		}
+	}
+	if !used {
+		return t, false
+	}
+	out.addText(text{t.s[rest:], t.at[rest:]})
+	return out.text(), true
+}
+
+// resolver replaces the names of macros in a tree by copies of their conditions.
+type resolver struct {
+	visible map[string]*macroDef
+	path    []string
+	// errors and unknown hold what went wrong, in the order met.
+	errors   []resolveError
+	unknown  []resolveError
+	resolved map[string]bool
+	nodes    int
+}
+
+type resolveError struct {
+	msg string
+	pos condition.Pos
+}
+
+func (r *resolver) resolve(e condition.Expr) condition.Expr {
+	r.nodes++
+	if r.nodes > maxConditionNodes {
+		if len(r.errors) == 0 {
+			r.errors = append(r.errors, resolveError{
+				fmt.Sprintf("macros expand to more than %d checks", maxConditionNodes), e.Position(),
+			})
+		}
+		return e
+	}
+	switch n := e.(type) {
+	case *condition.And:
+		c := *n
+		c.Children = r.resolveAll(n.Children)
+		return &c
+	case *condition.Or:
+		c := *n
+		c.Children = r.resolveAll(n.Children)
+		return &c
+	case *condition.Not:
+		c := *n
+		c.Child = r.resolve(n.Child)
+		return &c
+	case *condition.Identifier:
+		return r.identifier(n)
+	default:
+		return e
+	}
+}
+
+func (r *resolver) resolveAll(list []condition.Expr) []condition.Expr {
+	out := make([]condition.Expr, len(list))
+	for i, e := range list {
+		out[i] = r.resolve(e)
+	}
+	return out
+}
+
+func (r *resolver) identifier(n *condition.Identifier) condition.Expr {
+	m := r.visible[n.Name]
+	if m == nil {
+		r.unknown = append(r.unknown, resolveError{n.Name, n.Position()})
+		return n
+	}
+	for _, name := range r.path {
+		if name == n.Name {
+			r.errors = append(r.errors, resolveError{"reference loop in macro '" + n.Name + "'", n.Position()})
+			r.unknown = append(r.unknown, resolveError{n.Name, n.Position()})
+			return n
+		}
+	}
+	r.path = append(r.path, n.Name)
+	out := r.resolve(m.expr)
+	r.path = r.path[:len(r.path)-1]
+	if r.resolved == nil {
+		r.resolved = map[string]bool{}
+	}
+	r.resolved[n.Name] = true
+	return out
+}

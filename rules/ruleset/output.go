@@ -1,0 +1,190 @@
+package ruleset
+
+import (
+	"strconv"
+	"strings"
+
+	"spire-falco/rules/condition"
+)
+
+// outputFormat is the output of a rule cut into texts and fields.
+type outputFormat struct {
+	raw    string
+	tokens []outputToken
+	// names holds the fields that the output names, once each, in order.
+	names []outputField
+}
+
+type outputToken struct {
+	literal string
+	field   *condition.Extractor
+	width   int
+}
+
+type outputField struct {
+	name  string
+	field *condition.Extractor
+}
+
+// outputError is a failure in Falco's words with its place in the output.
+type outputError struct {
+	msg    string
+	hint   string
+	offset int
+}
+
+func (e *outputError) Error() string { return e.msg }
+
+const notAvailable = "<NA>"
+
+// parseOutput reads an output as Falco's formatter does: %field, with a width
+// between the percent sign and the name, or a transformer around it.
+func parseOutput(format string) (*outputFormat, error) {
+	f := &outputFormat{raw: format}
+	if format == "" {
+		return nil, &outputError{msg: "empty formatting token"}
+	}
+	body, shift := format, 0
+	if body[0] == '*' {
+		body, shift = body[1:], 1
+	}
+	seen := map[string]bool{}
+	last := 0
+	fail := func(at int, msg string) error { return &outputError{msg: msg, offset: at + shift} }
+	for j := 0; j < len(body); j++ {
+		if body[j] != '%' {
+			continue
+		}
+		percent := j
+		if last < j {
+			f.tokens = append(f.tokens, outputToken{literal: body[last:j]})
+		}
+		if j == len(body)-1 {
+			return nil, fail(percent, "invalid formatting syntax: formatting cannot end with a %")
+		}
+		width := 0
+		for digits := j + 1; ; j++ {
+			if j == len(body)-1 {
+				return nil, fail(percent, "invalid formatting syntax: formatting cannot end with a number")
+			}
+			if c := body[j+1]; c < '0' || c > '9' {
+				width = atoi(body[digits : j+1])
+				break
+			}
+		}
+		chain, size := outputTransformers(body[j+1:])
+		j += size
+		rest := body[j+1:]
+		ref, n, err := condition.LookupOutputField(rest)
+		if err != nil {
+			return nil, &outputError{msg: err.Error(), hint: outputHint(rest), offset: percent + shift}
+		}
+		j += n
+		name := rest[:n]
+		plain := condition.NewExtractor(ref, nil)
+		if !seen[name] {
+			seen[name] = true
+			f.names = append(f.names, outputField{name, plain})
+		}
+		shown := plain
+		if len(chain) > 0 {
+			if msg := condition.CheckTransformers(ref, chain); msg != "" {
+				return nil, fail(percent, msg)
+			}
+			for range chain {
+				if j+1 >= len(body) || body[j+1] != ')' {
+					return nil, fail(percent, "missing closing transformer parenthesis: "+body[min(j, len(body)):])
+				}
+				j++
+			}
+			shown = condition.NewExtractor(ref, chain)
+		}
+		f.tokens = append(f.tokens, outputToken{field: shown, width: width})
+		last = j + 1
+	}
+	if last < len(body) {
+		f.tokens = append(f.tokens, outputToken{literal: body[last:]})
+	}
+	return f, nil
+}
+
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || n > maxWidth {
+		if s == "" {
+			return 0
+		}
+		return maxWidth
+	}
+	return n
+}
+
+// maxWidth bounds the width of a field in an output.
+const maxWidth = 1 << 16
+
+// outputTransformers reads the transformers that s starts with, outermost
+// first, and returns them innermost first.
+func outputTransformers(s string) (chain []string, size int) {
+	for {
+		before := size
+		for _, name := range condition.Transformers() {
+			if size+len(name)+1 < len(s) && strings.HasPrefix(s[size:], name+"(") {
+				chain = append([]string{name}, chain...)
+				size += len(name) + 1
+			}
+		}
+		if size == before {
+			return chain, size
+		}
+	}
+}
+
+func outputHint(rest string) string {
+	n := 0
+	for n < len(rest) && (rest[n] == '.' || rest[n] == '_' || rest[n]|0x20 >= 'a' && rest[n]|0x20 <= 'z' || rest[n] >= '0' && rest[n] <= '9') {
+		n++
+	}
+	if n == 0 {
+		return "a percent sign must be followed by a field; Falco knows no way to print one"
+	}
+	if names := condition.Suggest(strings.TrimRight(rest[:n], ".")); len(names) > 0 {
+		return "did you mean %" + strings.Join(names, " or %") + "?"
+	}
+	return ""
+}
+
+// render writes the output for an event.
+func (f *outputFormat) render(b *strings.Builder, ev condition.Event) {
+	for _, t := range f.tokens {
+		s := t.literal
+		if t.field != nil {
+			var ok bool
+			if s, ok = t.field.Text(ev); !ok {
+				s = notAvailable
+			}
+		}
+		if t.width > 0 {
+			if len(s) > t.width {
+				s = s[:t.width]
+			}
+			b.WriteString(s)
+			b.WriteString(strings.Repeat(" ", t.width-len(s)))
+			continue
+		}
+		b.WriteString(s)
+	}
+}
+
+// fields returns the value of each field that the output names; null is nil.
+func (f *outputFormat) fields(ev condition.Event) map[string]any {
+	values := make(map[string]any, len(f.names)+1)
+	for _, n := range f.names {
+		v, ok := n.field.Value(ev)
+		if ok {
+			values[n.name] = v.Any()
+		} else {
+			values[n.name] = nil
+		}
+	}
+	return values
+}
