@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"spire-falco/config"
+)
+
+// tools is what a preflight asks of the machine.
+type tools interface {
+	// has tells whether a program is on PATH.
+	has(name string) bool
+	// run runs a program and returns what it printed.
+	run(ctx context.Context, name string, args ...string) (string, error)
+}
+
+type systemTools struct{}
+
+func (systemTools) has(name string) bool {
+	_, err := exec.LookPath(name)
+	return err == nil
+}
+
+func (systemTools) run(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // fixed programs, checked settings
+	return strings.TrimSpace(string(out)), err                           //nolint:wrapcheck // the caller says what it was for
+}
+
+// driverPrograms are what Minikube's drivers need on PATH; other drivers bring what they need or ask the system.
+var driverPrograms = map[string]string{"docker": "docker", "podman": "podman", "kvm2": "virsh", "qemu2": "qemu-system-x86_64", "virtualbox": "VBoxManage"}
+
+// preflight checks what an up needs before it changes anything, and says for each thing that is missing how to get it.
+func preflight(ctx context.Context, dir string, s *config.Settings, t tools) error {
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	var missing []error
+	add := func(format string, args ...any) { missing = append(missing, fmt.Errorf(format, args...)) }
+	switch s.Cluster.Mode {
+	case config.ModeMinikube:
+		if !t.has("minikube") {
+			add("minikube is not installed: see https://minikube.sigs.k8s.io/docs/start/, or use a cluster you have with cluster.mode existing")
+		}
+		driver := s.Cluster.Minikube.Driver
+		if program := driverPrograms[driver]; program != "" && !t.has(program) {
+			add("the Minikube driver %s needs %s, which is not installed: see https://minikube.sigs.k8s.io/docs/drivers/%s/", driver, program, driver)
+		} else if driver == "docker" {
+			if out, err := t.run(ctx, "docker", "info", "--format", "{{.ServerVersion}}"); err != nil {
+				add("Docker does not answer (%s): start it, or choose another minikube.driver", lastLine(out))
+			}
+		}
+	case config.ModeExisting:
+		path := s.Cluster.Kubeconfig
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		if _, err := os.Stat(path); err != nil {
+			add("cluster.kubeconfig = %q: there is no such file", s.Cluster.Kubeconfig)
+			break
+		}
+		if !t.has("kubectl") {
+			add("kubectl is not installed: see https://kubernetes.io/docs/tasks/tools/")
+			break
+		}
+		if out, err := t.run(ctx, "kubectl", "--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get", "--raw", "/readyz"); err != nil {
+			add("the cluster of context %s in %s does not answer: %s", s.Cluster.Context, s.Cluster.Kubeconfig, lastLine(out))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("nothing was changed; what is missing:\n%w", errors.Join(missing...))
+}
+
+func lastLine(text string) string {
+	return text[strings.LastIndex(text, "\n")+1:]
+}

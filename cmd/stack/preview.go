@@ -1,0 +1,30 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func newPreviewCommand(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "preview",
+		Short: "Check settings and rules, and plan the whole stack on the real engine; nothing is changed",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := t.load()
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			s, err := t.open(cmd.Context(), p, true, out, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			seen := &planned{}
+			if err := s.Preview(cmd.Context(), seen.event); err != nil {
+				return err
+			}
+			return writeSummary(out, t.name, p, seen, s.standIn)
+		},
+	}
+}

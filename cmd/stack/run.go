@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"spire-falco/config"
+	"spire-falco/engine"
+	"spire-falco/engine/passthrough"
+	"spire-falco/program"
+	"spire-falco/rules"
+)
+
+// plan is what is known of a stack before the engine is asked.
+type plan struct {
+	settings *config.Settings
+	rules    *rules.Rendered
+	keys     []string
+}
+
+// load reads and checks the settings and renders the rules. It changes nothing.
+func (t *target) load() (*plan, error) {
+	src, err := config.FromStackFile(t.dir, t.name)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := config.Load(src)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := program.RenderRules(settings, t.dir)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{settings: settings, rules: rendered}
+	for k := range src.Values {
+		p.keys = append(p.keys, k)
+	}
+	for k := range src.Secrets {
+		p.keys = append(p.keys, k)
+	}
+	slices.Sort(p.keys)
+	return p, nil
+}
+
+// session is an opened engine and what has to be closed after it.
+type session struct {
+	*engine.Engine
+	backend *engine.Backend
+	// standIn says why plugins are stood in for; empty when the real ones are used.
+	standIn string
+	close   func()
+}
+
+// open finds or builds the CLI and the plugins and opens the stack. With mayStandIn, plugins that cannot be had are
+// stood in for; otherwise that is an error.
+func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut io.Writer) (*session, error) {
+	cli, err := engine.CLI(ctx, t.dir, errOut)
+	if err != nil {
+		return nil, err
+	}
+	backend, err := engine.OpenBackend(t.dir, t.name)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{backend: backend, close: func() {}}
+	real, why, err := engine.Plugins(ctx, cli, t.dir, errOut)
+	if err != nil {
+		return nil, err
+	}
+	opts := engine.Options{
+		Dir: t.dir, Stack: t.name, CLI: cli, Backend: backend, Out: out, Err: errOut, Color: color(out),
+		Program: program.New(program.Options{Dir: t.dir, Keys: p.keys}),
+	}
+	if !real {
+		if !mayStandIn {
+			return nil, fmt.Errorf("%s, and without them nothing can be changed", why)
+		}
+		opts.Providers, err = passthrough.Start()
+		if err != nil {
+			return nil, err
+		}
+		s.close = opts.Providers.Close
+		s.standIn = why
+	}
+	s.Engine, err = engine.Open(ctx, opts)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}

@@ -1,0 +1,16 @@
+package main
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// color tells the engine whether to colour what it writes to out.
+func color(out io.Writer) string {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" { //nolint:gosec // a file descriptor
+		return "always"
+	}
+	return "never"
+}

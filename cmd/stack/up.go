@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"text/tabwriter"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/auto"
+	"github.com/spf13/cobra"
+)
+
+func newUpCommand(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "up",
+		Short: "Bring the stack up, and wait until it runs",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := t.load()
+			if err != nil {
+				return err
+			}
+			out, errOut := cmd.OutOrStdout(), cmd.ErrOrStderr()
+			for _, warning := range p.settings.Warnings {
+				fmt.Fprintf(errOut, "warning: %s\n", warning)
+			}
+			if err := preflight(cmd.Context(), t.dir, p.settings, systemTools{}); err != nil {
+				return err
+			}
+			s, err := t.open(cmd.Context(), p, false, out, errOut)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			outputs, err := s.Up(cmd.Context(), nil)
+			if err != nil {
+				return err
+			}
+			return writeOutputs(out, outputs)
+		},
+	}
+}
+
+func newDownCommand(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Destroy everything that the stack made, and nothing else",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := t.load()
+			if err != nil {
+				return err
+			}
+			s, err := t.open(cmd.Context(), p, false, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			return s.Down(cmd.Context(), nil)
+		},
+	}
+}
+
+func newOutputsCommand(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use:   "outputs",
+		Short: "Print the outputs of the last up; secrets are not shown",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := t.load()
+			if err != nil {
+				return err
+			}
+			s, err := t.open(cmd.Context(), p, true, nil, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			outputs, err := s.Outputs(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return writeOutputs(cmd.OutOrStdout(), outputs)
+		},
+	}
+}
+
+func writeOutputs(out io.Writer, outputs auto.OutputMap) error {
+	names := make([]string, 0, len(outputs))
+	for name := range outputs {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w)
+	for _, name := range names {
+		value := fmt.Sprint(outputs[name].Value)
+		if outputs[name].Secret {
+			value = "[secret]"
+		}
+		fmt.Fprintf(w, "%s\t%s\n", name, value)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the outputs: %w", err)
+	}
+	return nil
+}
