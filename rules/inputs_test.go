@@ -65,7 +65,7 @@ func TestValidate(t *testing.T) {
 		"no protocol is refused":                      {change: egress(rules.Endpoint{Port: 1}), field: "Workloads[0].Egress[0].Protocol", want: "tcp or udp"},
 		"an extra file not of YAML is refused":        {change: func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "a.txt"}} }, field: "ExtraFiles[0].Name", want: ".yaml"},
 		"an extra file in a folder is refused":        {change: func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "../a.yaml"}} }, field: "ExtraFiles[0].Name", want: ".yaml"},
-		"an extra file of our name is refused":        {change: func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "90-settings.yaml"}} }, field: "ExtraFiles[0].Name", want: "no other"},
+		"an extra file of our name is refused":        {change: func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "spire-mtls-settings.yaml"}} }, field: "ExtraFiles[0].Name", want: "no other"},
 		"two extra files of one name are refused":     {change: func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "a.yaml"}, {Name: "a.yaml"}} }, field: "ExtraFiles[1].Name", want: "no other"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// settingsFile is the name of the generated file. It sorts after every static file: an override comes after what it overrides.
-const settingsFile = "90-settings.yaml"
+// settingsFile is the name of the generated file. It sorts after the static file: an override comes after what it overrides.
+const settingsFile = "spire-mtls-settings.yaml"
 
 // Rendered is what one deployment loads.
 type Rendered struct {

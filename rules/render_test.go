@@ -38,7 +38,7 @@ func twoNamespaces() rules.Inputs {
 
 func generated(t *testing.T, r *rules.Rendered) string {
 	t.Helper()
-	i := slices.IndexFunc(r.Files, func(f rules.File) bool { return f.Name == "90-settings.yaml" })
+	i := slices.IndexFunc(r.Files, func(f rules.File) bool { return f.Name == "spire-mtls-settings.yaml" })
 	require.GreaterOrEqual(t, i, 0)
 	return r.Files[i].Content
 }
@@ -72,8 +72,7 @@ func TestRender_files_come_in_load_order(t *testing.T) {
 	r, err := rules.Render(in)
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"/rules/10-definitions.yaml", "/rules/20-spire-socket.yaml", "/rules/30-processes.yaml", "/rules/40-files.yaml", "/rules/50-network.yaml",
-		"/rules/90-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", "/rules/50-a-first.yaml", "/rules/team.yaml",
+		"/rules/spire-mtls-rules.yaml", "/rules/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", "/rules/50-a-first.yaml", "/rules/team.yaml",
 	}, r.RulesFiles("/rules"))
 	assert.Len(t, r.Data(), len(r.Files))
 	for _, f := range r.Files {
@@ -83,7 +82,7 @@ func TestRender_files_come_in_load_order(t *testing.T) {
 	r, err = rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
 	list := r.RulesFiles("/rules")
-	assert.Equal(t, []string{"/rules/90-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}, list[len(list)-3:])
+	assert.Equal(t, []string{"/rules/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}, list[len(list)-3:])
 }
 
 func TestRender_hash_follows_the_content(t *testing.T) {

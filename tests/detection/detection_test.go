@@ -1,0 +1,148 @@
+// Package detection_test holds the rules to what they must do on recorded events. What that is stands in rules/scenario/scenarios.yaml.
+package detection_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"spire-falco/rules"
+	"spire-falco/rules/condition"
+	"spire-falco/rules/scenario"
+)
+
+func scenarios(t *testing.T) []scenario.Scenario {
+	t.Helper()
+	all, err := scenario.Load()
+	require.NoError(t, err)
+	return all
+}
+
+// The static files, as a person copies them, and the rendered ones, as they are deployed, give exactly the alerts of the table.
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	rendered, err := rules.Render(rules.DefaultInputs())
+	require.NoError(t, err)
+	for name, files := range map[string][]rules.File{"static": rules.Static(), "rendered": rendered.Files} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			results, err := scenario.Run(scenarios(t), load(t, files).fire)
+			require.NoError(t, err)
+			for _, r := range results {
+				t.Run(string(r.Scenario.Group)+"/"+r.Scenario.Recording+" "+r.Scenario.Name, func(t *testing.T) {
+					assert.Empty(t, r.Problems(), "%d events of %s", len(r.Scenario.Events), r.Scenario.Recording)
+				})
+			}
+		})
+	}
+}
+
+func TestScenarios_have_the_guides_tests_by_name(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{
+		"socket cat on the node":               "Unauthorized Access to SPIRE Socket",
+		"exec of a shell":                      "Unexpected Shell Spawned in mTLS Container",
+		"cat /etc/shadow inside the container": "Sensitive File Read by mTLS Process",
+		"wrong port":                           "Unexpected Network Port Binding",
+		"certificate write":                    "Certificate File Modification",
+		"certificate delete":                   "Certificate File Modification",
+		"escape through /proc":                 "Container Escape Attempt via Proc",
+		"escape through core_pattern":          "Container Escape Attempt via Proc",
+		"outbound connection":                  "Outbound Connection from mTLS Server",
+	}
+	got := map[string]string{}
+	for _, s := range scenarios(t) {
+		if s.Group == scenario.Guide {
+			for _, a := range s.Want {
+				got[s.Name] = a.Rule
+			}
+		}
+	}
+	assert.Equal(t, want, got)
+}
+
+// What the guide shows of each alert is in the alert.
+func TestGuide_outputs(t *testing.T) {
+	t.Parallel()
+	rendered, err := rules.Render(rules.DefaultInputs())
+	require.NoError(t, err)
+	e := load(t, rendered.Files)
+	want := map[string]string{
+		"socket cat on the node":               "Unauthorized process accessing SPIRE socket (proc=cat ",
+		"exec of a shell":                      "Shell spawned in mTLS server container (container=mtls-server proc=bash ",
+		"cat /etc/shadow inside the container": "mTLS process reading sensitive file (proc=cat file=/etc/shadow ",
+		"wrong port":                           "mTLS server binding to unexpected port (port=9000 expected=8443 ",
+	}
+	seen := 0
+	for _, s := range scenarios(t) {
+		if prefix, ok := want[s.Name]; ok && s.Group == scenario.Guide {
+			assert.Contains(t, e.output(t, s.Events[0]), prefix, s.Name)
+			seen++
+		}
+	}
+	assert.Equal(t, len(want), seen)
+}
+
+// No rule fires on normal work, but for what the table explains.
+func TestBenign_recordings_are_silent(t *testing.T) {
+	t.Parallel()
+	benign := 0
+	for _, s := range scenarios(t) {
+		if !s.Benign {
+			continue
+		}
+		benign++
+		if len(s.Want) > 0 {
+			assert.Equal(t, "D3", s.Recording, "alerts are expected in a recording of normal work")
+			assert.NotEmpty(t, s.Note)
+		}
+	}
+	assert.Equal(t, 8, benign)
+}
+
+func TestEveryRule(t *testing.T) {
+	t.Parallel()
+	all := scenarios(t)
+	caught := map[string]int{}
+	for _, s := range all {
+		if s.Group == scenario.Recording && !s.Benign {
+			for _, a := range s.Want {
+				caught[a.Rule]++
+			}
+		}
+	}
+	types := map[string][]string{
+		socketRule: {"connect", "open", "openat", "openat2"},
+		tamperRule: {
+			"bind", "chmod", "chown", "creat", "fchmod", "fchmodat", "fchown", "fchownat", "lchown", "link", "linkat", "mknod", "mknodat", "open",
+			"openat", "openat2", "rename", "renameat", "renameat2", "rmdir", "symlink", "symlinkat", "unlink", "unlinkat",
+		},
+		shellRule: {"execve", "execveat"},
+		childRule: {"execve", "execveat"},
+		debugRule: {"open", "openat", "openat2", "process_vm_readv", "process_vm_writev", "ptrace"},
+		certificateRule: {
+			"chmod", "chown", "creat", "fchmod", "fchmodat", "fchown", "fchownat", "lchown", "link", "linkat", "open", "openat", "openat2", "rename",
+			"renameat", "renameat2", "symlink", "symlinkat", "unlink", "unlinkat",
+		},
+		"Container Escape Attempt via Proc": {"chroot", "open", "openat", "openat2"},
+		sensitiveRule:                       {"open", "openat", "openat2"},
+		tokenRule:                           {"open", "openat", "openat2"},
+		portRule:                            {"bind"},
+		egressRule:                          {"connect"},
+	}
+	list := load(t, rules.Static()).rules()
+	assert.Len(t, list, len(types))
+	for _, r := range list {
+		t.Run(r.Name, func(t *testing.T) {
+			t.Parallel()
+			assert.Positive(t, caught[r.Name], "no recorded attack that it must catch")
+			needed, err := condition.NeededEventTypes(r.Expr)
+			require.NoError(t, err)
+			assert.Equal(t, types[r.Name], needed.Names(), "the calls that Falco is asked to capture")
+			for _, name := range needed.Names() {
+				assert.True(t, condition.Captured(name), "%s is not captured live", name)
+			}
+		})
+	}
+}
