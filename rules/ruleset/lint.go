@@ -1,0 +1,445 @@
+package ruleset
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"spire-falco/rules/condition"
+)
+
+// FindingCode names a kind of trap that Falco itself does not tell of.
+type FindingCode string
+
+// The kinds of findings.
+const (
+	// LintUncaptured: the rule needs calls that Falco does not capture by default.
+	LintUncaptured FindingCode = "uncaptured-event"
+	// LintNoDescriptor: the rule reads fd.* of events that have no file descriptor.
+	LintNoDescriptor FindingCode = "no-file-descriptor"
+	// LintUnixSocketName: the rule compares fd.name of a connected Unix socket with a path.
+	LintUnixSocketName FindingCode = "unix-socket-name"
+	// LintEnterEvent: the rule needs enter events, which newer Falco does not deliver.
+	LintEnterEvent FindingCode = "enter-event"
+	// LintShadowed: under rule_matching first, an earlier rule takes every event.
+	LintShadowed FindingCode = "shadowed-rule"
+	// LintRenamable: an attacker satisfies the allow-list by naming a binary so.
+	LintRenamable FindingCode = "renamable-allow-list"
+	// LintBrokenRegex: the regular expression is invalid, so the check is never true.
+	LintBrokenRegex FindingCode = "broken-regex"
+	// LintListIgnored: Falco ignores all or part of the list of this check.
+	LintListIgnored FindingCode = "ignored-list"
+)
+
+var lintDescriptions = map[FindingCode]string{
+	LintUncaptured:     "needs system calls that Falco does not capture live unless started with -A",
+	LintNoDescriptor:   "reads fd.* fields of events that carry no file descriptor",
+	LintUnixSocketName: "compares fd.name of a connected Unix socket, which starts with kernel addresses, with a path",
+	LintEnterEvent:     "needs enter events (evt.dir=>), which Falco 0.42 and later no longer deliver",
+	LintShadowed:       "never fires under rule_matching first, since an earlier rule matches whatever it matches",
+	LintRenamable:      "trusts a process by a name that any attacker can give to a binary",
+	LintBrokenRegex:    "holds a regular expression that Falco accepts and never matches",
+	LintListIgnored:    "gives a list to a check that looks at its first value, or at none",
+}
+
+// LintCodes returns every kind of finding.
+func LintCodes() []FindingCode {
+	return []FindingCode{
+		LintUncaptured, LintNoDescriptor, LintUnixSocketName, LintEnterEvent,
+		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored,
+	}
+}
+
+// Describe says what a kind of finding is about.
+func (c FindingCode) Describe() string { return lintDescriptions[c] }
+
+// LintOptions switches kinds of findings off. The zero value looks for all of
+// them under rule_matching first.
+type LintOptions struct {
+	Disable  []FindingCode
+	Matching Matching
+}
+
+// Finding is one trap in one rule. Line and Column count from 1.
+type Finding struct {
+	Code    FindingCode `json:"code"`
+	Rule    string      `json:"rule"`
+	Message string      `json:"message"`
+	Hint    string      `json:"hint,omitempty"`
+	File    string      `json:"file"`
+	Line    int         `json:"line"`
+	Column  int         `json:"column"`
+}
+
+// String returns the finding on one line.
+func (f Finding) String() string {
+	s := fmt.Sprintf("%s:%d:%d: %s: rule %q: %s", f.File, f.Line, f.Column, f.Code, f.Rule, f.Message)
+	if f.Hint != "" {
+		s += " (" + f.Hint + ")"
+	}
+	return s
+}
+
+// Lint looks for rules that load and still do not do what they seem to. It
+// looks at the enabled rules of the syscall source.
+func Lint(rs *Ruleset, opts LintOptions) []Finding {
+	l := &linter{opts: opts}
+	for i, r := range rs.compiled.rules {
+		if !r.info.enabled || r.info.source != syscallSource {
+			continue
+		}
+		l.rule = r
+		l.liveness()
+		l.checks()
+		if opts.Matching == First {
+			l.shadowed(rs.compiled.rules[:i])
+		}
+	}
+	return l.findings
+}
+
+type linter struct {
+	opts     LintOptions
+	rule     *compiledRule
+	findings []Finding
+	// allowances holds the checks of the rule that trust a name.
+	allowances []*condition.Binary
+}
+
+func (l *linter) report(code FindingCode, at condition.Location, msg, hint string) {
+	if slices.Contains(l.opts.Disable, code) {
+		return
+	}
+	if at.File == "" {
+		at = l.rule.info.at.location()
+	}
+	f := Finding{code, l.rule.info.name, msg, hint, at.File, at.Line, at.Column}
+	if !slices.Contains(l.findings, f) {
+		l.findings = append(l.findings, f)
+	}
+}
+
+func (l *linter) at(e condition.Expr) condition.Location {
+	loc, _ := e.Position().Location()
+	return loc
+}
+
+// liveness asks for which events the condition can be true at all.
+func (l *linter) liveness() {
+	expr, start := l.rule.condition, l.rule.info.cond.first().location()
+	if dir := (assumption{dir: "<"}); !l.rule.types.All() && l.rule.types.Len() > 0 || mentions(expr, "evt.dir") {
+		if !dir.possible(expr).canTrue && (assumption{dir: ">"}).possible(expr).canTrue {
+			l.report(LintEnterEvent, start, "is true for enter events only (evt.dir=>)",
+				"Falco 0.42 and later deliver exit events only: write the condition for evt.dir=< or without evt.dir")
+		}
+	}
+	if l.rule.types.All() {
+		return
+	}
+	var uncaptured, alive []string
+	dead := map[FindingCode][]string{}
+	for _, name := range l.rule.types.Names() {
+		if name == "syscall" {
+			alive = append(alive, name)
+			continue
+		}
+		if !(assumption{event: name}).possible(expr).canTrue {
+			continue // the name came in by another check
+		}
+		if !condition.Captured(name) {
+			uncaptured = append(uncaptured, name)
+			continue
+		}
+		alive = append(alive, name)
+		switch {
+		case !condition.UsesFD(name) && !(assumption{event: name, noFD: true}).possible(expr).canTrue:
+			dead[LintNoDescriptor] = append(dead[LintNoDescriptor], name)
+		case socketCalls[name] && !(assumption{event: name, dir: "<", unixName: true}).possible(expr).canTrue &&
+			(assumption{event: name, dir: "<"}).possible(expr).canTrue:
+			dead[LintUnixSocketName] = append(dead[LintUnixSocketName], name)
+		}
+	}
+	if len(uncaptured) > 0 {
+		msg := "does not see " + strings.Join(uncaptured, ", ") + ": Falco does not capture them by default"
+		if len(alive) == 0 {
+			msg = "never fires live: " + msg
+		}
+		l.report(LintUncaptured, start, msg, "watch the open, connect or exec that comes before")
+	}
+	l.reportDead(LintNoDescriptor, dead, alive, start, "such events have no fd.* fields",
+		"use evt.arg.path, evt.arg.name or evt.arg.oldpath, or fs.path.name, fs.path.source and fs.path.target")
+	l.reportDead(LintUnixSocketName, dead, alive, start,
+		"fd.name of a connected Unix socket reads \"address->address PATH\" and never equals or starts with a path",
+		"use fd.name endswith PATH")
+}
+
+var socketCalls = map[string]bool{"connect": true, "accept": true, "accept4": true}
+
+func (l *linter) reportDead(code FindingCode, dead map[FindingCode][]string, alive []string, at condition.Location, why, hint string) {
+	names := dead[code]
+	if len(names) == 0 {
+		return
+	}
+	msg := "never fires for " + strings.Join(names, ", ") + ": " + why
+	if len(names) == len(alive) {
+		msg = "never fires: " + msg
+	}
+	l.report(code, at, msg, hint)
+}
+
+func mentions(e condition.Expr, field string) bool {
+	found := false
+	condition.Walk(e, func(e condition.Expr) bool {
+		if f, ok := e.(*condition.Field); ok && f.Name == field {
+			found = true
+		}
+		return !found
+	})
+	return found
+}
+
+// possibility says which truth values a condition can take.
+type possibility struct{ canTrue, canFalse bool }
+
+var unknown = possibility{true, true}
+
+// assumption is what is known of an event. Checks that it says nothing about
+// can come out either way, independently of each other.
+type assumption struct {
+	event string // evt.type, "" for any
+	dir   string // evt.dir, "" for either
+	// noFD: the event has no file descriptor.
+	noFD bool
+	// unixName: fd.name is that of a connected Unix socket.
+	unixName bool
+}
+
+func (a assumption) possible(e condition.Expr) possibility {
+	switch n := e.(type) {
+	case *condition.And:
+		p := possibility{canTrue: true}
+		for _, c := range n.Children {
+			q := a.possible(c)
+			p.canTrue = p.canTrue && q.canTrue
+			p.canFalse = p.canFalse || q.canFalse
+		}
+		return p
+	case *condition.Or:
+		p := possibility{canFalse: true}
+		for _, c := range n.Children {
+			q := a.possible(c)
+			p.canTrue = p.canTrue || q.canTrue
+			p.canFalse = p.canFalse && q.canFalse
+		}
+		return p
+	case *condition.Not:
+		q := a.possible(n.Child)
+		return possibility{q.canFalse, q.canTrue}
+	case *condition.Unary:
+		return a.check(n.Left, e, "exists", nil)
+	case *condition.Binary:
+		return a.check(n.Left, e, n.Op, constants(n))
+	}
+	return unknown
+}
+
+func (a assumption) check(left, whole condition.Expr, op string, values []string) possibility {
+	name := fieldName(left)
+	switch {
+	case (name == "evt.type" || name == "syscall.type") && a.event != "", name == "evt.dir" && a.dir != "":
+		if op != "exists" && values == nil {
+			return unknown
+		}
+		p, _, err := condition.Compile(whole)
+		if err != nil {
+			return unknown
+		}
+		ctx := p.Layout().NewContext()
+		ctx.Reset(condition.NewEvent(map[string]condition.EventValue{
+			"evt.type": condition.StringValue(a.event), "syscall.type": condition.StringValue(a.event),
+			"evt.dir": condition.StringValue(a.dir),
+		}))
+		if p.Match(ctx) {
+			return possibility{canTrue: true}
+		}
+		return possibility{canFalse: true}
+	case a.noFD && strings.HasPrefix(name, "fd."):
+		return possibility{canFalse: true}
+	case a.unixName && name == "fd.name" && onlyPaths(op, values):
+		return possibility{canFalse: true}
+	}
+	return unknown
+}
+
+// onlyPaths tells whether a check can be true only for texts that start with a slash.
+func onlyPaths(op string, values []string) bool {
+	switch op {
+	case "=", "==", "in", "intersects", "startswith", "pmatch", "glob":
+	default:
+		return false
+	}
+	for _, v := range values {
+		if !strings.HasPrefix(v, "/") {
+			return false
+		}
+	}
+	return len(values) > 0
+}
+
+func constants(b *condition.Binary) []string {
+	switch r := b.Right.(type) {
+	case *condition.Value:
+		return []string{r.Value}
+	case *condition.List:
+		return append([]string{}, r.Values...)
+	}
+	return nil
+}
+
+func fieldName(e condition.Expr) string {
+	if f, ok := e.(*condition.Field); ok {
+		return f.Name
+	}
+	return ""
+}
+
+// checks looks at each check by itself and at what is negated.
+func (l *linter) checks() {
+	condition.Walk(l.rule.condition, func(e condition.Expr) bool {
+		if b, ok := e.(*condition.Binary); ok {
+			l.binary(b)
+		}
+		return true
+	})
+	l.allowances = nil
+	l.allowLists(l.rule.condition, false, false)
+	if len(l.allowances) == 0 {
+		return
+	}
+	var fields []string
+	for _, b := range l.allowances {
+		fields = append(fields, checkedField(b.Left))
+	}
+	slices.Sort(fields)
+	msg := "lets processes off by " + strings.Join(slices.Compact(fields), ", ") + " alone, which an attacker chooses by naming a binary so"
+	if n := len(l.allowances); n > 1 {
+		msg += fmt.Sprintf(" (%d checks, the first is here)", n)
+	}
+	l.report(LintRenamable, l.at(l.allowances[0]), msg,
+		"ask for proc.exepath too, and in containers for proc.is_exe_upper_layer=false")
+}
+
+func (l *linter) binary(b *condition.Binary) {
+	values := constants(b)
+	name := fieldName(b.Left)
+	switch {
+	case b.Op == "regex":
+		for _, v := range values {
+			if !condition.ValidRegex(v) {
+				l.report(LintBrokenRegex, l.at(b.Right), "the expression "+quote(v)+" is invalid: the check is never true",
+					`Falco takes POSIX expressions, without \d, \w, \b and lazy repetition`)
+			}
+		}
+	case name == "fd.ip" && (b.Op == "in" || b.Op == "intersects"):
+		l.report(LintListIgnored, l.at(b), "fd.ip with a list never matches in Falco 0.40",
+			"write fd.ip = A or fd.ip = B, or use fd.cip and fd.sip with the list")
+	case name == "fd.net" && b.Op == "in" && len(values) > 1:
+		l.report(LintListIgnored, l.at(b), "fd.net compares with the first network of the list only",
+			"write fd.net = A or fd.net = B, or use fd.cnet and fd.snet with the list")
+	case name == "proc.apid" && (b.Op == "in" || b.Op == "intersects"):
+		l.report(LintListIgnored, l.at(b), "proc.apid without an index never matches a list in Falco 0.40",
+			"write proc.apid = A or proc.apid = B")
+	}
+}
+
+func quote(s string) string { return "\"" + s + "\"" }
+
+// renamable holds the fields that an attacker chooses by naming a file or
+// giving arguments.
+var renamable = map[string]bool{
+	"proc.name": true, "proc.pname": true, "proc.aname": true, "proc.exe": true, "proc.pexe": true, "proc.aexe": true,
+	"proc.cmdline": true, "proc.pcmdline": true, "proc.acmdline": true, "proc.args": true, "proc.exeline": true,
+	"proc.sname": true, "proc.vpgid.name": true, "proc.pgid.name": true, "proc.sid.exe": true,
+}
+
+// anchored holds the fields, or starts of fields, that an attacker inside a
+// container or without root does not choose.
+var anchored = []string{
+	"proc.exepath", "proc.pexepath", "proc.aexepath", "proc.is_exe_upper_layer", "proc.is_exe_lower_layer",
+	"proc.exe_ino", "container.", "k8s.", "user.", "group.", "proc.sid.exepath", "proc.vpgid.exepath", "proc.pgid.exepath",
+	"proc.vpid", "proc.pvpid",
+}
+
+func isAnchored(name string) bool {
+	for _, a := range anchored {
+		if name == a || strings.HasSuffix(a, ".") && strings.HasPrefix(name, a) {
+			return true
+		}
+	}
+	return false
+}
+
+// allowLists finds the checks that let a process off by a name alone. held
+// tells that the same allowance also asks for something that cannot be chosen.
+func (l *linter) allowLists(e condition.Expr, negated, held bool) {
+	switch n := e.(type) {
+	case *condition.Not:
+		l.allowLists(n.Child, !negated, held)
+	case *condition.And:
+		l.group(n.Children, negated, held, negated)
+	case *condition.Or:
+		l.group(n.Children, negated, held, !negated)
+	case *condition.Binary:
+		if !held && renamable[checkedField(n.Left)] && allows(n.Op, negated) {
+			l.allowances = append(l.allowances, n)
+		}
+	}
+}
+
+// checkedField names the field of a check, under its transformers.
+func checkedField(e condition.Expr) string {
+	for {
+		t, ok := e.(*condition.Transformer)
+		if !ok {
+			return fieldName(e)
+		}
+		e = t.Value
+	}
+}
+
+// group looks at the parts of a conjunction or disjunction. together tells
+// that all of them must hold for the allowance.
+func (l *linter) group(children []condition.Expr, negated, held, together bool) {
+	if together {
+		for _, c := range children {
+			held = held || mentionsAnchored(c)
+		}
+	}
+	for _, c := range children {
+		l.allowLists(c, negated, held)
+	}
+}
+
+func mentionsAnchored(e condition.Expr) bool {
+	found := false
+	condition.Walk(e, func(e condition.Expr) bool {
+		if f, ok := e.(*condition.Field); ok && isAnchored(f.Name) {
+			found = true
+		}
+		return !found
+	})
+	return found
+}
+
+// allows tells whether a check that names something lets events off: "!=" does
+// by itself, the others when negated.
+func allows(op string, negated bool) bool {
+	if op == "!=" {
+		return !negated
+	}
+	switch op {
+	case "=", "==", "in", "intersects", "startswith", "endswith", "contains", "icontains", "glob", "iglob", "pmatch", "regex":
+		return negated
+	}
+	return false
+}
