@@ -111,7 +111,15 @@ func Render(in Inputs) (*Rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := slices.Concat(static, []File{settings}, in.ExtraFiles)
+	own := append(static, settings)
+	minor, err := falcoMinor(in.FalcoVersion)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(own, in.ExtraFiles, minor); err != nil {
+		return nil, err
+	}
+	files := slices.Concat(own, in.ExtraFiles)
 	r := &Rendered{Files: files, Rules: summaries, extra: len(in.ExtraFiles)}
 	sum := sha256.New()
 	for _, f := range files {

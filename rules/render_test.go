@@ -142,7 +142,7 @@ func TestRules_have_the_guides_names_and_priorities(t *testing.T) {
 // The names are those of all stable, incubating and sandbox rules from Falco 0.37 on.
 func TestNames_clash_with_no_stock_rule(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile("testdata/stock-names.txt")
+	b, err := os.ReadFile("stock-names.txt")
 	require.NoError(t, err)
 	stock := strings.Split(strings.TrimSpace(string(b)), "\n")
 	require.Greater(t, len(stock), 400)
