@@ -54,11 +54,12 @@ type eventInfo struct {
 }
 
 type catalogue struct {
-	fields   []FieldInfo
-	byName   map[string]*FieldInfo
-	classes  []fieldClass
-	events   []eventInfo
-	syscalls map[string]bool
+	fields []FieldInfo
+	byName map[string]*FieldInfo
+	// classesByWord maps the first word of fields to their classes, in Falco's order.
+	classesByWord map[string][]fieldClass
+	events        []eventInfo
+	syscalls      map[string]bool
 	// uncaptured holds the calls that Falco leaves out unless told otherwise (-A).
 	uncaptured map[string]bool
 	// codes maps an event's name to its codes from 2 on.
@@ -85,6 +86,8 @@ func loadCatalogue() *catalogue {
 		syscalls:   map[string]bool{},
 		uncaptured: map[string]bool{},
 		codes:      map[string][]int{},
+
+		classesByWord: map[string][]fieldClass{},
 	}
 	var f struct{ Fields [][4]string }
 	mustDecode(fieldsJSON, &f)
@@ -102,8 +105,12 @@ func loadCatalogue() *catalogue {
 		byClass[info.Class] = append(byClass[info.Class], info)
 	}
 	for _, name := range classOrder {
-		if fields := byClass[name]; len(fields) > 0 {
-			c.classes = append(c.classes, fieldClass{name, fields})
+		seen := map[string]bool{}
+		for _, f := range byClass[name] {
+			if word, _, _ := strings.Cut(f.Name, "."); !seen[word] {
+				seen[word] = true
+				c.classesByWord[word] = append(c.classesByWord[word], fieldClass{name, byClass[name]})
+			}
 		}
 	}
 	var e struct {

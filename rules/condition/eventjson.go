@@ -13,7 +13,7 @@ import (
 // line of a recording holds it. Nulls are left out. An object inside, as in
 // Falco's own alerts under output_fields, is an error.
 func ParseEvent(line []byte) (Event, error) {
-	p := jsonParser{data: line}
+	p := jsonParser{data: string(line)}
 	fields, err := p.object()
 	if err != nil {
 		return Event{}, fmt.Errorf("read event: %w", err)
@@ -22,9 +22,10 @@ func ParseEvent(line []byte) (Event, error) {
 }
 
 // jsonParser reads flat objects. It exists because decoding into map[string]any
-// takes most of the time of an evaluation.
+// takes most of the time of an evaluation. Texts are cut out of the one copy of
+// the line.
 type jsonParser struct {
-	data []byte
+	data string
 	i    int
 }
 
@@ -94,7 +95,7 @@ func (p *jsonParser) object() (map[string]EventValue, error) {
 }
 
 func (p *jsonParser) word(w string) bool {
-	if strings.HasPrefix(string(p.data[p.i:min(len(p.data), p.i+len(w))]), w) {
+	if strings.HasPrefix(p.data[p.i:], w) {
 		p.i += len(w)
 		return true
 	}
@@ -165,7 +166,7 @@ func (p *jsonParser) number() (EventValue, error) {
 		}
 		p.i++
 	}
-	s := string(p.data[start:p.i])
+	s := p.data[start:p.i]
 	if whole {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 			return IntValue(n), nil
@@ -194,10 +195,10 @@ func (p *jsonParser) text() (string, error) {
 		case c == '"':
 			p.i = k + 1
 			if plain {
-				return string(p.data[start+1 : k]), nil
+				return p.data[start+1 : k], nil
 			}
 			var s string
-			if err := json.Unmarshal(p.data[start:p.i], &s); err != nil {
+			if err := json.Unmarshal([]byte(p.data[start:p.i]), &s); err != nil {
 				return "", fmt.Errorf("at byte %d: %w", start+1, err)
 			}
 			return s, nil
@@ -205,6 +206,7 @@ func (p *jsonParser) text() (string, error) {
 			plain = false
 			k++
 		case c < 0x20 || c >= utf8.RuneSelf:
+			// Left to encoding/json, which refuses or mends it.
 			plain = false
 		}
 	}

@@ -56,7 +56,12 @@ func LookupOutputField(text string) (ref FieldRef, length int, err error) {
 // parseField asks the classes in their order which of their fields val starts
 // with. It returns the length of that field's name, or -1 for none.
 func parseField(val string, filtering bool) (int, FieldRef, error) {
-	for _, class := range tables().classes {
+	if strings.HasPrefix(val, "arg") {
+		return 0, FieldRef{}, fieldError("filter error: proc.arg filter not implemented yet")
+	}
+	// Only classes with fields that share the first word can answer.
+	word, _, _ := strings.Cut(val, ".")
+	for _, class := range tables().classesByWord[word] {
 		n, ref, err := class.parse(val, filtering)
 		if err != nil || n != -1 {
 			return n, ref, err
@@ -87,8 +92,6 @@ func (c fieldClass) parse(val string, filtering bool) (int, FieldRef, error) {
 		}
 	case "process":
 		switch {
-		case starts("arg"):
-			return 0, FieldRef{}, fieldError("filter error: proc.arg filter not implemented yet")
 		case starts("proc.apid"):
 			return ancestor("proc.apid", val)
 		case starts("proc.aname"):

@@ -83,7 +83,7 @@ func (f Finding) String() string {
 // Lint looks for rules that load and still do not do what they seem to. It
 // looks at the enabled rules of the syscall source.
 func Lint(rs *Ruleset, opts LintOptions) []Finding {
-	l := &linter{opts: opts}
+	l := &linter{opts: opts, texts: map[condition.Expr]string{}}
 	for i, r := range rs.compiled.rules {
 		if !r.info.enabled || r.info.source != syscallSource {
 			continue
@@ -104,6 +104,7 @@ type linter struct {
 	findings []Finding
 	// allowances holds the checks of the rule that trust a name.
 	allowances []*condition.Binary
+	texts      map[condition.Expr]string
 }
 
 func (l *linter) report(code FindingCode, at condition.Location, msg, hint string) {

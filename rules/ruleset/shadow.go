@@ -17,7 +17,7 @@ func (l *linter) shadowed(earlier []*compiledRule) {
 		if !other.info.enabled || other.info.source != l.rule.info.source || !other.types.Contains(l.rule.types) {
 			continue
 		}
-		if implies(l.rule.condition, other.condition, 0) {
+		if l.implies(l.rule.condition, other.condition, 0) {
 			loc := other.info.at.location()
 			l.report(LintShadowed, l.rule.info.at.location(),
 				"never fires under rule_matching first: rule "+quote(other.info.name)+" ("+loc.File+") comes before and matches whatever this one matches",
@@ -29,29 +29,29 @@ func (l *linter) shadowed(earlier []*compiledRule) {
 
 // implies tells whether a being true makes b true, as far as the shape of the
 // two shows.
-func implies(a, b condition.Expr, depth int) bool {
+func (l *linter) implies(a, b condition.Expr, depth int) bool {
 	if depth > 12 {
 		return false
 	}
-	if a.String() == b.String() {
+	if l.text(a) == l.text(b) {
 		return true
 	}
 	switch n := b.(type) {
 	case *condition.And:
-		return len(n.Children) <= maxClauses && every(n.Children, func(c condition.Expr) bool { return implies(a, c, depth+1) })
+		return len(n.Children) <= maxClauses && every(n.Children, func(c condition.Expr) bool { return l.implies(a, c, depth+1) })
 	case *condition.Or:
-		if some(n.Children, func(c condition.Expr) bool { return implies(a, c, depth+1) }) {
+		if some(n.Children, func(c condition.Expr) bool { return l.implies(a, c, depth+1) }) {
 			return true
 		}
 	}
 	switch n := a.(type) {
 	case *condition.And:
-		return len(n.Children) <= maxClauses && some(n.Children, func(c condition.Expr) bool { return implies(c, b, depth+1) })
+		return len(n.Children) <= maxClauses && some(n.Children, func(c condition.Expr) bool { return l.implies(c, b, depth+1) })
 	case *condition.Or:
-		return len(n.Children) <= maxClauses && every(n.Children, func(c condition.Expr) bool { return implies(c, b, depth+1) })
+		return len(n.Children) <= maxClauses && every(n.Children, func(c condition.Expr) bool { return l.implies(c, b, depth+1) })
 	case *condition.Not:
 		if m, ok := b.(*condition.Not); ok {
-			return implies(m.Child, n.Child, depth+1)
+			return l.implies(m.Child, n.Child, depth+1)
 		}
 	case *condition.Binary:
 		if m, ok := b.(*condition.Binary); ok {
@@ -70,6 +70,16 @@ func every(list []condition.Expr, test func(condition.Expr) bool) bool {
 
 func some(list []condition.Expr, test func(condition.Expr) bool) bool {
 	return len(list) <= maxClauses && slices.ContainsFunc(list, test)
+}
+
+// text renders a node, once.
+func (l *linter) text(e condition.Expr) string {
+	s, ok := l.texts[e]
+	if !ok {
+		s = e.String()
+		l.texts[e] = s
+	}
+	return s
 }
 
 // checkImplies compares two checks of the same field.
