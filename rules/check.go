@@ -21,7 +21,7 @@ var stockNames string
 var engineVersions = map[int]string{40: "0.46.0", 41: "0.50.0", 42: "0.57.0", 43: "0.58.0", 44: "0.62.0"}
 
 // containerPlugins maps the minor version of Falco 0.x to the version of the container plugin that it ships and loads.
-var containerPlugins = map[int]string{41: "0.2.4", 42: "0.4.1", 43: "0.6.1", 44: "0.7.1"}
+var containerPlugins = map[int]string{41: "0.2.4", 42: "0.4.0", 43: "0.6.1", 44: "0.7.1"}
 
 // check loads the files as the chosen Falco would: ours, which must raise nothing, then the user's, which may build on ours and on the
 // stock rules. The stock rules come with Falco and not with us; stand-ins of the same names take their place.

@@ -1,7 +1,6 @@
 package rules_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -117,7 +116,7 @@ func TestNoSettingBecomesSyntax(t *testing.T) {
 		} {
 			_, err := rules.Render(with(change))
 			var bad *rules.InputError
-			assert.Truef(t, errors.As(err, &bad), "%s with %q: %v", name, v, err)
+			assert.ErrorAsf(t, err, &bad, "%s with %q", name, v)
 		}
 	}
 }

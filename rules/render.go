@@ -124,7 +124,7 @@ func Render(in Inputs) (*Rendered, error) {
 	sum := sha256.New()
 	for _, f := range files {
 		// Lengths keep two sets apart whose names and contents run together alike.
-		fmt.Fprintf(sum, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content)
+		sum.Write(fmt.Appendf(nil, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content))
 	}
 	r.Hash = hex.EncodeToString(sum.Sum(nil))
 	return r, nil
