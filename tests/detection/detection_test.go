@@ -9,6 +9,7 @@ import (
 
 	"spire-falco/rules"
 	"spire-falco/rules/condition"
+	"spire-falco/rules/ruleset"
 	"spire-falco/rules/scenario"
 )
 
@@ -99,6 +100,15 @@ func TestBenign_recordings_are_silent(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 8, benign)
+}
+
+func TestLint_has_nothing_to_say(t *testing.T) {
+	t.Parallel()
+	rendered, err := rules.Render(rules.DefaultInputs())
+	require.NoError(t, err)
+	for name, files := range map[string][]rules.File{"static": rules.Static(), "rendered": rendered.Files} {
+		assert.Empty(t, ruleset.Lint(load(t, files).set, ruleset.LintOptions{}), name)
+	}
 }
 
 func TestEveryRule(t *testing.T) {
