@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"spire-falco/rules/ruleset"
 )
 
 // settingsFile is the name of the generated file. It sorts after the static file: an override comes after what it overrides.
@@ -448,4 +450,35 @@ func unique(items []string) []string {
 		}
 	}
 	return out
+}
+
+// fedBy says which settings make a macro, a list or an exception of the static file, in terms of [Inputs].
+var fedBy = map[string][]string{
+	"spire_mtls_workload":             {"Workloads.Namespace", "Workloads.Label"},
+	"spire_mtls_spire_namespaces":     {"SPIRENamespaces"},
+	"spire_mtls_connected_to_agent":   {"AgentSocketPath"},
+	"spire_mtls_fd_names_socket":      {"AgentSocketPath", "Workloads.SocketPath"},
+	"spire_mtls_addr_names_socket":    {"AgentSocketPath", "Workloads.SocketPath"},
+	"spire_mtls_opened_socket":        {"AgentSocketPath", "Workloads.SocketPath"},
+	"spire_mtls_workload_starting":    {"Workloads.Executable"},
+	"spire_mtls_args_name_socket_dir": {"AgentSocketPath"},
+	"spire_mtls_fd_in_socket_dir":     {"AgentSocketPath"},
+	"spire_mtls_traced_processes":     {"Workloads.Executable"},
+	"workloads":                       {"Workloads.Namespace", "Workloads.Executable"},
+	"allowed_processes":               {"AllowedSocketProcesses"},
+	"workload_programs":               {"Workloads.Namespace", "Workloads.Executable", "Workloads.Children"},
+	"workload_ports":                  {"Workloads.Namespace", "Workloads.Label", "Workloads.Port", "Workloads.Executable"},
+	"workload_egress":                 {"Workloads.Namespace", "Workloads.Label", "Workloads.Egress", "Workloads.Executable", "Workloads.Children"},
+	"workload_egress_anywhere":        {"Workloads.Namespace", "Workloads.Label", "Workloads.Egress", "Workloads.Executable", "Workloads.Children"},
+	"workload_directories":            {"Workloads.Namespace", "Workloads.Label", "Workloads.Executable", "Workloads.CertificateDirs"},
+}
+
+// SettingsOf returns the fields of [Inputs] that a rule of ours depends on, sorted; none for any other rule.
+func SettingsOf(r ruleset.Rule) []string {
+	var out []string
+	for _, name := range slices.Concat(r.Macros, r.Lists, r.Exceptions) {
+		out = append(out, fedBy[name]...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

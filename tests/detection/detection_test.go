@@ -156,3 +156,28 @@ func TestEveryRule(t *testing.T) {
 		})
 	}
 }
+
+// What a rule is said to depend on is what changes it.
+func TestSettingsOf(t *testing.T) {
+	t.Parallel()
+	got := map[string][]string{}
+	for _, r := range load(t, rules.Static()).rules() {
+		got[r.Name] = rules.SettingsOf(r)
+	}
+	pods := []string{"Workloads.Label", "Workloads.Namespace"}
+	assert.Equal(t, map[string][]string{
+		socketRule: {
+			"AgentSocketPath", "AllowedSocketProcesses", "SPIRENamespaces", "Workloads.Executable", "Workloads.Namespace", "Workloads.SocketPath",
+		},
+		tamperRule:                          {"AgentSocketPath", "SPIRENamespaces"},
+		shellRule:                           {"Workloads.Children", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+		childRule:                           {"Workloads.Children", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+		debugRule:                           {"Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+		certificateRule:                     {"Workloads.CertificateDirs", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+		"Container Escape Attempt via Proc": nil,
+		sensitiveRule:                       pods,
+		tokenRule:                           pods,
+		portRule:                            {"Workloads.Executable", "Workloads.Label", "Workloads.Namespace", "Workloads.Port"},
+		egressRule:                          {"Workloads.Children", "Workloads.Egress", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+	}, got)
+}
