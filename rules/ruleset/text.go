@@ -38,20 +38,6 @@ func (s *source) location(offset int) condition.Location {
 	return condition.Location{File: s.name, Line: line + 1, Column: offset - s.lines[line] + 1}
 }
 
-// offset returns where a line and a column, counted in characters, are.
-func (s *source) offset(line, column int) int {
-	if line < 1 || line > len(s.lines) {
-		return len(s.content)
-	}
-	at := s.lines[line-1]
-	for column > 1 && at < len(s.content) && s.content[at] != '\n' {
-		_, n := utf8.DecodeRuneInString(s.content[at:])
-		at += n
-		column--
-	}
-	return at
-}
-
 // place is a byte of a file. The zero place is nowhere.
 type place struct {
 	src *source

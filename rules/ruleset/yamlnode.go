@@ -1,20 +1,15 @@
 package ruleset
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
-	"gopkg.in/yaml.v3"
+	"spire-falco/rules/ruleset/internal/yaml"
 )
 
-// node is a YAML node as Falco's YAML library sees it: aliases resolved, the
-// first of duplicate keys counts, merge keys are keys like others, only plain
-// scalars can be null, and any scalar may be read as a truth value or a number.
+// node is a YAML node with the file that it is in. It is undefined when it
+// holds none.
 type node struct {
 	*yaml.Node
 	src *source
@@ -22,52 +17,35 @@ type node struct {
 
 func (n node) defined() bool { return n.Node != nil }
 
-func (n node) wrap(y *yaml.Node) node {
-	for depth := 0; y != nil && y.Kind == yaml.AliasNode && depth < 100; depth++ {
-		y = y.Alias
-	}
-	return node{y, n.src}
-}
+func (n node) wrap(y *yaml.Node) node { return node{y, n.src} }
 
-func (n node) isScalar() bool {
-	return n.Node != nil && n.Kind == yaml.ScalarNode && !n.isNull()
-}
+func (n node) isScalar() bool   { return n.Node != nil && n.Kind == yaml.Scalar }
+func (n node) isNull() bool     { return n.Node != nil && n.Kind == yaml.Null }
+func (n node) isMap() bool      { return n.Node != nil && n.Kind == yaml.Map }
+func (n node) isSequence() bool { return n.Node != nil && n.Kind == yaml.Sequence }
 
-func (n node) isNull() bool {
-	if n.Node == nil || n.Kind != yaml.ScalarNode || n.Style&^yaml.FlowStyle != 0 {
-		return false
-	}
-	switch n.Value {
-	case "", "~", "null", "Null", "NULL":
-		return true
-	}
-	return false
-}
-
-func (n node) isMap() bool      { return n.Node != nil && n.Kind == yaml.MappingNode }
-func (n node) isSequence() bool { return n.Node != nil && n.Kind == yaml.SequenceNode }
-
-// get returns the value of a key, an undefined node when there is none.
-func (n node) get(key string) node {
-	if !n.isMap() {
-		return node{nil, n.src}
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if k := n.wrap(n.Content[i]); k.isScalar() && k.Value == key {
-			return n.wrap(n.Content[i+1])
+// pair returns the key and the value under a key; of duplicate keys the first counts.
+func (n node) pair(key string) (k, v node) {
+	if n.isMap() {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if c := n.Content[i]; c.Kind == yaml.Scalar && c.Value == key {
+				return n.wrap(c), n.wrap(n.Content[i+1])
+			}
 		}
 	}
-	return node{nil, n.src}
+	return n.wrap(nil), n.wrap(nil)
+}
+
+// get returns the value under a key, an undefined node when there is none.
+func (n node) get(key string) node {
+	_, v := n.pair(key)
+	return v
 }
 
 // keyPlace returns where a key is written, or the node itself when it has none.
 func (n node) keyPlace(key string) place {
-	if n.isMap() {
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if k := n.wrap(n.Content[i]); k.isScalar() && k.Value == key {
-				return node{n.Content[i], n.src}.place()
-			}
-		}
+	if k, _ := n.pair(key); k.defined() {
+		return k.place()
 	}
 	return n.place()
 }
@@ -87,7 +65,7 @@ func (n node) place() place {
 	if n.Node == nil {
 		return place{n.src, 0}
 	}
-	return place{n.src, n.src.offset(n.Line, n.Column)}
+	return place{n.src, n.Offset}
 }
 
 // truth reads y, yes, true, on and their opposites, in lower, upper or
@@ -113,8 +91,7 @@ func (n node) truth() (value, ok bool) {
 // unsigned reads a number of 32 bits as C++ streams do, with 0x for
 // hexadecimal and a leading 0 for octal.
 func (n node) unsigned() (uint32, bool) {
-	v := strings.TrimRight(n.Value, " \t\n\r\v\f")
-	v = strings.TrimLeft(v, " \t\n\r\v\f")
+	v := strings.Trim(n.Value, " \t\n\r\v\f")
 	v = strings.TrimPrefix(v, "+")
 	hex := strings.HasPrefix(strings.ToLower(v), "0x")
 	if strings.ContainsAny(v, "_-+") || !hex && strings.ContainsAny(v, "bBoO") {
@@ -126,103 +103,27 @@ func (n node) unsigned() (uint32, bool) {
 
 // text returns the scalar's value with the place that each byte comes from.
 func (n node) text() text {
-	start := n.place()
-	t := placed(n.Value, start)
-	src := start.src.content
-	i := start.off
-	i = skipProperties(src, i)
-	quote := byte(0)
-	switch {
-	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
-		if k := strings.IndexByte(src[min(i, len(src)):], '\n'); k >= 0 {
-			i += k + 1
-		}
-	case n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 && i < len(src):
-		quote = src[i]
-		i++
-	}
-	for k := 0; k < len(n.Value); k++ {
-		c := n.Value[k]
-		if isBlank(c) {
-			if i < len(src) && isBlank(src[i]) {
-				t.at[k].off = i
-				i++
-			}
-			continue
-		}
-		for i < len(src) && isBlank(src[i]) {
-			i++
-		}
-		if i >= len(src) {
-			break
-		}
-		t.at[k].off = i
-		switch {
-		case src[i] == c && !(quote == '"' && c == '\\'):
-			i++
-			if quote == '\'' && c == '\'' && i < len(src) && src[i] == '\'' {
-				i++
-			}
-		case quote == '"' && src[i] == '\\':
-			i += 2
-		default:
-			// Out of step (an escape of several bytes): keep the rest together.
-			for ; k < len(n.Value); k++ {
-				t.at[k].off = i
-			}
-		}
+	t := text{s: n.Value, at: make([]place, len(n.Value))}
+	for i := range t.at {
+		t.at[i] = place{n.src, int(n.At[i])}
 	}
 	return t
 }
 
-func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
-
-// skipProperties steps over the anchor and the tag before a scalar.
-func skipProperties(src string, i int) int {
-	for i < len(src) && (src[i] == '&' || src[i] == '!') {
-		for i < len(src) && !isBlank(src[i]) {
-			i++
-		}
-		for i < len(src) && isBlank(src[i]) {
-			i++
-		}
-	}
-	return i
-}
-
-var yamlLine = regexp.MustCompile(`line (\d+)`)
-
 // parseYAML returns the documents of a file. The error is a *loadError.
-func parseYAML(src *source) (docs []node, err error) {
-	defer func() {
-		// The YAML library gives up on some broken files by panicking.
-		if r := recover(); r != nil {
-			docs, err = nil, fail(ErrYAMLParse, place{src, 0}, "", fmt.Sprint("unreadable YAML: ", r))
+func parseYAML(src *source) ([]node, error) {
+	roots, err := yaml.Parse(src.content)
+	if err != nil {
+		at := place{src, 0}
+		var ye *yaml.Error
+		if errors.As(err, &ye) {
+			at.off = min(ye.Offset, len(src.content))
 		}
-	}()
-	dec := yaml.NewDecoder(bytes.NewReader([]byte(src.content)))
-	for {
-		var doc yaml.Node
-		err := dec.Decode(&doc)
-		if errors.Is(err, io.EOF) {
-			return docs, nil
-		}
-		if err != nil {
-			at := place{src, 0}
-			if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-				if line, convErr := strconv.Atoi(m[1]); convErr == nil {
-					at.off = src.offset(line, 1)
-					for at.off < len(src.content) && isBlank(src.content[at.off]) && src.content[at.off] != '\n' {
-						at.off++
-					}
-				}
-			}
-			return nil, fail(ErrYAMLParse, at, "", err.Error())
-		}
-		root := node{&doc, src}
-		if doc.Kind == yaml.DocumentNode && len(doc.Content) > 0 {
-			root = root.wrap(doc.Content[0])
-		}
-		docs = append(docs, root)
+		return nil, fail(ErrYAMLParse, at, "", err.Error())
 	}
+	docs := make([]node, len(roots))
+	for i, r := range roots {
+		docs[i] = node{r, src}
+	}
+	return docs, nil
 }

@@ -1,0 +1,73 @@
+// Package yaml reads YAML as yaml-cpp 0.8, the library inside Falco, does.
+//
+// Falco's library takes a good deal that other libraries refuse, and stops
+// reading where others go on: what follows a block at a lesser indentation is
+// a further document, an empty document ends the file, an unclosed quote may
+// end with the file, tags and directives need not be known. Whether a rule
+// file loads, and with which error, depends on it. The package also keeps the
+// offset that every byte of a scalar was read from.
+//
+// The rules of scanning follow yaml-cpp (MIT licence, Copyright (c) 2008-2015
+// Jesse Beder).
+package yaml
+
+import "fmt"
+
+// Kind is the kind of a node.
+type Kind int
+
+// The kinds of nodes. Only a plain scalar without a tag can be null.
+const (
+	Null Kind = iota
+	Scalar
+	Sequence
+	Map
+)
+
+// Node is a node of a document. Aliases are the very node that they name, so
+// that a document may contain itself.
+type Node struct {
+	Kind Kind
+	// Value is the text of a scalar.
+	Value string
+	// At holds the offset in the file of each byte of Value.
+	At []int32
+	// Content holds the items of a sequence, or the keys and values of a map in turn.
+	Content []*Node
+	// Offset is where the node starts in the file, in bytes.
+	Offset int
+}
+
+// Error is a failure to read a file. Message is that of yaml-cpp.
+type Error struct {
+	Message string
+	// Offset is in bytes; Line and Column count from 1.
+	Offset, Line, Column int
+}
+
+// Error returns the message in yaml-cpp's form.
+func (e *Error) Error() string {
+	return fmt.Sprintf("yaml-cpp: error at line %d, column %d: %s", e.Line, e.Column, e.Message)
+}
+
+// Parse reads the documents of a file, up to the first one that is empty or
+// null. The error is of type *Error.
+func Parse(content string) (docs []*Node, err error) {
+	p := &parser{scanner: newScanner(content)}
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(*Error)
+			if !ok {
+				panic(r)
+			}
+			docs, err = nil, e
+		}
+	}()
+	for {
+		doc := p.document()
+		if doc == nil || doc.Kind == Null {
+			return docs, nil
+		}
+		docs = append(docs, doc)
+	}
+}
