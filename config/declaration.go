@@ -23,9 +23,7 @@ config:
 			fmt.Fprintf(&b, "    type: %s\n", d.Type)
 		}
 		fmt.Fprintf(&b, "    description: %q\n", d.Description)
-		if d.Secret {
-			b.WriteString("    secret: true\n")
-		}
+		// No "secret: true" for a secret: the engine would refuse its empty default. Load refuses a plain value instead.
 		fmt.Fprintf(&b, "    default: %s\n", yamlDefault(d))
 	}
 	return b.String()

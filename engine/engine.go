@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
@@ -79,8 +81,8 @@ func (e *Engine) Preview(ctx context.Context, seen func(events.EngineEvent)) err
 		opts = append(opts, optpreview.ProgressStreams(e.opts.Out), optpreview.ErrorProgressStreams(e.opts.Err))
 	}
 	_, err := e.stack.Preview(ctx, opts...)
-	wait()
-	return engineError("preview", err)
+	wait(err)
+	return e.failed("preview", err)
 }
 
 // Up brings the stack up. What an interrupted run left open is settled first.
@@ -94,8 +96,8 @@ func (e *Engine) Up(ctx context.Context, seen func(events.EngineEvent)) (auto.Ou
 		opts = append(opts, optup.ProgressStreams(e.opts.Out), optup.ErrorProgressStreams(e.opts.Err))
 	}
 	result, err := e.stack.Up(ctx, opts...)
-	wait()
-	return result.Outputs, engineError("up", err)
+	wait(err)
+	return result.Outputs, e.failed("up", err)
 }
 
 // Down destroys everything that the stack made.
@@ -109,21 +111,21 @@ func (e *Engine) Down(ctx context.Context, seen func(events.EngineEvent)) error 
 		opts = append(opts, optdestroy.ProgressStreams(e.opts.Out), optdestroy.ErrorProgressStreams(e.opts.Err))
 	}
 	_, err := e.stack.Destroy(ctx, opts...)
-	wait()
-	return engineError("down", err)
+	wait(err)
+	return e.failed("down", err)
 }
 
 // Outputs of the last up.
 func (e *Engine) Outputs(ctx context.Context) (auto.OutputMap, error) {
 	out, err := e.stack.Outputs(ctx)
-	return out, engineError("outputs", err)
+	return out, e.failed("outputs", err)
 }
 
 // settle ends what a killed run left open: its lock, and operations of which nobody knows whether they were done.
 func (e *Engine) settle(ctx context.Context) error {
 	deployment, err := e.stack.Export(ctx)
 	if err != nil {
-		return engineError("read the state", err)
+		return e.failed("read the state", err)
 	}
 	open, err := pendingOperations(deployment.Deployment)
 	if err != nil || len(open) == 0 {
@@ -133,7 +135,7 @@ func (e *Engine) settle(ctx context.Context) error {
 		fmt.Fprintf(e.opts.Err, "an earlier run was interrupted during: %s; looking at what is really there\n", open)
 	}
 	_, err = e.stack.Refresh(ctx, optrefresh.ClearPendingCreates())
-	return engineError("refresh", err)
+	return e.failed("refresh", err)
 }
 
 func (e *Engine) color() string {
@@ -143,21 +145,29 @@ func (e *Engine) color() string {
 	return e.opts.Color
 }
 
-// engineError keeps what the engine itself has printed out of the error, but for its own message.
-func engineError(what string, err error) error {
+// failed wraps an error of the engine; what it has shown on Out is not told twice.
+func (e *Engine) failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if auto.IsConcurrentUpdateError(err) {
 		return fmt.Errorf("%s: another run holds the stack's lock; if none is running, end it with: pulumi cancel: %w", what, errLocked)
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	// The Automation API repeats everything that the engine has printed behind this word.
+	message, printed, _ := strings.Cut(err.Error(), "\ncode: ")
+	if e.opts.Out != nil || printed == "" {
+		return fmt.Errorf("%s: %s", what, message)
+	}
+	return fmt.Errorf("%s: %s\n%s", what, message, printed)
 }
 
 var errLocked = errors.New("the stack is locked")
 
-// collect passes events on one by one until the engine closes the channel.
-func collect(seen func(events.EngineEvent)) (chan<- events.EngineEvent, func()) {
+// collectGrace is how long the last events of the engine may take after its command has ended.
+const collectGrace = 5 * time.Second
+
+// collect passes events on one by one until the engine closes the channel, which it does not when it fails early.
+func collect(seen func(events.EngineEvent)) (chan<- events.EngineEvent, func(error)) {
 	channel := make(chan events.EngineEvent)
 	done := make(chan struct{})
 	go func() {
@@ -168,5 +178,13 @@ func collect(seen func(events.EngineEvent)) (chan<- events.EngineEvent, func()) 
 			}
 		}
 	}()
-	return channel, func() { <-done }
+	return channel, func(failed error) {
+		if failed != nil {
+			return // its error says what was wrong
+		}
+		select {
+		case <-done:
+		case <-time.After(collectGrace):
+		}
+	}
 }

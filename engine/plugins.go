@@ -93,6 +93,23 @@ func installed(name, version string) bool {
 	return err == nil
 }
 
+// StandIn starts stand-ins for the provider plugins, in the versions that the program's SDKs want.
+func StandIn(dir string) (*passthrough.Providers, error) {
+	versions := map[string]string{}
+	for name, module := range sdkModules {
+		version, err := sdkVersion(dir, module)
+		if err != nil {
+			return nil, err
+		}
+		versions[name] = strings.TrimPrefix(version, "v")
+	}
+	p, err := passthrough.Start(versions)
+	if err != nil {
+		return nil, fmt.Errorf("start the stand-ins for the provider plugins: %w", err)
+	}
+	return p, nil
+}
+
 // sdkVersion is the version of an SDK in this program, or in the project's go.mod where the build does not say (tests).
 func sdkVersion(dir, module string) (string, error) {
 	if info, ok := debug.ReadBuildInfo(); ok {

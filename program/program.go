@@ -5,6 +5,7 @@ package program
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -103,6 +104,9 @@ func prepare(ctx context.Context, settings *config.Settings, dir string, opts Op
 	}
 	args.Image = img.LocalReference()
 	args.ImageLoad.Archive = filepath.Join(dir, ".cache", "image", "mtls-server.tar")
+	if err := os.MkdirAll(filepath.Dir(args.ImageLoad.Archive), 0o750); err != nil {
+		return nil, fmt.Errorf("make the folder of the image: %w", err)
+	}
 	if err := img.WriteArchive(args.ImageLoad.Archive); err != nil {
 		return nil, fmt.Errorf("write the image of mtls-server and mtls-client: %w", err)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"spire-falco/config"
 	"spire-falco/engine"
-	"spire-falco/engine/passthrough"
 	"spire-falco/program"
 	"spire-falco/rules"
 )
@@ -78,7 +77,7 @@ func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut
 		if !mayStandIn {
 			return nil, fmt.Errorf("%s, and without them nothing can be changed", why)
 		}
-		opts.Providers, err = passthrough.Start()
+		opts.Providers, err = engine.StandIn(t.dir)
 		if err != nil {
 			return nil, err
 		}

@@ -101,7 +101,7 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn s
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", c.kind, c.name, c.resources, operations(c.ops))
 		total += c.resources
 	}
-	fmt.Fprintf(w, "\t\t%d\n", total)
+	fmt.Fprintf(w, "all\t\t%d\n", total)
 
 	fmt.Fprintf(w, "\nCHART\tASKED FOR\tTAKEN\tAPPLICATION\n")
 	for _, c := range usedCharts(set) {

@@ -61,8 +61,9 @@ type Providers struct {
 	ports   map[string]int
 }
 
-// Start serves until Close.
-func Start() (*Providers, error) {
+// Start serves until Close. versions are those that the providers say they have, by package; the engine warns when they
+// are not those that the program wants.
+func Start(versions map[string]string) (*Providers, error) {
 	p := &Providers{objects: map[string]Operation{}, ports: map[string]int{}}
 	for _, name := range Packages {
 		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -71,7 +72,7 @@ func Start() (*Providers, error) {
 			return nil, fmt.Errorf("listen for the engine: %w", err)
 		}
 		server := grpc.NewServer(grpc.MaxRecvMsgSize(64 << 20))
-		pulumirpc.RegisterResourceProviderServer(server, &provider{all: p, name: name})
+		pulumirpc.RegisterResourceProviderServer(server, &provider{all: p, name: name, version: versions[name]})
 		p.servers = append(p.servers, server)
 		p.ports[name] = listener.Addr().(*net.TCPAddr).Port
 		go func() { _ = server.Serve(listener) }() // ends with Stop
@@ -151,8 +152,9 @@ func (p *Providers) do(ctx context.Context, op Operation) (string, error) {
 // provider answers for one package.
 type provider struct {
 	pulumirpc.UnimplementedResourceProviderServer
-	all  *Providers
-	name string
+	all     *Providers
+	name    string
+	version string
 }
 
 var marshal = plugin.MarshalOptions{KeepUnknowns: true, KeepSecrets: true, KeepResources: true, KeepOutputValues: false}
@@ -182,11 +184,11 @@ func (p *provider) Attach(context.Context, *pulumirpc.PluginAttach) (*emptypb.Em
 }
 
 func (p *provider) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
-	return &pulumirpc.PluginInfo{Version: "0.0.0"}, nil
+	return &pulumirpc.PluginInfo{Version: p.version}, nil
 }
 
 func (p *provider) GetSchema(context.Context, *pulumirpc.GetSchemaRequest) (*pulumirpc.GetSchemaResponse, error) {
-	return &pulumirpc.GetSchemaResponse{Schema: fmt.Sprintf(`{"name":%q,"version":"0.0.0"}`, p.name)}, nil
+	return &pulumirpc.GetSchemaResponse{Schema: fmt.Sprintf(`{"name":%q,"version":%q}`, p.name, p.version)}, nil
 }
 
 func (p *provider) CheckConfig(_ context.Context, r *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
