@@ -3,76 +3,141 @@ package mtls
 import (
 	"container/list"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // maxHandshakeBytes is what one peer may send before it is authenticated. A
-// chain of three SPIRE certificates takes 2 to 4 KiB; crypto/tls alone would
-// buffer up to 256 KiB for each unauthenticated connection.
-const maxHandshakeBytes = 32 << 10
+// ClientHello with a chain of three SPIRE certificates takes about 5 KiB;
+// crypto/tls alone would buffer up to 256 KiB for each unauthenticated
+// connection.
+const maxHandshakeBytes = 16 << 10
 
 // handshakes is the table of connections that are not authenticated yet. When
-// it is full the oldest gives way to the newest: an honest handshake is done
-// in milliseconds, so that who opens connections and leaves them loses them
-// first, and everybody else is served.
+// it is full one gives way to the newest: of the source that has the most, the
+// oldest of those that have not even said hello, or else the oldest. An honest
+// handshake is done in milliseconds, so that who opens connections and leaves
+// them loses them first, and everybody else is served.
 type handshakes struct {
 	max int
 
 	mu      sync.Mutex
-	pending *list.List // of *pendingConn, oldest first
+	count   int
+	sources map[netip.Prefix]*list.List // of *pendingConn, oldest first
 }
 
 func newHandshakes(limits Limits) *handshakes {
-	return &handshakes{max: limits.PendingHandshakes, pending: list.New()}
+	return &handshakes{max: limits.PendingHandshakes, sources: make(map[netip.Prefix]*list.List)}
+}
+
+// sourceOf is what counts as one source: an IPv4 address, or the network of 64
+// bits that one host has all of in IPv6.
+func sourceOf(address net.Addr) netip.Prefix {
+	tcp, ok := address.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	prefix, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
 }
 
 // add begins a handshake on conn, which must be complete before deadline.
 func (h *handshakes) add(conn net.Conn, deadline time.Time) *pendingConn {
-	p := &pendingConn{Conn: conn, left: maxHandshakeBytes}
+	p := &pendingConn{Conn: conn, source: sourceOf(conn.RemoteAddr()), left: maxHandshakeBytes}
 	_ = conn.SetDeadline(deadline) // fails on a closed connection, and then so does the handshake
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.pending.Len() >= h.max {
-		oldest := h.pending.Front()
-		h.pending.Remove(oldest)
-		oldest.Value.(*pendingConn).crowdOut() //nolint:errcheck,forcetypeassert // the list holds nothing else
+	if h.count >= h.max {
+		h.crowdOut()
 	}
-	p.element = h.pending.PushBack(p)
+	source := h.sources[p.source]
+	if source == nil {
+		source = list.New()
+		h.sources[p.source] = source
+	}
+	p.element = source.PushBack(p)
+	h.count++
 	return p
 }
 
-// done ends a handshake and lifts its limits.
+// crowdOut ends the pending handshake that is missed least.
+func (h *handshakes) crowdOut() {
+	var most *list.List
+	for _, source := range h.sources {
+		if most == nil || source.Len() > most.Len() {
+			most = source
+		}
+	}
+	victim := pending(most.Front())
+	for e := most.Front(); e != nil; e = e.Next() {
+		if p := pending(e); !p.saidHello.Load() {
+			victim = p
+			break
+		}
+	}
+	h.remove(victim)
+	victim.crowdedOut.Store(true)
+	_ = victim.Close() // its handshake ends with that
+}
+
+// done ends a handshake and lifts its limits. It may be called again.
 func (h *handshakes) done(p *pendingConn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pending.Remove(p.element)
+	h.remove(p)
+}
+
+func (h *handshakes) remove(p *pendingConn) {
+	if p.element == nil {
+		return
+	}
+	source := h.sources[p.source]
+	source.Remove(p.element)
+	p.element = nil
+	h.count--
+	if source.Len() == 0 {
+		delete(h.sources, p.source)
+	}
 }
 
 // closeAll ends every pending handshake.
 func (h *handshakes) closeAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for e := h.pending.Front(); e != nil; e = e.Next() {
-		_ = e.Value.(*pendingConn).Close() //nolint:forcetypeassert // the list holds nothing else
+	for _, source := range h.sources {
+		for e := source.Front(); e != nil; e = e.Next() {
+			_ = pending(e).Close() // its handshake ends with that
+		}
 	}
+}
+
+func pending(e *list.Element) *pendingConn {
+	return e.Value.(*pendingConn) // the lists hold nothing else
 }
 
 // pendingConn is a connection that limits what it reads until it is
 // authenticated.
 type pendingConn struct {
 	net.Conn
+	source netip.Prefix
+	// element is its place in the table, whose lock guards it; nil when it is
+	// not there.
 	element *list.Element
 	// left is used by the handshake's goroutine alone until authenticated.
 	left          int
+	saidHello     atomic.Bool
 	authenticated atomic.Bool
 	crowdedOut    atomic.Bool
-}
-
-func (p *pendingConn) crowdOut() {
-	p.crowdedOut.Store(true)
-	_ = p.Close()
 }
 
 // Read implements net.Conn.

@@ -60,6 +60,9 @@ func newListener(inner net.Listener, identity Identity, peers Peers, limits Limi
 		NextProtos:             []string{healthProtocol},
 	}
 	l.config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if p, ok := hello.Conn.(*pendingConn); ok {
+			p.saidHello.Store(true)
+		}
 		if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == healthProtocol && fromThisHost(hello.Conn) {
 			return health, nil
 		}
@@ -176,6 +179,7 @@ func (l *listener) handshake(p *pendingConn) {
 	if ours := own.Certificates[0].NotAfter; ours.Before(c.expires) {
 		c.expires = ours
 	}
+	l.handshakes.done(p)
 	if err := l.open.admit(conn, c); err != nil {
 		// The peer is authorised: it may know, and try again later.
 		_, _ = io.WriteString(conn, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -184,7 +188,6 @@ func (l *listener) handshake(p *pendingConn) {
 		return
 	}
 	p.authenticated.Store(true)
-	l.handshakes.done(p)
 	_ = conn.SetDeadline(time.Time{}) // from here on net/http sets them
 	l.log.Info("peer accepted", "peer", peer.String(), "remote", remote, "svid_not_after", leaf.NotAfter.UTC())
 	select {

@@ -33,14 +33,14 @@ type Limits struct {
 	IdleTimeout time.Duration
 }
 
-// DefaultLimits are made for a pod of 64 MiB: an established connection takes
-// about 30 KiB, a pending handshake at most 32 KiB more.
+// DefaultLimits are made for a pod of 64 MiB: a connection whose peer sends as
+// large a header as it may takes about 50 KiB. docs/mtls.md has the figures.
 func DefaultLimits() Limits {
 	return Limits{
-		Connections:        1024,
-		ConnectionsPerPeer: 256,
+		Connections:        512,
+		ConnectionsPerPeer: 128,
 		PendingHandshakes:  256,
-		HeaderBytes:        16 << 10,
+		HeaderBytes:        8 << 10,
 		HandshakeTimeout:   5 * time.Second,
 		ReadTimeout:        10 * time.Second,
 		WriteTimeout:       10 * time.Second,

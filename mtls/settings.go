@@ -85,16 +85,16 @@ func ReadServerSettings(lookup Lookup) (ServerSettings, error) {
 	s := ServerSettings{
 		Settings:    r.common(),
 		Address:     r.serverAddress(),
-		GracePeriod: r.duration("SHUTDOWN_GRACE_PERIOD", DefaultGracePeriod, 0, time.Hour),
+		GracePeriod: r.duration("SHUTDOWN_GRACE_PERIOD", DefaultGracePeriod, 0),
 		Limits: Limits{
 			Connections:        r.integer("MAX_CONNECTIONS", def.Connections, 1, 100_000),
 			ConnectionsPerPeer: r.integer("MAX_CONNECTIONS_PER_PEER", def.ConnectionsPerPeer, 1, 100_000),
 			PendingHandshakes:  r.integer("MAX_PENDING_HANDSHAKES", def.PendingHandshakes, 1, 100_000),
 			HeaderBytes:        r.integer("MAX_HEADER_BYTES", def.HeaderBytes, 1024, 1<<20),
-			HandshakeTimeout:   r.duration("HANDSHAKE_TIMEOUT", def.HandshakeTimeout, time.Millisecond, time.Hour),
-			ReadTimeout:        r.duration("READ_TIMEOUT", def.ReadTimeout, time.Millisecond, time.Hour),
-			WriteTimeout:       r.duration("WRITE_TIMEOUT", def.WriteTimeout, time.Millisecond, time.Hour),
-			IdleTimeout:        r.duration("IDLE_TIMEOUT", def.IdleTimeout, time.Millisecond, time.Hour),
+			HandshakeTimeout:   r.duration("HANDSHAKE_TIMEOUT", def.HandshakeTimeout, time.Millisecond),
+			ReadTimeout:        r.duration("READ_TIMEOUT", def.ReadTimeout, time.Millisecond),
+			WriteTimeout:       r.duration("WRITE_TIMEOUT", def.WriteTimeout, time.Millisecond),
+			IdleTimeout:        r.duration("IDLE_TIMEOUT", def.IdleTimeout, time.Millisecond),
 		},
 	}
 	if s.Limits.ConnectionsPerPeer > s.Limits.Connections {
@@ -232,7 +232,8 @@ func (r *reader) integer(name string, def, low, high int) int {
 	return n
 }
 
-func (r *reader) duration(name string, def, low, high time.Duration) time.Duration {
+func (r *reader) duration(name string, def, low time.Duration) time.Duration {
+	const high = time.Hour
 	value, set := r.lookup(name)
 	if !set {
 		return def

@@ -95,7 +95,7 @@ func TestReadServerSettingsNamesWhatIsWrong(t *testing.T) {
 		{"SHUTDOWN_GRACE_PERIOD=20", `SHUTDOWN_GRACE_PERIOD is "20": allowed is a duration from 0s to 1h0m0s, as 10s`},
 		{"SHUTDOWN_GRACE_PERIOD=-1s", `SHUTDOWN_GRACE_PERIOD is "-1s": allowed is`},
 		{"MAX_CONNECTIONS=0", `MAX_CONNECTIONS is "0": allowed is a whole number from 1 to 100000`},
-		{"MAX_CONNECTIONS_PER_PEER=2000", `MAX_CONNECTIONS_PER_PEER is "2000": allowed is at most MAX_CONNECTIONS, which is 1024`},
+		{"MAX_CONNECTIONS_PER_PEER=2000", `MAX_CONNECTIONS_PER_PEER is "2000": allowed is at most MAX_CONNECTIONS, which is 512`},
 		{"MAX_PENDING_HANDSHAKES=many", `MAX_PENDING_HANDSHAKES is "many": allowed is a whole number`},
 		{"MAX_HEADER_BYTES=10", `MAX_HEADER_BYTES is "10": allowed is a whole number from 1024 to 1048576`},
 		{"HANDSHAKE_TIMEOUT=0s", `HANDSHAKE_TIMEOUT is "0s": allowed is a duration from 1ms to 1h0m0s`},

@@ -203,7 +203,8 @@ func (w *watcher) OnX509ContextWatchError(err error) {
 	why := describeWatchError(err)
 	if s.state.Load() == nil {
 		select {
-		case <-w.cause:
+		case old := <-w.cause: // makes room
+			_ = old
 		default:
 		}
 		w.cause <- fmt.Errorf("%s: %w", why, err)
