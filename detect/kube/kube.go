@@ -1,0 +1,310 @@
+// Package kube is the little of the Kubernetes API that detection needs: pods, their logs, commands in them, and plain
+// objects. It stands on client-go's REST client alone. The typed clientset is left out: it would be the largest part of
+// the program; and so is a kubectl process for each followed pod.
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/remotecommand"
+)
+
+// Object is a Kubernetes object as JSON gives it.
+type Object = map[string]any
+
+// Client speaks to one cluster. It is safe for concurrent use.
+type Client struct {
+	config *rest.Config
+	rest   *rest.RESTClient
+}
+
+// requestsPerSecond and requestBurst replace client-go's default of 5 and 10, which would delay the polling of many nodes.
+const (
+	requestsPerSecond = 50
+	requestBurst      = 100
+)
+
+// New reads the kubeconfig file and takes the named context of it. An empty context is the file's current one.
+func New(kubeconfig, contextName string) (*Client, error) {
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig},
+		&clientcmd.ConfigOverrides{CurrentContext: contextName},
+	).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read context %q of kubeconfig %s: %w", contextName, kubeconfig, err)
+	}
+	return NewForConfig(config)
+}
+
+// NewForConfig makes a client of a connection that is already configured.
+func NewForConfig(config *rest.Config) (*Client, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = requestsPerSecond, requestBurst
+	scheme := runtime.NewScheme()
+	v1 := schema.GroupVersion{Version: "v1"}
+	metav1.AddToGroupVersion(scheme, v1)
+	scheme.AddUnversionedTypes(v1, &metav1.Status{}) // what the API answers when it refuses
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	config.AcceptContentTypes = runtime.ContentTypeJSON
+	config.ContentType = runtime.ContentTypeJSON
+	client, err := rest.UnversionedRESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster: %w", err)
+	}
+	return &Client{config: config, rest: client}, nil
+}
+
+// IsNotFound tells whether err says that the object does not exist.
+func IsNotFound(err error) bool { return apierrors.IsNotFound(err) }
+
+// IsAlreadyExists tells whether err says that the object exists already.
+func IsAlreadyExists(err error) bool { return apierrors.IsAlreadyExists(err) }
+
+// IsRetriable tells whether the same request may succeed later: the cluster could not be reached, or was too busy.
+func IsRetriable(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return true
+	}
+	return status.Status().Code >= http.StatusInternalServerError || apierrors.IsTooManyRequests(err)
+}
+
+// Get reads the object at path, such as /api/v1/namespaces/mtls, into the value that into points to.
+func (c *Client) Get(ctx context.Context, path string, query url.Values, into any) error {
+	raw, err := c.GetRaw(ctx, path, query)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("read the answer to GET %s: %w", path, err)
+	}
+	return nil
+}
+
+// GetRaw reads what is at path as it is; it reaches the API's proxy to pods too.
+func (c *Client) GetRaw(ctx context.Context, path string, query url.Values) ([]byte, error) {
+	raw, err := withQuery(c.rest.Get().AbsPath(path), query).DoRaw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	return raw, nil
+}
+
+// Create makes the object in the collection at path.
+func (c *Client) Create(ctx context.Context, path string, object Object) error {
+	body, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("write the object for %s: %w", path, err)
+	}
+	if err := c.rest.Post().AbsPath(path).Body(body).Do(ctx).Error(); err != nil {
+		return fmt.Errorf("create in %s: %w", path, err)
+	}
+	return nil
+}
+
+// Patch merges the fields of patch into the object at path, strategically for Kubernetes' own kinds (lists by their keys).
+func (c *Client) Patch(ctx context.Context, path string, patch Object) error {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return fmt.Errorf("write the patch for %s: %w", path, err)
+	}
+	if err := c.rest.Patch(types.StrategicMergePatchType).AbsPath(path).Param("fieldManager", "spire-falco").Body(body).Do(ctx).Error(); err != nil {
+		return fmt.Errorf("patch %s: %w", path, err)
+	}
+	return nil
+}
+
+// Delete removes the object at path. That it does not exist is no error.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	body := []byte(`{"apiVersion":"v1","kind":"DeleteOptions","propagationPolicy":"Background"}`)
+	if err := c.rest.Delete().AbsPath(path).Body(body).Do(ctx).Error(); err != nil && !IsNotFound(err) {
+		return fmt.Errorf("delete %s: %w", path, err)
+	}
+	return nil
+}
+
+// Pod is what detection needs to know of a pod.
+type Pod struct {
+	Metadata Metadata `json:"metadata"`
+	Spec     struct {
+		NodeName string `json:"nodeName"`
+	} `json:"spec"`
+	Status struct {
+		Phase                      string            `json:"phase"`
+		Conditions                 []Condition       `json:"conditions"`
+		ContainerStatuses          []ContainerStatus `json:"containerStatuses"`
+		EphemeralContainerStatuses []ContainerStatus `json:"ephemeralContainerStatuses"`
+	} `json:"status"`
+}
+
+// Metadata is what detection needs to know of any object.
+type Metadata struct {
+	Name              string            `json:"name"`
+	Namespace         string            `json:"namespace"`
+	UID               string            `json:"uid"`
+	Labels            map[string]string `json:"labels"`
+	Annotations       map[string]string `json:"annotations"`
+	DeletionTimestamp string            `json:"deletionTimestamp"`
+	Generation        int64             `json:"generation"`
+}
+
+// Condition is one of the conditions in a status.
+type Condition struct {
+	Type    string `json:"type"`
+	Status  string `json:"status"`
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// ContainerStatus is the state of one container.
+type ContainerStatus struct {
+	Name         string `json:"name"`
+	Ready        bool   `json:"ready"`
+	RestartCount int    `json:"restartCount"`
+	State        struct {
+		Running *struct {
+			StartedAt time.Time `json:"startedAt"`
+		} `json:"running"`
+		Waiting *struct {
+			Reason  string `json:"reason"`
+			Message string `json:"message"`
+		} `json:"waiting"`
+		Terminated *struct {
+			ExitCode int    `json:"exitCode"`
+			Reason   string `json:"reason"`
+		} `json:"terminated"`
+	} `json:"state"`
+}
+
+// Ready tells whether the pod has the condition Ready.
+func (p Pod) Ready() bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True"
+		}
+	}
+	return false
+}
+
+// Container returns the status of the container, ephemeral ones included, and false when it has none yet.
+func (p Pod) Container(name string) (ContainerStatus, bool) {
+	for _, list := range [][]ContainerStatus{p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses} {
+		for _, s := range list {
+			if s.Name == name {
+				return s, true
+			}
+		}
+	}
+	return ContainerStatus{}, false
+}
+
+// Pods lists the pods that a label selector matches. An empty namespace is all of them.
+func (c *Client) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
+	path := "/api/v1/pods"
+	if namespace != "" {
+		path = "/api/v1/namespaces/" + namespace + "/pods"
+	}
+	var list struct {
+		Items []Pod `json:"items"`
+	}
+	if err := c.Get(ctx, path, url.Values{"labelSelector": {selector}}, &list); err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+// PodPath is the path of one pod.
+func PodPath(namespace, name string) string {
+	return "/api/v1/namespaces/" + namespace + "/pods/" + name
+}
+
+// LogOptions says which part of a container's log to read.
+type LogOptions struct {
+	Container string
+	// Since leaves out older lines; the API counts whole seconds. Zero means all of them.
+	Since time.Time
+	// Follow goes on until the container ends.
+	Follow bool
+	// Previous reads the log of the container before its last restart.
+	Previous bool
+}
+
+// Logs opens the log of a container, each line with its time (RFC 3339, nanoseconds) and a blank before it.
+func (c *Client) Logs(ctx context.Context, namespace, pod string, o LogOptions) (io.ReadCloser, error) {
+	query := url.Values{"timestamps": {"true"}, "container": {o.Container}}
+	if o.Follow {
+		query.Set("follow", "true")
+	}
+	if o.Previous {
+		query.Set("previous", "true")
+	}
+	if !o.Since.IsZero() {
+		query.Set("sinceTime", o.Since.UTC().Format(time.RFC3339))
+	}
+	stream, err := withQuery(c.rest.Get().AbsPath(PodPath(namespace, pod)+"/log"), query).Stream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the log of pod %s/%s: %w", namespace, pod, err)
+	}
+	return stream, nil
+}
+
+// Exec runs a command in a container of a running pod. A command that ends with another status than 0 is no error: its
+// status is returned.
+func (c *Client) Exec(ctx context.Context, namespace, pod, container string, command []string, stdout, stderr io.Writer) (int, error) {
+	query := url.Values{"container": {container}, "command": command, "stdout": {"true"}, "stderr": {"true"}}
+	target := withQuery(c.rest.Post().AbsPath(PodPath(namespace, pod)+"/exec"), query).URL()
+	socket, err := remotecommand.NewWebSocketExecutor(c.config, http.MethodGet, target.String())
+	if err != nil {
+		return 0, fmt.Errorf("exec in pod %s/%s: %w", namespace, pod, err)
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(c.config, http.MethodPost, target)
+	if err != nil {
+		return 0, fmt.Errorf("exec in pod %s/%s: %w", namespace, pod, err)
+	}
+	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) // an API server, or a proxy before it, that does not speak WebSocket
+	})
+	if err != nil {
+		return 0, fmt.Errorf("exec in pod %s/%s: %w", namespace, pod, err)
+	}
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: stdout, Stderr: stderr})
+	var exit interface{ ExitStatus() int }
+	if errors.As(err, &exit) {
+		return exit.ExitStatus(), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("exec in pod %s/%s: %w", namespace, pod, err)
+	}
+	return 0, nil
+}
+
+// ProxyPath is the path at which the API passes a GET on to a port of a pod.
+func ProxyPath(namespace, pod string, port int, path string) string {
+	return PodPath(namespace, pod+":"+strconv.Itoa(port)) + "/proxy" + path
+}
+
+func withQuery(r *rest.Request, query url.Values) *rest.Request {
+	for key, list := range query {
+		for _, value := range list {
+			r = r.Param(key, value)
+		}
+	}
+	return r
+}

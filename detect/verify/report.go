@@ -1,0 +1,291 @@
+package verify
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"spire-falco/detect/alerts"
+)
+
+// Outcome of a scenario.
+type Outcome string
+
+// The outcomes.
+const (
+	// Passed: the rule fired for the act, and Falcosidekick got the alert.
+	Passed Outcome = "passed"
+	// Failed: the act was performed, and the alert or its delivery is missing.
+	Failed Outcome = "failed"
+	// Errored: the act could not be performed, so that nothing is known.
+	Errored Outcome = "error"
+)
+
+// Result is what came of one scenario.
+type Result struct {
+	ID    string `json:"id"`
+	Title string `json:"title"`
+	Guide string `json:"guide,omitempty"`
+	Rule  string `json:"rule"`
+	// Priority of the alert that came, or of the rule when none did.
+	Priority string  `json:"priority"`
+	Outcome  Outcome `json:"outcome"`
+	Fired    bool    `json:"fired"`
+	// LatencyMillis is the time from the beginning of the act to the alert's arrival at verify.
+	LatencyMillis int64 `json:"latencyMilliseconds,omitempty"`
+	// Delivered tells whether Falcosidekick counted the alert.
+	Delivered bool   `json:"delivered"`
+	Pod       string `json:"pod,omitempty"`
+	Marker    string `json:"marker"`
+	// Detail says why it did not pass.
+	Detail string `json:"detail,omitempty"`
+	// Alert as Falco wrote it.
+	Alert json.RawMessage `json:"alert,omitempty"`
+
+	seconds float64
+}
+
+// Report is what a run found.
+type Report struct {
+	Run       string    `json:"run"`
+	Context   string    `json:"context"`
+	Workload  string    `json:"workload"`
+	Nodes     int       `json:"nodes"`
+	RulesHash string    `json:"rulesHash"`
+	Started   time.Time `json:"started"`
+	Seconds   float64   `json:"seconds"`
+	Scenarios []Result  `json:"scenarios"`
+	Checks    []Check   `json:"checks"`
+	// Quiet is nil when the quiet period was left out.
+	Quiet *Quiet `json:"quiet,omitempty"`
+	// Interrupted tells that the run was stopped before its end.
+	Interrupted bool `json:"interrupted,omitempty"`
+	Passed      bool `json:"passed"`
+}
+
+// failures lists in a sentence each what is wrong.
+func (r *Report) failures() []string {
+	var out []string
+	for _, s := range r.Scenarios {
+		if s.Outcome != Passed {
+			out = append(out, fmt.Sprintf("%s: %s", s.ID, s.Detail))
+		}
+	}
+	for _, c := range r.Checks {
+		if !c.OK {
+			out = append(out, fmt.Sprintf("%s: no: %s", c.Name, c.Detail))
+		}
+	}
+	if r.Quiet != nil {
+		for _, p := range r.Quiet.Problems {
+			out = append(out, "quiet period: "+p)
+		}
+		for _, raw := range r.Quiet.FalsePositives {
+			out = append(out, "false positive: "+describe(raw))
+		}
+	}
+	if r.Interrupted {
+		out = append(out, "the run was interrupted")
+	}
+	return out
+}
+
+// describe shows an alert with its fields.
+func describe(raw []byte) string {
+	a, err := alerts.Parse(raw)
+	if err != nil {
+		return alerts.Printable(string(raw))
+	}
+	return alerts.Printable(fmt.Sprintf("%s (%s): %s", a.Rule, a.Where(), a.Message()))
+}
+
+// WriteJSON writes the report as one JSON object.
+func (r *Report) WriteJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(r); err != nil {
+		return fmt.Errorf("write the JSON report: %w", err)
+	}
+	return nil
+}
+
+type junitSuite struct {
+	XMLName  xml.Name    `xml:"testsuite"`
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr"`
+	Time     string      `xml:"time,attr"`
+	Stamp    string      `xml:"timestamp,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Class   string        `xml:"classname,attr"`
+	Name    string        `xml:"name,attr"`
+	Time    string        `xml:"time,attr"`
+	Failure *junitMessage `xml:"failure,omitempty"`
+	Error   *junitMessage `xml:"error,omitempty"`
+	Out     string        `xml:"system-out,omitempty"`
+}
+
+type junitMessage struct {
+	Message string `xml:"message,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// WriteJUnit writes the report as a JUnit test suite, one case for each scenario and check.
+func (r *Report) WriteJUnit(w io.Writer) error {
+	suite := junitSuite{Name: "verify", Time: fmt.Sprintf("%.3f", r.Seconds), Stamp: r.Started.UTC().Format("2006-01-02T15:04:05")}
+	for _, s := range r.Scenarios {
+		c := junitCase{
+			Class: "verify.scenario", Name: fmt.Sprintf("%s: %s [%s]", s.ID, s.Title, s.Rule),
+			Time: fmt.Sprintf("%.3f", s.seconds), Out: clean(string(s.Alert)),
+		}
+		switch s.Outcome {
+		case Failed:
+			c.Failure = &junitMessage{Message: clean(s.Detail)}
+		case Errored:
+			c.Error = &junitMessage{Message: clean(s.Detail)}
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	for _, check := range r.Checks {
+		c := junitCase{Class: "verify.check", Name: check.Name, Time: "0", Out: clean(check.Detail)}
+		if !check.OK {
+			c.Failure = &junitMessage{Message: clean(check.Detail)}
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	if q := r.Quiet; q != nil {
+		c := junitCase{Class: "verify.quiet", Name: "normal operation raises no alert", Time: fmt.Sprintf("%.3f", q.Seconds), Out: clean(strings.Join(q.Done, "\n"))}
+		if !q.OK() {
+			text := strings.Join(q.Problems, "\n")
+			for _, raw := range q.FalsePositives {
+				text += "\n" + string(raw)
+			}
+			c.Failure = &junitMessage{
+				Message: fmt.Sprintf("%d false positives, %d problems", len(q.FalsePositives), len(q.Problems)),
+				Text:    clean(strings.TrimSpace(text)),
+			}
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	if r.Interrupted {
+		suite.Cases = append(suite.Cases, junitCase{Class: "verify", Name: "the run comes to its end", Time: "0", Error: &junitMessage{Message: "interrupted"}})
+	}
+	for _, c := range suite.Cases {
+		suite.Tests++
+		if c.Failure != nil {
+			suite.Failures++
+		}
+		if c.Error != nil {
+			suite.Errors++
+		}
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return fmt.Errorf("write the JUnit report: %w", err)
+	}
+	encoder := xml.NewEncoder(w)
+	encoder.Indent("", "  ")
+	if err := encoder.Encode(suite); err != nil {
+		return fmt.Errorf("write the JUnit report: %w", err)
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+// clean drops what XML cannot hold: an attacker's command line may have any byte in it.
+func clean(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c == '\t' || c == '\n' || c >= 0x20 && c <= 0xD7FF || c >= 0xE000 && c <= 0xFFFD || c >= 0x10000 {
+			return c
+		}
+		return '?'
+	}, text)
+}
+
+// table shows results as they come.
+type table struct {
+	out   io.Writer
+	color bool
+	live  bool
+}
+
+const rowFormat = "%-6s  %-20s  %-45s  %-9s  %-6s  %9s  %s\n"
+
+func (t table) header() {
+	_, _ = fmt.Fprintf(t.out, rowFormat, "", "SCENARIO", "RULE", "PRIORITY", "FIRED", "LATENCY", "DELIVERED")
+}
+
+// begin shows on a terminal what is under way, in the place of the row to come.
+func (t table) begin(s Scenario) {
+	if t.live {
+		_, _ = fmt.Fprintf(t.out, "\r\x1b[K…       %-20s  %s", s.ID, s.Title)
+	}
+}
+
+func (t table) row(res Result) {
+	if t.live {
+		_, _ = io.WriteString(t.out, "\r\x1b[K")
+	}
+	latency := "-"
+	if res.Fired {
+		latency = fmt.Sprintf("%d ms", res.LatencyMillis)
+	}
+	mark := map[Outcome]string{Passed: "ok", Failed: "FAIL", Errored: "ERROR"}[res.Outcome]
+	label := fmt.Sprintf("%-6s", mark)
+	if t.color {
+		code := map[Outcome]string{Passed: "32", Failed: "1;31", Errored: "1;33"}[res.Outcome]
+		label = "\x1b[" + code + "m" + label + "\x1b[0m"
+	}
+	_, _ = fmt.Fprintf(t.out, "%s"+rowFormat[len("%-6s"):], label, res.ID, res.Rule, res.Priority, yes(res.Fired), latency, yes(res.Delivered))
+	if res.Outcome != Passed {
+		_, _ = fmt.Fprintf(t.out, "        %s\n", alerts.Printable(res.Detail))
+	}
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// rest shows what follows the table.
+func (t table) rest(r *Report) {
+	write := func(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format, args...) }
+	write("\n")
+	for _, c := range r.Checks {
+		mark := "ok  "
+		if !c.OK {
+			mark = "FAIL"
+		}
+		write("%s    %s (%s)\n", mark, c.Name, alerts.Printable(c.Detail))
+	}
+	if q := r.Quiet; q != nil {
+		mark := "ok  "
+		if !q.OK() {
+			mark = "FAIL"
+		}
+		write("%s    quiet period of %.0f s: %d false positives, %d alerts of other rules\n", mark, q.Seconds, len(q.FalsePositives), q.OtherAlerts)
+		for _, d := range q.Done {
+			write("        done: %s\n", d)
+		}
+		for _, d := range q.Skipped {
+			write("        left out: %s\n", d)
+		}
+	}
+	failures := r.failures()
+	if len(failures) == 0 {
+		write("\nverified: %d scenarios, %.0f s\n", len(r.Scenarios), r.Seconds)
+		return
+	}
+	write("\nNOT verified:\n")
+	for _, f := range failures {
+		write("  - %s\n", alerts.Printable(f))
+	}
+}

@@ -1,0 +1,202 @@
+package verify
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// actor is who performs an act.
+type actor string
+
+const (
+	// toolbox is a pod that wears the workload's label in its namespace and has tools in it. Exec into it stands for exec into
+	// the workload's own pod, whose image has nothing to execute.
+	toolbox actor = "toolbox"
+	// server is a copy of the workload's own pod that listens on another port.
+	server actor = "server"
+	// debugger is an ephemeral debug container in the copy.
+	debugger actor = "debugger"
+	// node is a privileged pod, from which an act goes to the node itself.
+	node actor = "node"
+)
+
+// Scenario is one attack and the rule that must tell of it.
+type Scenario struct {
+	// ID names it on the command line.
+	ID string
+	// Title says what is done.
+	Title string
+	// Rule that must fire.
+	Rule string
+	// Guide is the documented test that it is; empty for one that is none.
+	Guide string
+
+	actor actor
+	// command is run in the actor; nil when the actor's start is the act.
+	command func(env) []string
+	// marker is the text that the alert must carry in one of its fields besides rule and pod; nil for env.marker.
+	marker func(env) string
+	// onNode tells that the alert names no pod: the act was moved out of it.
+	onNode bool
+}
+
+// env is what the acts of one run need to know.
+type env struct {
+	// marker of the scenario in this run.
+	marker string
+	// socket is the agent's socket on the node, and workloadSocket the same in a workload's container.
+	socket, workloadSocket string
+	// port is one that the workload does not declare, another in every run.
+	port int
+}
+
+// moved is the shell text that runs act on the node: in the mount namespace of the node's first process, and in the root
+// of every cgroup hierarchy, as Falco tells containers by cgroup. Only what the shell starts after that counts as the node's.
+func moved(act string) []string {
+	return []string{"nsenter", "-t", "1", "-m", "--", "sh", "-c",
+		`for f in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do { echo 0 >"$f"; } 2>/dev/null || :; done; sh -c '` + act + `'`}
+}
+
+// Scenarios are all attacks, in the order in which they are performed. Each does what an attacker does and leaves nothing
+// different: what it writes is its own, what it changes gets the value that it had, and what it reads goes nowhere.
+func Scenarios() []Scenario {
+	return []Scenario{
+		{
+			ID: "socket-node", Guide: "Test 1", Title: "cat of the agent's socket on the node",
+			Rule: "Unauthorized Access to SPIRE Socket", actor: node, onNode: true,
+			command: func(e env) []string { return moved("cat " + e.socket + " /" + e.marker) },
+		},
+		{
+			ID: "socket-host-path", Title: "a pod that mounts the socket's directory opens the socket",
+			Rule: "Unauthorized Access to SPIRE Socket", actor: node,
+			command: func(e env) []string { return []string{"cat", e.socket, "/" + e.marker} },
+		},
+		{
+			ID: "socket-csi", Title: "a tool in a labelled pod opens its Workload API socket",
+			Rule: "Unauthorized Access to SPIRE Socket", actor: toolbox,
+			command: func(e env) []string { return []string{"cat", e.workloadSocket, "/" + e.marker} },
+		},
+		{
+			ID: "socket-directory", Title: "chmod of the socket's directory on the node, to the mode that it has",
+			Rule: "SPIRE Socket Directory Tampering", actor: node, onNode: true,
+			command: func(e env) []string {
+				dir := path.Dir(e.socket)
+				return moved(`chmod "$(stat -c %a ` + dir + `)" ` + dir + " /" + e.marker)
+			},
+		},
+		{
+			ID: "shell-exec", Guide: "Test 2", Title: "kubectl exec of a shell in a labelled pod",
+			Rule: "Unexpected Shell Spawned in mTLS Container", actor: toolbox,
+			command: func(e env) []string { return []string{"sh", "-c", ": " + e.marker} },
+		},
+		{
+			ID: "shell-debug", Title: "an ephemeral debug container with a shell in the server's pod",
+			Rule: "Unexpected Shell Spawned in mTLS Container", actor: debugger,
+		},
+		{
+			ID: "child-process", Title: "kubectl exec of a tool in a labelled pod",
+			Rule: "Unexpected Child Process in mTLS Container", actor: toolbox,
+			command: func(e env) []string { return []string{"ls", "/proc/version", "/" + e.marker} },
+		},
+		{
+			ID: "memory", Title: "a debug container opens the memory of the running server",
+			Rule: "Debugger Attached to mTLS Process", actor: debugger,
+			command: func(e env) []string { return []string{"head", "-c", "0", "/proc/1/mem", "/" + e.marker} },
+		},
+		{
+			ID: "sensitive-file", Guide: "Test 3", Title: "cat of /etc/shadow in a labelled pod",
+			Rule: "Sensitive File Read by mTLS Process", actor: toolbox,
+			command: func(e env) []string { return []string{"cat", "/etc/shadow", "/" + e.marker} },
+		},
+		{
+			ID: "token", Title: "reading the service account token in a labelled pod",
+			Rule: "Service Account Token Access in mTLS Container", actor: toolbox,
+			command: func(e env) []string {
+				return []string{"wc", "-c", "/var/run/secrets/kubernetes.io/serviceaccount/token", "/" + e.marker}
+			},
+		},
+		{
+			ID: "port-server", Guide: "Test 4", Title: "the server started with another SERVER_ADDRESS",
+			Rule: "Unexpected Network Port Binding", actor: server,
+			marker: func(e env) string { return strconv.Itoa(e.port) },
+		},
+		{
+			ID: "port-tool", Title: "a tool in a labelled pod listens on a port",
+			Rule: "Unexpected Network Port Binding", actor: toolbox,
+			command: func(e env) []string {
+				return []string{"timeout", "1", "nc", "-l", "-p", strconv.Itoa(e.port + 1)}
+			},
+			marker: func(e env) string { return strconv.Itoa(e.port + 1) },
+		},
+		{
+			ID: "outbound", Guide: "Custom rules, 5", Title: "a labelled pod connects to the Kubernetes API",
+			Rule: "Outbound Connection from mTLS Server", actor: toolbox,
+			command: func(e env) []string {
+				return []string{"sh", "-c", `timeout 3 wget -q -T 2 -O /dev/null "http://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/` + e.marker + `"`}
+			},
+		},
+		{
+			ID: "certificate-node", Guide: "Troubleshooting", Title: "a certificate file written on the node",
+			Rule: "Certificate File Modification", actor: node, onNode: true,
+			command: func(e env) []string {
+				file := nodeFile(e.marker)
+				return moved("echo test >" + file + "; rm -f " + file)
+			},
+		},
+		{
+			ID: "certificate-delete", Guide: "Custom rules, 3", Title: "rm of a CA certificate (of its own) in a labelled pod",
+			Rule: "Certificate File Modification", actor: toolbox,
+			command: func(e env) []string {
+				file := "/etc/ssl/certs/" + e.marker + ".crt"
+				return []string{"sh", "-c", "echo test >" + file + "; rm " + file}
+			},
+		},
+		{
+			ID: "escape-root", Guide: "Custom rules, 4", Title: "through /proc/1/root to another root directory",
+			Rule: "Container Escape Attempt via Proc", actor: toolbox,
+			command: func(e env) []string { return []string{"cat", "/proc/1/root/proc/version", "/" + e.marker} },
+		},
+		{
+			ID: "escape-core-pattern", Guide: "Custom rules, 4", Title: "opening core_pattern in a labelled pod",
+			Rule: "Container Escape Attempt via Proc", actor: toolbox,
+			command: func(e env) []string { return []string{"cat", "/proc/sys/kernel/core_pattern", "/" + e.marker} },
+		},
+		{
+			ID: "escape-namespace", Title: "a privileged pod enters the node's mount namespace",
+			Rule: "Container Escape Attempt via Proc", actor: node,
+			command: func(e env) []string { return []string{"nsenter", "-t", "1", "-m", "--", "sh", "-c", ": " + e.marker} },
+		},
+	}
+}
+
+// nodeFilePrefix begins the name of every file that a scenario makes on the node, for the removal of what a run that died
+// left behind.
+const nodeFilePrefix = "/tmp/spire-falco-verify-"
+
+func nodeFile(marker string) string { return nodeFilePrefix + marker + ".crt" }
+
+// selectScenarios keeps those with the IDs, all when there are none.
+func selectScenarios(all []Scenario, ids []string) ([]Scenario, error) {
+	if len(ids) == 0 {
+		return all, nil
+	}
+	var out []Scenario
+	known := make([]string, len(all))
+	for i, s := range all {
+		known[i] = s.ID
+	}
+	for _, id := range ids {
+		found := false
+		for _, s := range all {
+			if s.ID == id {
+				out, found = append(out, s), true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("--only = %q: no such scenario; allowed: %s", id, strings.Join(known, ", "))
+		}
+	}
+	return out, nil
+}

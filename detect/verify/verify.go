@@ -1,0 +1,450 @@
+// Package verify attacks a running stack with every documented attack and shows which alert arrived, how fast and whether
+// Falcosidekick got it; then it lets the stack work normally and shows that no rule fires. Everything it makes in the
+// cluster wears one label and is removed at the end, when it is interrupted, and by the next run after one that died.
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"spire-falco/config"
+	"spire-falco/detect/alerts"
+	"spire-falco/detect/kube"
+	"spire-falco/rules"
+)
+
+// DefaultToolboxImage has the tools of the attacks: a pinned busybox, the one that the SPIRE chart runs too, so that most
+// nodes have it already.
+const DefaultToolboxImage = "docker.io/library/busybox:1.37.0-uclibc"
+
+// Options of Run. Durations that are zero get the defaults that their comments name.
+type Options struct {
+	Settings *config.Settings
+	// Rules that the settings make: what Falco must run with, and whose alerts count.
+	Rules  *rules.Rendered
+	Client *kube.Client
+
+	// Force attacks a stack whose settings do not say that it is one for testing.
+	Force bool
+	// Workload that is attacked; empty for the first that listens.
+	Workload string
+	// Only are the IDs of the scenarios to perform; none for all.
+	Only []string
+	// ToolboxImage has busybox's tools; DefaultToolboxImage when empty.
+	ToolboxImage string
+	// Quiet is how long normal operation is watched. Zero leaves it out.
+	Quiet time.Duration
+
+	// AlertTimeout is how long an alert is waited for, and then its delivery (15 s).
+	AlertTimeout time.Duration
+	// StartTimeout is how long a pod or a rollout may take (2 min).
+	StartTimeout time.Duration
+	// CleanupTimeout is how long removing may take (1 min).
+	CleanupTimeout time.Duration
+	// Settle is how long to wait for alerts that are still under way (3 s).
+	Settle time.Duration
+	// Poll is how often the API is asked (300 ms).
+	Poll time.Duration
+	// Heartbeat is how often a run shows that it is alive (4 s).
+	Heartbeat time.Duration
+
+	// Out takes the table and Notes what is under way; Color and Live (a terminal) are about Out.
+	Out   io.Writer
+	Notes io.Writer
+	Color bool
+	Live  bool
+}
+
+// ErrRefused says that the stack is not marked as one for testing.
+var ErrRefused = errors.New("verify attacks the stack, and this one is not marked as one for testing: " +
+	"set cluster.testing to true in its settings, or use --force")
+
+// ErrNotVerified says that the run came to its end and something is not as it must be; the report says what.
+var ErrNotVerified = errors.New("not verified")
+
+func (o Options) withDefaults() Options {
+	duration := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	duration(&o.AlertTimeout, 15*time.Second)
+	duration(&o.StartTimeout, 2*time.Minute)
+	duration(&o.CleanupTimeout, time.Minute)
+	duration(&o.Settle, 3*time.Second)
+	duration(&o.Poll, 300*time.Millisecond)
+	duration(&o.Heartbeat, 4*time.Second)
+	if o.ToolboxImage == "" {
+		o.ToolboxImage = DefaultToolboxImage
+	}
+	if o.Out == nil {
+		o.Out = io.Discard
+	}
+	if o.Notes == nil {
+		o.Notes = io.Discard
+	}
+	return o
+}
+
+type run struct {
+	options  Options
+	kube     *kube.Client
+	id       string
+	target   config.Workload
+	nodeName string
+	port     int
+	ours     map[string]bool
+	arrivals *arrivals
+	table    table
+	// delivered is what Falcosidekick had counted before, for alerts that name no pod of this run.
+	delivered delivered
+	created   atomic.Bool
+}
+
+// Run verifies the stack. The report is nil when nothing was attacked. The error is ErrRefused, ErrNotVerified, the cause of
+// an interruption, or what kept the run from its work; with an interruption the report holds what was done until then.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	o = o.withDefaults()
+	r, scenarios, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{
+		Run: r.id, Context: o.Settings.Cluster.Context, Workload: r.target.Namespace + "/" + r.target.Name,
+		RulesHash: o.Rules.Hash, Started: time.Now(), Scenarios: []Result{},
+	}
+	before, err := r.fleet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(before.pods) == 0 {
+		return nil, fmt.Errorf("namespace %s: %w", o.Settings.Falco.Namespace, alerts.ErrNoFalco)
+	}
+	report.Nodes, r.nodeName = before.desired, before.pods[0].Spec.NodeName
+	if err := r.lock(ctx); err != nil {
+		return nil, errors.Join(err, r.cleanUp(ctx))
+	}
+	err = r.attackAndWatch(ctx, scenarios, before, report)
+	interrupted := ctx.Err() != nil
+	err = errors.Join(err, r.cleanUp(ctx))
+	report.Seconds = time.Since(report.Started).Round(time.Millisecond).Seconds()
+	report.Interrupted = interrupted
+	if err != nil && !interrupted {
+		return report, err
+	}
+	report.Passed = len(report.failures()) == 0
+	r.table.rest(report)
+	switch {
+	case interrupted:
+		return report, errors.Join(context.Cause(ctx), err)
+	case !report.Passed:
+		return report, ErrNotVerified
+	}
+	return report, nil
+}
+
+func prepare(o Options) (*run, []Scenario, error) {
+	s := o.Settings
+	if !s.EnableFalco {
+		return nil, nil, fmt.Errorf("enableFalco = false: the stack has no Falco to verify")
+	}
+	if !s.Cluster.Testing && !o.Force {
+		return nil, nil, ErrRefused
+	}
+	scenarios, err := selectScenarios(Scenarios(), o.Only)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Quiet < 0 {
+		return nil, nil, fmt.Errorf("--quiet = %s: must not be negative", o.Quiet)
+	}
+	random := make([]byte, 4)
+	if _, err := rand.Read(random); err != nil {
+		return nil, nil, fmt.Errorf("make the run's ID: %w", err)
+	}
+	r := &run{
+		options: o, kube: o.Client, id: hex.EncodeToString(random[:3]), ours: map[string]bool{}, arrivals: newArrivals(),
+		table: table{out: o.Out, color: o.Color, live: o.Live},
+	}
+	for _, rule := range o.Rules.Rules {
+		r.ours[rule.Name] = true
+	}
+	if r.target, err = pickWorkload(s.Workloads, o.Workload); err != nil {
+		return nil, nil, err
+	}
+	r.port = 20000 + 2*(int(random[2])<<4^int(random[3])) // below every system's ephemeral ports
+	if r.port == r.target.Port || r.port+1 == r.target.Port {
+		r.port += 2
+	}
+	return r, scenarios, nil
+}
+
+func pickWorkload(all []config.Workload, name string) (config.Workload, error) {
+	var names []string
+	for _, w := range all {
+		if w.Port == 0 {
+			continue
+		}
+		if name == "" || w.Name == name {
+			return w, nil
+		}
+		names = append(names, w.Name)
+	}
+	if name == "" {
+		return config.Workload{}, errors.New("no workload of the settings listens on a port: there is none to attack")
+	}
+	return config.Workload{}, fmt.Errorf("--workload = %q: must be a workload that listens on a port: %s", name, strings.Join(names, ", "))
+}
+
+func (r *run) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.options.Notes, format+"\n", args...)
+}
+
+// cleanUp removes what the run made, also after ctx has ended.
+func (r *run) cleanUp(ctx context.Context) error {
+	if !r.created.Load() {
+		return nil
+	}
+	r.note("removing what verify made")
+	detached, cancel := r.detached(ctx)
+	defer cancel()
+	return r.remove(detached, r.id)
+}
+
+func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before fleet, report *Report) error {
+	inner, stop := context.WithCancel(ctx)
+	followed := make(chan error, 1)
+	go r.beat(inner)
+	follower := &alerts.Follower{
+		Logs: alerts.ClusterLogs{Client: r.kube, Namespace: r.options.Settings.Falco.Namespace},
+		// The API counts whole seconds, and its clock is not this one: rather too much than too little. Markers tell runs apart.
+		Since: time.Now().Add(-30 * time.Second), Poll: r.options.Poll,
+		Log: slog.New(slog.NewTextHandler(r.options.Notes, nil)),
+	}
+	go func() { followed <- follower.Follow(inner, r.arrivals.take) }()
+	defer func() {
+		stop()
+		<-followed
+	}()
+
+	rulesCheck, err := r.checkRules(ctx, before)
+	if err != nil {
+		return err
+	}
+	if r.delivered, err = r.deliveries(ctx); err != nil {
+		return err
+	}
+	started := r.startActors(ctx, scenarios)
+	r.table.header()
+	for _, s := range scenarios {
+		r.table.begin(s)
+		result := r.perform(ctx, s, started)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		report.Scenarios = append(report.Scenarios, result)
+		r.table.row(result)
+	}
+	r.note("removing the attackers")
+	if err := r.removePods(ctx); err != nil {
+		return err
+	}
+	if !pause(ctx, r.options.Settle) {
+		return context.Cause(ctx)
+	}
+	if r.options.Quiet > 0 {
+		r.note("watching normal operation for %s", r.options.Quiet)
+		if report.Quiet, err = r.quiet(ctx); err != nil {
+			return err
+		}
+	}
+	after, err := r.fleet(ctx)
+	if err != nil {
+		return err
+	}
+	if rulesCheck.OK {
+		if rulesCheck, err = r.checkRules(ctx, after); err != nil {
+			return err
+		}
+	}
+	report.Checks = append(report.Checks, after.checkReady(), rulesCheck, checkRestarts(before, after), checkDrops(r.arrivals.sinceTime(report.Started)))
+	return nil
+}
+
+// starts tells for each actor when it was made, and what kept it from starting.
+type starts map[actor]start
+
+type start struct {
+	at  time.Time
+	err error
+}
+
+// startActors makes the pods that the scenarios need, and waits for those that do not act by starting.
+func (r *run) startActors(ctx context.Context, scenarios []Scenario) starts {
+	needed := map[actor]bool{}
+	for _, s := range scenarios {
+		needed[s.actor] = true
+	}
+	made := starts{}
+	add := func(a actor, build func() (kube.Object, error)) {
+		pod, err := build()
+		st := start{at: time.Now()}
+		if err == nil {
+			err = r.create(ctx, pod)
+		}
+		st.err = err
+		made[a] = st
+	}
+	if needed[toolbox] {
+		add(toolbox, func() (kube.Object, error) { return r.toolboxPod(), nil })
+	}
+	if needed[node] {
+		add(node, func() (kube.Object, error) { return r.nodePod(), nil })
+	}
+	if needed[server] || needed[debugger] {
+		if r.target.Image == "" {
+			add(server, func() (kube.Object, error) { return r.serverPod(ctx) })
+		} else {
+			made[server] = start{err: fmt.Errorf("workload %s does not run the project's own server: its image may not know SERVER_ADDRESS", r.target.Name)}
+		}
+	}
+	r.note("waiting for the pods of the attackers")
+	for a, st := range made {
+		if st.err == nil {
+			st.err = r.running(ctx, a)
+			made[a] = st
+		}
+	}
+	return made
+}
+
+// perform does the act of a scenario and waits for its alert and for the delivery.
+func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
+	e := env{
+		marker: "verify-" + r.id + "-" + s.ID, port: r.port,
+		socket: r.options.Settings.SPIRE.AgentSocketPath, workloadSocket: r.target.SocketPath,
+	}
+	res := Result{ID: s.ID, Title: s.Title, Guide: s.Guide, Rule: s.Rule, Marker: e.marker, Outcome: Errored, Priority: r.priority(s.Rule)}
+	if s.marker != nil {
+		res.Marker = s.marker(e)
+	}
+	w := wanted{rule: s.Rule, marker: res.Marker}
+	if !s.onNode {
+		w.pod = r.podName(s.actor)
+		res.Pod = r.podNamespace(s.actor) + "/" + w.pod
+	}
+	begun, said, err := r.act(ctx, s, e, started)
+	defer func() { res.seconds = time.Since(begun).Seconds() }()
+	if err != nil {
+		res.Detail = "the act could not be performed: " + err.Error()
+		return res
+	}
+	waiting, cancel := context.WithTimeout(ctx, r.options.AlertTimeout)
+	defer cancel()
+	a, ok := r.arrivals.await(waiting, w)
+	if !ok {
+		res.Outcome = Failed
+		res.Detail = fmt.Sprintf("rule %q did not fire within %s", s.Rule, r.options.AlertTimeout)
+		if other := r.arrivals.instead(w); len(other) > 0 {
+			res.Detail += "; instead: " + strings.Join(other, ", ")
+		}
+		if said != "" {
+			res.Detail += "; the act said: " + said
+		}
+		return res
+	}
+	res.Fired, res.Priority, res.Alert = true, a.Priority.String(), a.Raw
+	res.LatencyMillis = max(a.at.Sub(begun).Milliseconds(), 0)
+	if res.Delivered, err = r.isDelivered(ctx, a); !res.Delivered {
+		res.Outcome = Failed
+		res.Detail = fmt.Sprintf("rule %q fired, but Falcosidekick did not count the alert within %s", s.Rule, r.options.AlertTimeout)
+		if err != nil {
+			res.Detail += ": " + err.Error()
+		}
+		return res
+	}
+	res.Outcome = Passed
+	return res
+}
+
+func (r *run) priority(rule string) string {
+	for _, known := range r.options.Rules.Rules {
+		if known.Name == rule {
+			if p, err := alerts.ParsePriority(known.Priority); err == nil {
+				return p.String()
+			}
+			return known.Priority
+		}
+	}
+	return ""
+}
+
+// act performs the act and tells when it began and what it said on its standard error.
+func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.Time, string, error) {
+	base := s.actor
+	if base == debugger {
+		base = server
+	}
+	if err := started[base].err; err != nil {
+		return time.Now(), "", err
+	}
+	if s.actor == server {
+		return started[server].at, "", nil
+	}
+	begun := time.Now()
+	if s.actor == debugger {
+		if _, attached := started[debugger]; !attached {
+			err := r.attach(ctx, "verify-"+r.id+"-shell-debug")
+			if err == nil {
+				err = r.running(ctx, debugger)
+			}
+			started[debugger] = start{at: begun, err: err}
+		}
+		if err := started[debugger].err; err != nil || s.command == nil {
+			return started[debugger].at, "", err
+		}
+		begun = time.Now()
+	}
+	var stdout, stderr bytes.Buffer
+	// The commands' own status is of no interest: most acts are refused, as they should be. That a tool is missing is.
+	limited, cancel := context.WithTimeout(ctx, r.options.AlertTimeout)
+	defer cancel()
+	status, err := r.kube.Exec(limited, r.podNamespace(s.actor), r.podName(s.actor), r.container(s.actor), s.command(e), &stdout, &stderr)
+	said := alerts.Printable(strings.TrimSpace(stderr.String()))
+	if err == nil && (status == 126 || status == 127) {
+		err = fmt.Errorf("%s cannot be run in image %s: %s", s.command(e)[0], r.options.ToolboxImage, said)
+	}
+	return begun, said, err
+}
+
+// isDelivered waits until Falcosidekick has counted the alert: of the rule and a pod of this run as many as Falco has told
+// of up to it; of the rule and no pod, one more than before.
+func (r *run) isDelivered(ctx context.Context, a arrival) (bool, error) {
+	_, pod := a.Pod()
+	key := [2]string{a.Rule, pod}
+	need := r.delivered[key] + 1
+	if pod != "" {
+		need = float64(r.arrivals.upTo(a))
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.options.AlertTimeout)
+	defer cancel()
+	for {
+		now, err := r.deliveries(ctx)
+		if err == nil && now[key] >= need {
+			r.delivered[key] = now[key]
+			return true, nil
+		}
+		if !pause(ctx, r.options.Poll) {
+			return false, err
+		}
+	}
+}
