@@ -1,7 +1,7 @@
 # Every command of the project. STACK chooses the stack: its settings are in Pulumi.$(STACK).yaml.
 STACK ?= dev
 ARGS ?=
-RUN = go run ./cmd/stack --stack $(STACK)
+RUN = go run -ldflags "-s -w" ./cmd/stack --stack $(STACK)
 
 .PHONY: help
 help: ## Show this help

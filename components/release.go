@@ -52,7 +52,6 @@ func newRelease(ctx *pulumi.Context, name string, args releaseArgs, opts ...pulu
 	}
 	if args.rawValues != "" {
 		props["valueYamlFiles"] = pulumi.AssetOrArchiveArray{pulumi.NewStringAsset(args.rawValues)}
-		props["allowNullValues"] = pulumi.Bool(true)
 	}
 	r := &Release{}
 	if err := ctx.RegisterResource(releaseType, name, props, r, utilities.PkgResourceDefaultOpts(opts)...); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"spire-falco/config"
 	"spire-falco/rules"
@@ -58,4 +59,28 @@ func egress(w config.Workload, all []config.Workload) []rules.Endpoint {
 		out = append(out, rules.Endpoint{CIDR: e.CIDR, Port: e.Port, Protocol: e.Protocol})
 	}
 	return out
+}
+
+// SettingKey is the setting that a field of rules.Inputs comes from, as people write it.
+func SettingKey(field string) string {
+	switch field {
+	case "AgentSocketPath":
+		return "spire.agentSocketPath"
+	case "SPIRENamespaces":
+		return "spire.namespace"
+	case "AllowedSocketProcesses":
+		return "falco.allowedProcesses"
+	case "FalcoVersion":
+		return "falco.chartVersion"
+	case "ExtraFiles":
+		return "falco.extraRules"
+	case "Workloads.Label":
+		return "workloads[].name"
+	case "Workloads.Egress":
+		return "workloads[].egress and workloads[].peers"
+	}
+	if name, ok := strings.CutPrefix(field, "Workloads."); ok {
+		return "workloads[]." + strings.ToLower(name[:1]) + name[1:]
+	}
+	return field
 }

@@ -62,6 +62,9 @@ func newRootCommand() *cobra.Command {
 		newDownCommand(t),
 		newOutputsCommand(t),
 		newPulumiCommand(t),
+		newRulesCommand(t),
+		newVerifyCommand(t),
+		newAlertsCommand(t),
 	)
 	return root
 }

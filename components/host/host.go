@@ -81,7 +81,7 @@ func newMachine(ctx *pulumi.Context, name string, a *Args, h *Host, files string
 		out  pulumi.StringOutput
 		last pulumi.Resource
 	)
-	for _, s := range stepsOf(ctx.Project()+"/"+ctx.Stack(), a, h, files) {
+	for _, s := range stepsOf(ctx.Project()+"/"+ctx.Stack()+"/"+h.Name, a, h, files) {
 		stepOpts := slices.Clone(opts)
 		if last != nil {
 			stepOpts = append(stepOpts, pulumi.DependsOn([]pulumi.Resource{last}))

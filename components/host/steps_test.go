@@ -62,7 +62,7 @@ func (b *bench) find(t *testing.T, name string) (line, stdin string) {
 	a := b.args.withDefaults()
 	files, err := payload(a)
 	require.NoError(t, err)
-	for _, s := range stepsOf("spire-falco/test", a, &a.Hosts[0], files) {
+	for _, s := range stepsOf("spire-falco/test/web-1", a, &a.Hosts[0], files) {
 		if s.name == name {
 			return command(name), s.stdin
 		}
@@ -377,8 +377,8 @@ func TestRefusedMachines(t *testing.T) {
 			require.NoError(t, os.Remove(b.Path("/run/systemd/system")))
 		}},
 		"an_almost_full_disk": {options: machine.Options{SizeMB: 160}, step: stepCheck, said: "the disk under /usr has 15"},
-		"managed_by_another_stack": {step: stepCheck, said: "this host is managed by other/stack, not by spire-falco/test", spoil: func(t *testing.T, b *bench) {
-			b.Write(t, "/var/lib/spire-falco/base/owner", "other/stack\n")
+		"managed_by_another_stack": {step: stepCheck, said: "this host is managed by other/stack/web-1, not by spire-falco/test/web-1", spoil: func(t *testing.T, b *bench) {
+			b.Write(t, "/var/lib/spire-falco/base/owner", "other/stack/web-1\n")
 		}},
 		"the_repository_listed_elsewhere": {step: stepCheck, said: "/etc/apt/sources.list.d/falco.list lists http://127.0.0.1:", spoil: func(t *testing.T, b *bench) {
 			b.Write(t, "/etc/apt/sources.list.d/falco.list", "deb "+b.repo.URL+" stable main\n")

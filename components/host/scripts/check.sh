@@ -77,7 +77,7 @@ check_root() {
 	if test "$(id -u)" -eq 0; then return 0; fi
 	if ! quiet command -v sudo; then
 		problem "user $(id -un) is not root and sudo is not installed; connect as root or install sudo"
-	elif ! message=$(sudo -n -- true 2>&1); then
+	elif ! message=$(sudo -n -- /bin/sh -c : 2>&1); then
 		problem "user $(id -un) may not become root without a password ($message); allow it in /etc/sudoers.d, for example: $(id -un) ALL=(root) NOPASSWD: /bin/sh"
 	fi
 }

@@ -1,0 +1,447 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"spire-falco/components"
+	"spire-falco/config"
+	"spire-falco/program"
+	"spire-falco/rules"
+	"spire-falco/rules/condition"
+	"spire-falco/rules/ruleset"
+	"spire-falco/rules/scenario"
+)
+
+func newRulesCommand(t *target) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "Check, try, test and explain Falco rules; no Falco, kernel or root is needed",
+		// Rules can be checked in any folder: only this stack's own rules need the project.
+		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
+	}
+	cmd.AddCommand(newRulesCheckCommand(), newRulesEvalCommand(t), newRulesTestCommand(t), newRulesExplainCommand(t), newRulesRenderCommand(t))
+	return cmd
+}
+
+// ownRules renders the rules of the stack's settings, whether Falco is on or not.
+func (t *target) ownRules() (*rules.Rendered, error) {
+	if err := t.find(); err != nil {
+		return nil, err
+	}
+	src, err := config.FromStackFile(t.dir, t.name)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := config.Load(src)
+	if err != nil {
+		return nil, err
+	}
+	settings.EnableFalco = true
+	return program.RenderRules(settings, t.dir)
+}
+
+// loadRules loads the named files in order, or the stack's own rules when there are none.
+func (t *target) loadRules(paths []string) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+	var files []ruleset.File
+	if len(paths) == 0 {
+		rendered, err := t.ownRules()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		files = asFiles(rendered)
+	}
+	for _, path := range paths {
+		content, err := os.ReadFile(path) //nolint:gosec // a file that the user names
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("read the rules: %w", err)
+		}
+		files = append(files, ruleset.File{Name: path, Content: content})
+	}
+	set, report := ruleset.Load(files, ruleset.Options{})
+	return set, files, report, nil
+}
+
+func asFiles(rendered *rules.Rendered) []ruleset.File {
+	var files []ruleset.File
+	for _, f := range rendered.Files {
+		files = append(files, ruleset.File{Name: f.Name, Content: []byte(f.Content)})
+	}
+	return files
+}
+
+// loadValidRules is loadRules for commands that need rules that Falco accepts.
+func (t *target) loadValidRules(paths []string) (*ruleset.Ruleset, error) {
+	_, files, _, err := t.loadRules(paths)
+	if err != nil {
+		return nil, err
+	}
+	return validRules(files)
+}
+
+func validRules(files []ruleset.File) (*ruleset.Ruleset, error) {
+	set, report := ruleset.Load(files, ruleset.Options{})
+	if !report.OK() {
+		return nil, fmt.Errorf("Falco would refuse these rules: %w", report.Err()) //nolint:staticcheck // a name
+	}
+	return set, nil
+}
+
+func newRulesCheckCommand() *cobra.Command {
+	var strict, asJSON, asSARIF bool
+	var disable []string
+	cmd := &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Tell whether Falco would load these files, in this order, and what would never fire",
+		Long: "Loads the files in order, as Falco 0.40 does. The exit code is 0 exactly when Falco would accept them.\n" +
+			"Findings of the lint are listed apart; they count only with --strict.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			off, err := lintCodes(disable)
+			if err != nil {
+				return err
+			}
+			set, files, report, err := (&target{}).loadRules(args)
+			if err != nil {
+				return err
+			}
+			result := checkResult{Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
+			if set != nil {
+				result.Findings = ruleset.Lint(set, ruleset.LintOptions{Disable: off})
+			}
+			out := cmd.OutOrStdout()
+			switch {
+			case asJSON:
+				err = writeJSON(out, result)
+			case asSARIF:
+				err = writeJSON(out, sarif(result))
+			default:
+				err = result.write(out, files)
+			}
+			if err != nil {
+				return err
+			}
+			if !result.Successful || strict && len(result.Findings) > 0 {
+				return exitCode(1)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "findings of the lint are failures too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print the result as SARIF 2.1.0, for code review")
+	cmd.Flags().StringSliceVar(&disable, "disable", nil, "lint codes to leave out")
+	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
+	return cmd
+}
+
+func lintCodes(names []string) ([]ruleset.FindingCode, error) {
+	known := ruleset.LintCodes()
+	codes := make([]ruleset.FindingCode, 0, len(names))
+	for _, n := range names {
+		if !slices.Contains(known, ruleset.FindingCode(n)) {
+			return nil, fmt.Errorf("--disable = %q: no such lint; there are: %s", n, strings.Join(asStrings(known), ", "))
+		}
+		codes = append(codes, ruleset.FindingCode(n))
+	}
+	return codes, nil
+}
+
+func asStrings[T ~string](list []T) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = string(s)
+	}
+	return out
+}
+
+// checkResult is what a check found.
+type checkResult struct {
+	Successful bool              `json:"successful"`
+	Errors     []ruleset.Problem `json:"errors"`
+	Warnings   []ruleset.Problem `json:"warnings"`
+	Findings   []ruleset.Finding `json:"findings"`
+}
+
+func (r checkResult) write(out io.Writer, files []ruleset.File) error {
+	w := bufio.NewWriter(out)
+	excerpt := func(file string, line, column int) {
+		for _, f := range files {
+			if f.Name == file {
+				if text := ruleset.Excerpt(f.Content, line, column); text != "" {
+					fmt.Fprintln(w, text)
+				}
+			}
+		}
+	}
+	for _, kind := range []struct {
+		word     string
+		problems []ruleset.Problem
+	}{{"error", r.Errors}, {"warning", r.Warnings}} {
+		for _, p := range kind.problems {
+			fmt.Fprintf(w, "%s: %s\n", kind.word, p)
+			excerpt(p.File, p.Line, p.Column)
+		}
+	}
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(w, "\nlint (Falco loads these all the same):")
+		for _, f := range r.Findings {
+			fmt.Fprintln(w, f)
+			excerpt(f.File, f.Line, f.Column)
+		}
+	}
+	verdict := "Falco would load them"
+	if !r.Successful {
+		verdict = "Falco would refuse them"
+	}
+	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), verdict)
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+func newRulesEvalCommand(t *target) *cobra.Command {
+	var paths []string
+	var matching string
+	cmd := &cobra.Command{
+		Use:   "eval EVENTS.jsonl",
+		Short: "Run recorded events through rules; one alert a line, in Falco's own JSON; - reads standard input",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			mode, err := ruleset.ParseMatching(matching)
+			if err != nil {
+				return fmt.Errorf("--matching = %q: %w", matching, err)
+			}
+			set, err := t.loadValidRules(paths)
+			if err != nil {
+				return err
+			}
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return fmt.Errorf("read the events: %w", err)
+				}
+				defer f.Close() //nolint:errcheck // only read
+				in = f
+			}
+			return evaluate(set.NewEngine(mode), in, args[0], cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
+	cmd.Flags().StringVar(&matching, "matching", "first", "first: an event fires the first rule that matches; all: every one")
+	return cmd
+}
+
+// maxEventLine is the longest line of events that is read, in bytes: Falco's longest argument lists fit many times over.
+const maxEventLine = 16 << 20
+
+func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) error {
+	w := bufio.NewWriter(out)
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 64<<10), maxEventLine)
+	for n := 1; lines.Scan(); n++ {
+		if len(strings.TrimSpace(lines.Text())) == 0 {
+			continue
+		}
+		event, err := ruleset.ParseEvent(lines.Bytes())
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s:%d: %w", name, n, err), w.Flush())
+		}
+		for _, alert := range engine.Eval(event) {
+			text, err := alert.JSON()
+			if err != nil {
+				return fmt.Errorf("%s:%d: %w", name, n, err)
+			}
+			if _, err := w.Write(append(text, '\n')); err != nil {
+				return fmt.Errorf("write an alert: %w", err)
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the alerts: %w", err)
+	}
+	return nil
+}
+
+// recordedRules loads the named files, or the stack's own rules for the names that the recordings were made with: other
+// namespaces than those of a recording cannot be tested on it.
+func (t *target) recordedRules(paths []string) (*ruleset.Ruleset, error) {
+	if len(paths) > 0 {
+		return t.loadValidRules(paths)
+	}
+	rendered, err := rules.Render(rules.DefaultInputs())
+	if err != nil {
+		return nil, fmt.Errorf("render the rules for the recordings: %w", err)
+	}
+	return validRules(asFiles(rendered))
+}
+
+func newRulesTestCommand(t *target) *cobra.Command {
+	var paths []string
+	var junit string
+	cmd := &cobra.Command{
+		Use:   "test",
+		Short: "Run the recorded attacks and normal operations through rules, and compare with what must fire",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			set, err := t.recordedRules(paths)
+			if err != nil {
+				return err
+			}
+			scenarios, err := scenario.Load()
+			if err != nil {
+				return err
+			}
+			engine := set.NewEngine(ruleset.First)
+			results, err := scenario.Run(scenarios, func(e condition.Event) (string, error) {
+				if names := engine.Match(e); len(names) > 0 {
+					return names[0], nil
+				}
+				return "", nil
+			})
+			if err != nil {
+				return err
+			}
+			if err := scenario.WriteTable(cmd.OutOrStdout(), results); err != nil {
+				return err
+			}
+			if junit != "" {
+				if err := writeFile(junit, func(w io.Writer) error { return scenario.WriteJUnit(w, results) }); err != nil {
+					return err
+				}
+			}
+			if scenario.Failed(results) > 0 {
+				return exitCode(1)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
+	cmd.Flags().StringVar(&junit, "junit", "", "also write a JUnit report to this file")
+	return cmd
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.Create(filepath.Clean(path))
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return fmt.Errorf("write the report %s: %w", path, err)
+	}
+	return nil
+}
+
+func newRulesExplainCommand(t *target) *cobra.Command {
+	var paths []string
+	cmd := &cobra.Command{
+		Use:   "explain RULE",
+		Short: "Show a rule with macros and lists expanded, the events that it needs and the settings that feed it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			set, err := t.loadValidRules(paths)
+			if err != nil {
+				return err
+			}
+			rule, ok := set.Rule(args[0])
+			if !ok {
+				var names []string
+				for _, r := range set.Rules() {
+					names = append(names, r.Name)
+				}
+				return fmt.Errorf("there is no rule %q; there are:\n  %s", args[0], strings.Join(names, "\n  "))
+			}
+			return writeRule(cmd.OutOrStdout(), rule)
+		},
+	}
+	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
+	return cmd
+}
+
+func writeRule(out io.Writer, r ruleset.Rule) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	events := strings.Join(r.EventTypes, ", ")
+	if r.EventTypes == nil {
+		events = "every event: this costs Falco much"
+	}
+	fmt.Fprintf(w, "rule\t%s\n", r.Name)
+	fmt.Fprintf(w, "priority\t%s\n", r.Priority)
+	fmt.Fprintf(w, "tags\t%s\n", strings.Join(r.Tags, ", "))
+	fmt.Fprintf(w, "where\t%s:%d:%d\n", r.File, r.Line, r.Column)
+	fmt.Fprintf(w, "enabled\t%t\n", r.Enabled)
+	fmt.Fprintf(w, "events\t%s\n", events)
+	fmt.Fprintf(w, "macros\t%s\n", strings.Join(r.Macros, ", "))
+	fmt.Fprintf(w, "lists\t%s\n", strings.Join(r.Lists, ", "))
+	fmt.Fprintf(w, "exceptions\t%s\n", strings.Join(r.Exceptions, ", "))
+	var settings []string
+	for _, field := range rules.SettingsOf(r) {
+		settings = append(settings, components.SettingKey(field))
+	}
+	fmt.Fprintf(w, "settings\t%s\n", strings.Join(settings, ", "))
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the rule: %w", err)
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n\ncondition, expanded:\n  %s\n\noutput:\n  %s\n", r.Desc, r.ConditionExpanded, r.Output)
+	if err != nil {
+		return fmt.Errorf("write the rule: %w", err)
+	}
+	return nil
+}
+
+func newRulesRenderCommand(t *target) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "render",
+		Short: "Print what goes into the rules ConfigMap, or write it to a folder",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rendered, err := t.ownRules()
+			if err != nil {
+				return err
+			}
+			for _, f := range rendered.Files {
+				if dir == "" {
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", f.Name, f.Content); err != nil {
+						return fmt.Errorf("write the rules: %w", err)
+					}
+					continue
+				}
+				err := writeFile(filepath.Join(dir, f.Name), func(w io.Writer) error {
+					_, err := io.WriteString(w, f.Content)
+					return err
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "output", "", "folder to write the files to")
+	return cmd
+}

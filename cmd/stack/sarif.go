@@ -1,0 +1,78 @@
+package main
+
+import "spire-falco/rules/ruleset"
+
+// The parts of SARIF 2.1.0 (OASIS) that a code review shows.
+type (
+	sarifLog struct {
+		Schema  string     `json:"$schema"`
+		Version string     `json:"version"`
+		Runs    []sarifRun `json:"runs"`
+	}
+	sarifRun struct {
+		Tool    sarifTool     `json:"tool"`
+		Results []sarifResult `json:"results"`
+	}
+	sarifTool struct {
+		Driver sarifDriver `json:"driver"`
+	}
+	sarifDriver struct {
+		Name string `json:"name"`
+	}
+	sarifResult struct {
+		RuleID    string          `json:"ruleId"`
+		Level     string          `json:"level"`
+		Message   sarifText       `json:"message"`
+		Locations []sarifLocation `json:"locations"`
+	}
+	sarifText struct {
+		Text string `json:"text"`
+	}
+	sarifLocation struct {
+		Physical sarifPhysical `json:"physicalLocation"`
+	}
+	sarifPhysical struct {
+		Artifact sarifArtifact `json:"artifactLocation"`
+		Region   *sarifRegion  `json:"region,omitempty"`
+	}
+	sarifArtifact struct {
+		URI string `json:"uri"`
+	}
+	sarifRegion struct {
+		StartLine   int `json:"startLine"`
+		StartColumn int `json:"startColumn,omitempty"`
+	}
+)
+
+// sarif is the result of a check in the form that code review shows beside the lines.
+func sarif(r checkResult) sarifLog {
+	results := []sarifResult{}
+	add := func(level, code, message, hint, file string, line, column int) {
+		if hint != "" {
+			message += " (" + hint + ")"
+		}
+		place := sarifPhysical{Artifact: sarifArtifact{URI: file}}
+		if line > 0 {
+			place.Region = &sarifRegion{StartLine: line, StartColumn: column}
+		}
+		results = append(results, sarifResult{
+			RuleID: code, Level: level, Message: sarifText{Text: message},
+			Locations: []sarifLocation{{Physical: place}},
+		})
+	}
+	problems := func(level string, list []ruleset.Problem) {
+		for _, p := range list {
+			add(level, string(p.Code), p.Message, p.Hint, p.File, p.Line, p.Column)
+		}
+	}
+	problems("error", r.Errors)
+	problems("warning", r.Warnings)
+	for _, f := range r.Findings {
+		add("note", string(f.Code), "rule "+f.Rule+": "+f.Message, f.Hint, f.File, f.Line, f.Column)
+	}
+	return sarifLog{
+		Schema:  "https://json.schemastore.org/sarif-2.1.0.json",
+		Version: "2.1.0",
+		Runs:    []sarifRun{{Tool: sarifTool{Driver: sarifDriver{Name: "spire-falco"}}, Results: results}},
+	}
+}
