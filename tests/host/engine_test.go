@@ -25,6 +25,7 @@ import (
 
 	"spire-falco/components/host"
 	"spire-falco/engine"
+	"spire-falco/rules"
 	"spire-falco/tests/host/commandprovider"
 	"spire-falco/tests/host/machine"
 )
@@ -315,11 +316,50 @@ func TestHostThatHadFalcoBefore(t *testing.T) {
 	assert.Empty(t, machine.Differences(before, b.Snapshot(t)))
 }
 
+func TestManualSteps(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/hosts.md")
+	require.NoError(t, err)
+	m := machine.New(t, machine.Options{})
+	repo := machine.NewRepository(t)
+	repo.Attach(t, m)
+	_, byHand, found := strings.Cut(string(page), "\n## The same by hand\n")
+	require.True(t, found)
+	byHand, _, found = strings.Cut(byHand, "\n## ")
+	require.True(t, found)
+	var blocks []string
+	for i, part := range strings.Split(byHand, "```") {
+		if i%2 == 1 {
+			blocks = append(blocks, strings.TrimPrefix(part, "sh\n"))
+		}
+	}
+	require.Len(t, blocks, 2)
+	m.Write(t, "/home/deploy/rules/own.yaml", goodRules)
+	m.Write(t, "/usr/local/bin/curl", "#!/bin/sh\n# curl -fsSL URL -o FILE\nexec /usr/lib/apt/apt-helper -qq download-file \"$2\" \"$4\"\n")
+	m.Write(t, "/etc/sudoers.d/deploy", "deploy ALL=(root) NOPASSWD: ALL\n")
+	m.MustRun(t, "chmod 0755 /usr/local/bin/curl")
+	for _, block := range blocks {
+		for _, change := range [][2]string{
+			{host.FalcoRepository.KeyURL, repo.KeyURL}, {host.FalcoRepository.KeyFingerprint, repo.Fingerprint}, {host.FalcoRepository.URL, repo.URL},
+		} {
+			block = strings.ReplaceAll(block, change[0], change[1])
+		}
+		require.NotContains(t, block, "falco.org")
+		r := m.Run(t, "deploy", "/bin/sh -eu", block)
+		require.Zerof(t, r.Code, "%s%s", r.Stdout, r.Stderr)
+	}
+	assert.Equal(t, "active\n", m.MustRun(t, "systemctl is-active falco-modern-bpf.service"))
+	assert.Equal(t, "falco\n", m.MustRun(t, "apt-mark showhold"))
+}
+
 func TestThisMachine(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
 	b.provider.Local = func(ctx context.Context, line string) *exec.Cmd { return b.Command(ctx, "deploy", line) }
 	b.args.Hosts = []host.Host{{Name: "laptop", Local: true}}
+	rendered, err := rules.Render(rules.DefaultInputs())
+	require.NoError(t, err)
+	b.args.Rules, b.args.RulesFiles, b.args.RulesHash = rendered.Data(), rendered.RulesFiles(host.RulesDir), rendered.Hash
 	before := b.Snapshot(t)
 	r := b.mustUp(t)
 	assert.Contains(t, r.Outputs["status"].Value, "laptop")

@@ -325,7 +325,6 @@ var buildStandin = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return binary, os.Rename(unfinished, binary) // machines that run keep the former one
-
 })
 
 // startLocked starts a command from a thread that stays: the kernel sends the death signal when that thread ends.

@@ -16,7 +16,7 @@ ln -sf standin "$root/usr/local/lib/standin/init"
 for user in deploy nosudo; do
 	chroot "$root" useradd --create-home --shell /bin/sh "$user"
 done
-echo 'deploy ALL=(root) NOPASSWD: ALL' >"$root/etc/sudoers.d/deploy"
+echo 'deploy ALL=(root) NOPASSWD: /bin/sh' >"$root/etc/sudoers.d/deploy"
 chmod 0440 "$root/etc/sudoers.d/deploy"
 
 echo 127.0.0.1 localhost machine >"$root/etc/hosts"
