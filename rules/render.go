@@ -148,7 +148,7 @@ type exception struct {
 	Name   string   `yaml:"name"`
 	Fields []string `yaml:"fields,flow"`
 	Comps  []string `yaml:"comps,flow"`
-	Values []tuple  `yaml:"values,omitempty"`
+	Values []tuple  `yaml:"values"` // Falco's schema wants the key even when it is empty
 }
 
 // tuple is one row of an exception's values; an element is a scalar or a list of them.
@@ -311,6 +311,11 @@ func withValues(exceptions []exception, values map[string][]tuple) ([]exception,
 			return nil, fmt.Errorf("no exception %q", name)
 		}
 		out[i].Values = rows
+	}
+	for i := range out {
+		if out[i].Values == nil {
+			out[i].Values = []tuple{}
+		}
 	}
 	return out, nil
 }
