@@ -29,11 +29,43 @@ outputs: ## Print the outputs of the last up
 pulumi: ## Run the Pulumi CLI with this project's state: make pulumi ARGS="config set --secret KEY"
 	@$(RUN) pulumi -- $(ARGS)
 
+.PHONY: verify
+verify: ## Attack the running stack and show which alert arrived; make verify ARGS="--help"
+	@$(RUN) verify $(ARGS)
+
+.PHONY: alerts
+alerts: ## Show Falco's alerts; make alerts ARGS="--since 10m --min-priority warning"
+	@$(RUN) alerts $(ARGS)
+
+.PHONY: rules
+rules: ## Run the recorded attacks through the rules
+	@$(RUN) rules test
+
 ##@ Development
 
 .PHONY: test
-test: ## Run every test
-	go test ./...
+test: ## Run every test; the first time builds SPIRE and a Kubernetes API server from Go modules
+	go test -timeout 45m ./...
+
+.PHONY: race
+race: ## Run the tests of the packages that do not need the Pulumi SDK under the race detector
+	go test -race -timeout 45m $$(go list -f '{{if not .Standard}}{{.ImportPath}} {{join .Deps ","}}{{end}}' ./charts ./config ./values ./gotool ./rules/... ./mtls/... ./detect/... ./policy/... | awk '!/pulumi\/pulumi\/sdk/ {print $$1}')
+
+LINT = cd tools/lint && go build -o "$$OLDPWD/.bin/"
+
+.PHONY: lint
+lint: ## Run vet, golangci-lint, gofumpt, shellcheck and actionlint
+	go vet ./...
+	mkdir -p .bin
+	$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	$(LINT) github.com/rhysd/actionlint/cmd/actionlint
+	.bin/golangci-lint run ./...
+	.bin/actionlint
+	git ls-files -z '*.sh' '.ci/run' | xargs -0 shellcheck --severity=style
+
+.PHONY: tidy-check
+tidy-check: ## Check that every go.mod is tidy
+	@for mod in $$(git ls-files '*go.mod'); do echo "$$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff) || exit 1; done
 
 .PHONY: generate
 generate: ## Write Pulumi.yaml and the settings table from config/declared.go

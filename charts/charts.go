@@ -168,7 +168,7 @@ func (f Falco) CheckKernel(release string) error {
 		return nil
 	}
 	if _, ok := parseKernel(release); !ok {
-		return fmt.Errorf("kernel release %q is not of the form MAJOR.MINOR...", release)
+		return fmt.Errorf("kernel release %q does not begin with MAJOR.MINOR", release)
 	}
 	for _, v := range supported[FalcoName].versions {
 		if other, err := ResolveFalco(v); err == nil && other.loads(release) {

@@ -60,8 +60,8 @@ func TestAKernelOnWhichTheProbeDoesNotLoadIsRefusedWithTheChartThatWorks(t *test
 		{"4.22.0", "6.18.44", ""},
 		{"9.1.0", "7.0.0-rc1", ""},
 		{"9.1.0", "5.4.0", "5.8 or newer"},
-		{"9.1.0", "linux", "not of the form"},
-		{"9.1.0", "6.x", "not of the form"},
+		{"9.1.0", "linux", "does not begin with MAJOR.MINOR"},
+		{"9.1.0", "6.x", "does not begin with MAJOR.MINOR"},
 	} {
 		t.Run(tt.chart+" on "+tt.kernel, func(t *testing.T) {
 			f, err := ResolveFalco(tt.chart)

@@ -26,7 +26,7 @@ const RulesDir = "/etc/falco/rules.d"
 const RulesHashAnnotation = "spire-falco/rules-hash"
 
 // SecretHashAnnotation on Falcosidekick's pods carries the hash of the Secret that they read, so that a new one rolls them.
-const SecretHashAnnotation = "spire-falco/secret-hash"
+const SecretHashAnnotation = "spire-falco/secret-hash" //nolint:gosec // the name of an annotation, no credential
 
 // SPIRE is the values of the chart spire.
 func SPIRE(s config.SPIRE) Map {
