@@ -351,6 +351,21 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+func TestRefusedAfterAnInterruptedSwitch(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, machine.Options{})
+	b.up(t)
+	b.args.Rules = map[string]string{"10-socket.yaml": otherRules, "90-extra.yaml": extraRules}
+	b.Write(t, "/etc/standin/slow-start", "")
+	b.killed(t, stepFalco, func() bool { return b.Read(t, RulesDir+"/10-socket.yaml") == otherRules })
+	require.NoError(t, os.Remove(b.Path("/etc/standin/slow-start")))
+
+	b.args.Rules = map[string]string{"10-socket.yaml": refusedRules, "90-extra.yaml": extraRules}
+	b.refused(t, "deploy", stepFalco)
+	assert.Equal(t, goodRules, b.Read(t, RulesDir+"/10-socket.yaml"), "the last files that Falco served with")
+	assert.Equal(t, "active", strings.TrimSpace(b.MustRun(t, "systemctl is-active falco-modern-bpf.service")))
+}
+
 func TestRefusedMachines(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
