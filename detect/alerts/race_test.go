@@ -1,0 +1,5 @@
+//go:build race
+
+package alerts_test
+
+func init() { raceDetector = true }
