@@ -1,3 +1,4 @@
+#!/bin/sh
 # Runs on each node, in Falco's pod, before Falco starts: it says in one line what Falco's own log says in many.
 set -eu
 kernel=$(uname -r)
