@@ -15,6 +15,11 @@ import (
 // connection.
 const maxHandshakeBytes = 16 << 10
 
+// firstLook is how long a connection has at least from when the server begins
+// to read from it. A peer that means it has sent its hello by then; without
+// this, a flood on a busy machine would end connections that were never read.
+const firstLook = 10 * time.Millisecond
+
 // handshakes is the table of connections that are not authenticated yet. When
 // it is full one gives way to the newest: of the source that has the most, the
 // oldest of those that have not even said hello, or else the oldest. An honest
@@ -51,14 +56,16 @@ func sourceOf(address net.Addr) netip.Prefix {
 	return prefix
 }
 
-// add begins a handshake on conn, which must be complete before deadline.
-func (h *handshakes) add(conn net.Conn, deadline time.Time) *pendingConn {
+// add takes a connection into the table. It waits while the table is full of
+// connections that had no chance yet.
+func (h *handshakes) add(conn net.Conn) *pendingConn {
 	p := &pendingConn{Conn: conn, source: sourceOf(conn.RemoteAddr()), left: maxHandshakeBytes}
-	_ = conn.SetDeadline(deadline) // fails on a closed connection, and then so does the handshake
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.count >= h.max {
-		h.crowdOut()
+	for h.count >= h.max && !h.crowdOut(time.Now()) {
+		h.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		h.mu.Lock()
 	}
 	source := h.sources[p.source]
 	if source == nil {
@@ -70,8 +77,9 @@ func (h *handshakes) add(conn net.Conn, deadline time.Time) *pendingConn {
 	return p
 }
 
-// crowdOut ends the pending handshake that is missed least.
-func (h *handshakes) crowdOut() {
+// crowdOut ends the pending handshake that is missed least and reports whether
+// there was one that had its chance.
+func (h *handshakes) crowdOut(now time.Time) bool {
 	var most *list.List
 	for _, source := range h.sources {
 		if most == nil || source.Len() > most.Len() {
@@ -85,9 +93,14 @@ func (h *handshakes) crowdOut() {
 			break
 		}
 	}
+	// The others without a hello are newer still.
+	if begun := victim.begun.Load(); begun == 0 || now.UnixNano()-begun < int64(firstLook) {
+		return false
+	}
 	h.remove(victim)
 	victim.crowdedOut.Store(true)
 	_ = victim.Close() // its handshake ends with that
+	return true
 }
 
 // done ends a handshake and lifts its limits. It may be called again.
@@ -134,10 +147,20 @@ type pendingConn struct {
 	// not there.
 	element *list.Element
 	// left is used by the handshake's goroutine alone until authenticated.
-	left          int
+	left int
+	// begun is when the server began to read, in nanoseconds since 1970; 0
+	// before that.
+	begun         atomic.Int64
 	saidHello     atomic.Bool
 	authenticated atomic.Bool
 	crowdedOut    atomic.Bool
+}
+
+// begin starts the time that the peer has for its part of the handshake.
+func (p *pendingConn) begin(timeout time.Duration) {
+	now := time.Now()
+	p.begun.Store(now.UnixNano())
+	_ = p.SetDeadline(now.Add(timeout)) // fails on a closed connection, and then so does the handshake
 }
 
 // Read implements net.Conn.

@@ -118,7 +118,7 @@ func (l *listener) acceptAll() {
 		conn, err := l.inner.Accept()
 		if err == nil {
 			delay = 0
-			p := l.handshakes.add(conn, time.Now().Add(l.limits.HandshakeTimeout))
+			p := l.handshakes.add(conn)
 			l.wg.Add(1)
 			go l.handshake(p)
 			continue
@@ -141,6 +141,13 @@ func (l *listener) acceptAll() {
 func (l *listener) handshake(p *pendingConn) {
 	defer l.wg.Done()
 	defer l.handshakes.done(p)
+	p.begin(l.limits.HandshakeTimeout)
+	select {
+	case <-l.closed: // after the others were given up
+		_ = p.Close()
+		return
+	default:
+	}
 	remote := p.RemoteAddr().String()
 
 	// Taken before the handshake: it expires no later than the one shown.

@@ -722,3 +722,27 @@ func TestTheHealthCheckIsForThisHostAlone(t *testing.T) {
 		assert.Equal(t, test.want, fromThisHost(addressed{local: test.local, remote: test.remote}), "%v", test)
 	}
 }
+
+func TestNobodyIsCrowdedOutUnread(t *testing.T) {
+	t.Parallel()
+	limits := DefaultLimits()
+	limits.PendingHandshakes = 2
+	h := newHandshakes(limits)
+	conn := func() net.Conn {
+		here, there := net.Pipe()
+		t.Cleanup(func() { _, _ = here.Close(), there.Close() }) // closed already, perhaps
+		return addressed{Conn: here, local: "10.0.0.1:8443", remote: "10.0.0.2:5000"}
+	}
+	first, second := h.add(conn()), h.add(conn())
+	assert.False(t, h.crowdOut(time.Now().Add(time.Hour)), "not read from yet")
+	first.begin(time.Minute)
+	second.begin(time.Minute)
+	assert.False(t, h.crowdOut(time.Now().Add(-time.Millisecond)), "read from just now")
+	assert.True(t, h.crowdOut(time.Now().Add(firstLook)))
+	assert.True(t, first.crowdedOut.Load())
+	assert.False(t, second.crowdedOut.Load())
+	h.done(first) // again, as its goroutine will
+	h.done(second)
+	assert.Zero(t, h.count)
+	assert.Empty(t, h.sources)
+}
