@@ -11,7 +11,7 @@ help: ## Show this help
 
 .PHONY: preview
 preview: ## Check settings and rules and plan the whole stack; changes nothing
-	@$(RUN) preview
+	@$(RUN) preview $(ARGS)
 
 .PHONY: up
 up: ## Bring the stack up

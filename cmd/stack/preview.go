@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 )
 
 func newPreviewCommand(t *target) *cobra.Command {
-	return &cobra.Command{
+	var expectNoChanges bool
+	cmd := &cobra.Command{
 		Use:   "preview",
 		Short: "Check settings and rules, and plan the whole stack on the real engine; nothing is changed",
 		Args:  cobra.NoArgs,
@@ -24,7 +27,15 @@ func newPreviewCommand(t *target) *cobra.Command {
 			if err := s.Preview(cmd.Context(), seen.event); err != nil {
 				return err
 			}
-			return writeSummary(out, t.name, p, seen, s.standIn)
+			if err := writeSummary(out, t.name, p, seen, s.standIn); err != nil {
+				return err
+			}
+			if n := seen.changes(); expectNoChanges && n > 0 {
+				return fmt.Errorf("%d resources would change, and none should", n)
+			}
+			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&expectNoChanges, "expect-no-changes", false, "fail when anything would change")
+	return cmd
 }

@@ -24,6 +24,17 @@ func (p *planned) event(e events.EngineEvent) {
 	}
 }
 
+// changes counts the resources that would not stay as they are.
+func (p *planned) changes() int {
+	n := 0
+	for _, s := range p.steps {
+		if s.Op != apitype.OpSame && s.Op != apitype.OpRead {
+			n++
+		}
+	}
+	return n
+}
+
 // component is one component of the plan with the number of resources under it.
 type component struct {
 	kind, name string
