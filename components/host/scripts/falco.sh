@@ -8,7 +8,6 @@ set -eu
 
 RULES_DIR=/etc/falco/rules.d
 CONFIG_DIR=/etc/falco/config.d
-CONFIG_FILE=$CONFIG_DIR/spire-falco.yaml
 DROP_IN=/etc/systemd/system/$FALCO_UNIT.d/spire-falco.conf
 
 # stage PATH SHA256: takes a file from standard input. payload, which the program writes, calls it for each.
@@ -118,7 +117,8 @@ validate() {
 		return 0
 	fi
 	say "error: Falco $(installed falco) refuses the new files; the former ones stay live. It says:"
-	sed 's/^[A-Z][a-z][a-z] [A-Z][a-z][a-z] [ 0-9:]*20[0-9][0-9]: //' "$log" | grep -v '^$' | tail -n 20 | sed "s/^/$HOST_NAME:   /" >&2
+	# What comes before is the log of a usual start.
+	sed -n '/^Error/,$p' "$log" | grep -v '^$' | head -n 40 | sed "s/^/$HOST_NAME:   /" >&2
 	exit "$EXPLAINED"
 }
 
@@ -171,7 +171,8 @@ switch_files() {
 	done
 }
 
-# serving tells whether the Falco that answers has its probe in the kernel and has loaded exactly the live files.
+# serving tells whether the Falco that answers has its probe in the kernel and has loaded exactly our rule files. Of
+# configuration files Falco reports falco.yaml alone, not those of config.d.
 serving() {
 	local path metrics
 	metrics=$STATE/metrics
@@ -180,15 +181,12 @@ serving() {
 	grep -q '^falcosecurity_scap_engine_name_info{.*engine_name="modern_bpf"' "$metrics" || return 1
 	wanted | while IFS= read -r path; do
 		case $path in
-		"$RULES_DIR"/*) loaded sha256_rules_files "$path" "$metrics" || return 1 ;;
-		"$CONFIG_FILE") loaded sha256_config_files "$path" "$metrics" || return 1 ;;
+		"$RULES_DIR"/*)
+			grep '^falcosecurity_falco_sha256_rules_files_info{' "$metrics" | grep -F -e "file_name=\"${path##*/}\"" |
+				grep -qF -e "sha256=\"$(sha256sum <"$STATE/staged$path" | cut -d ' ' -f 1)\"" || return 1
+			;;
 		esac
 	done
-}
-
-loaded() {
-	grep "^falcosecurity_falco_$1_info{" "$3" | grep -F -e "file_name=\"${2##*/}\"" |
-		grep -qF -e "sha256=\"$(sha256sum <"$STATE/staged$2" | cut -d ' ' -f 1)\""
 }
 
 # wait_until_serving gives up at once when the service has failed, and at the end of its time.

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -148,7 +149,7 @@ func (m *Machine) Run(t testing.TB, user, line, stdin string) Result {
 	var stdout, stderr bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := c.Run()
-	if _, failed := err.(*exec.ExitError); !failed {
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
 		require.NoError(t, err)
 	}
 	return Result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}

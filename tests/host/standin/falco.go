@@ -138,7 +138,6 @@ func (r *falcoRun) loadConfig(o falcoOptions) error {
 		if err := yaml.Unmarshal(content, &c); err != nil {
 			return fmt.Errorf("Cannot read config file (%s): %w", file, err) //nolint:staticcheck // Falco's own words
 		}
-		r.configSums[filepath.Base(file)] = sum(file)
 		for k, v := range c {
 			if added, isList := v.([]any); isList && falcoVersion() >= "0.41" {
 				former, _ := r.config[k].([]any)
@@ -151,6 +150,10 @@ func (r *falcoRun) loadConfig(o falcoOptions) error {
 	if err := merge(o.config); err != nil {
 		return err
 	}
+	r.configSums[filepath.Base(o.config)] = sum(o.config) // of config.d it reports nothing
+	if falcoVersion() < "0.41" {
+		r.set(o.set)
+	}
 	for _, dir := range list(r.config["config_files"]) {
 		for _, file := range expand(dir) {
 			if !onDisk(file) {
@@ -161,7 +164,18 @@ func (r *falcoRun) loadConfig(o falcoOptions) error {
 			}
 		}
 	}
-	for _, set := range o.set {
+	if falcoVersion() >= "0.41" {
+		r.set(o.set)
+	}
+	if kind := r.get("engine", "kind"); kind != "modern_ebpf" {
+		return fmt.Errorf("Error reading config file (%s): engine.kind '%v' is not a valid kind.", o.config, kind) //nolint:staticcheck // Falco's own words
+	}
+	return nil
+}
+
+// set applies options of the command line: before config.d on 0.40, which then replaces them, and after it since 0.41.
+func (r *falcoRun) set(options []string) {
+	for _, set := range options {
 		key, value, _ := strings.Cut(set, "=")
 		top, sub, nested := strings.Cut(key, ".")
 		if !nested {
@@ -175,10 +189,6 @@ func (r *falcoRun) loadConfig(o falcoOptions) error {
 		m[sub] = value
 		r.config[top] = m
 	}
-	if kind := r.get("engine", "kind"); kind != "modern_ebpf" {
-		return fmt.Errorf("Error reading config file (%s): engine.kind '%v' is not a valid kind.", o.config, kind) //nolint:staticcheck // Falco's own words
-	}
-	return nil
 }
 
 func (r *falcoRun) get(top, sub string) any {

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -81,7 +82,7 @@ func falcoctl(args []string) error {
 func initProcess() {
 	for {
 		var status syscall.WaitStatus
-		if _, err := syscall.Wait4(-1, &status, 0, nil); err == syscall.ECHILD {
+		if _, err := syscall.Wait4(-1, &status, 0, nil); errors.Is(err, syscall.ECHILD) {
 			_ = syscall.Pause()
 		}
 	}
