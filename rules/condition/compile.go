@@ -255,6 +255,11 @@ func (c *compiler) constant(op string, left *operand, v string) (constant, error
 		}
 		v = bytes
 	}
+	if left.ref.Info.Name == "evt.rawarg" && left.ref.Type == TypeBytebuf {
+		// Falco reads the constants of raw arguments in a way of its own,
+		// which knows no bytes.
+		return constant{}, fieldError("wrong parameter type 10")
+	}
 	k, err := parseConstant(left.typ, v)
 	if err != nil {
 		return constant{}, err

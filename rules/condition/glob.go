@@ -71,6 +71,7 @@ func globSet(pattern string, c byte, fold bool) (n int, matched, ok bool) {
 	if negated {
 		i++
 	}
+	raw := c
 	c = lower(c, fold)
 	for first := true; ; first = false {
 		if i >= len(pattern) {
@@ -91,6 +92,11 @@ func globSet(pattern string, c byte, fold bool) (n int, matched, ok bool) {
 				return 1, false, true
 			}
 		}
+		if class, n := singleClass(pattern[i:]); n > 0 {
+			matched = matched || raw == class
+			i += n
+			continue
+		}
 		low, next, good := setByte(pattern, i)
 		if !good {
 			return 0, false, false
@@ -109,6 +115,14 @@ func globSet(pattern string, c byte, fold bool) (n int, matched, ok bool) {
 		}
 		i = next
 	}
+}
+
+// singleClass reads [=a=] or [.a.], which stand for the one byte inside.
+func singleClass(s string) (c byte, n int) {
+	if len(s) >= 5 && s[0] == '[' && (s[1] == '=' || s[1] == '.') && s[3] == s[1] && s[4] == ']' {
+		return s[2], 5
+	}
+	return 0, 0
 }
 
 // setByte reads one byte of a bracket expression at i.

@@ -61,21 +61,28 @@ func (s *pathSet) add(components []string) {
 	sub.add(components[1:])
 }
 
+// match tells whether what is left of a path is in the set.
+//
+// Where several patterns of one level match a component, Falco goes on to the
+// next component with each of them in turn, last given first, instead of
+// starting over: a path can match by its second pattern a level too deep, and
+// not where it should. It is kept, as a rule that works here must work there.
 func (s *pathSet) match(path string) bool {
-	if s.end {
-		return true
-	}
 	first, rest := nextComponent(path)
-	if first == "" {
-		return false
+	if first == "" || s.end {
+		return s.end
 	}
 	if sub := s.dirs[first]; sub != nil && sub.match(rest) {
 		return true
 	}
-	for _, g := range s.globs {
-		if globMatch(g.pattern, first, false) && g.sub.match(rest) {
+	for i := len(s.globs) - 1; i >= 0 && first != ""; i-- {
+		if !globMatch(s.globs[i].pattern, first, false) {
+			continue
+		}
+		if s.globs[i].sub.match(rest) {
 			return true
 		}
+		first, rest = nextComponent(rest)
 	}
 	return false
 }

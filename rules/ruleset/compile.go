@@ -207,10 +207,10 @@ func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, erro
 	format, err := parseOutput(containerInfo(r.output.s))
 	if err != nil {
 		if unknownFieldOrType(err.Error()) && r.skipUnknown {
-			c.warn(WarnUnknownFilter, r.output.first(), what, err.Error())
+			c.warn(WarnUnknownFilter, r.outputPlace(), what, err.Error())
 			return nil, nil
 		}
-		return nil, outputProblem(err, r.output, what)
+		return nil, outputProblem(err, r, what)
 	}
 	e, lists, err := out.parse(cond, what)
 	if err != nil {
@@ -257,8 +257,16 @@ func containerInfo(output string) string {
 	return strings.ReplaceAll(output, "%container.info", "container_id=%container.id container_name=%container.name")
 }
 
-func outputProblem(err error, output text, what string) error {
-	at := output.first()
+// outputPlace is where the rule's output is, or the rule where it is blank.
+func (r *ruleInfo) outputPlace() place {
+	if r.output.empty() {
+		return r.at
+	}
+	return r.output.first()
+}
+
+func outputProblem(err error, r *ruleInfo, what string) error {
+	at, output := r.outputPlace(), r.output
 	var oe *outputError
 	if errors.As(err, &oe) && oe.offset < len(output.at) && !strings.Contains(output.s, "%container.info") {
 		at = output.at[oe.offset]
