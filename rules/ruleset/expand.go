@@ -72,8 +72,8 @@ func expandList(t text, l *listDef) (text, bool) {
 		}
 		at := t.at[start]
 		var sub builder
-		for k, item := range l.items {
-			if k > 0 {
+		for _, item := range l.items {
+			if len(sub.b) > 0 {
 				sub.add(", ", at)
 			}
 			sub.add(quoteItem(item).s, at)
