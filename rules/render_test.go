@@ -58,7 +58,7 @@ func TestRender_generated_file(t *testing.T) {
 			if *update {
 				require.NoError(t, os.WriteFile(golden, []byte(generated(t, r)), 0o600))
 			}
-			want, err := os.ReadFile(golden) //nolint:gosec // one of the three names above
+			want, err := os.ReadFile(golden)
 			require.NoError(t, err)
 			assert.Equal(t, string(want), generated(t, r))
 		})

@@ -20,7 +20,7 @@ const (
 	debugRule       = "Debugger Attached to mTLS Process"
 	certificateRule = "Certificate File Modification"
 	sensitiveRule   = "Sensitive File Read by mTLS Process"
-	tokenRule       = "Service Account Token Access in mTLS Container" //nolint:gosec // the name of a rule
+	tokenRule       = "Service Account Token Access in mTLS Container"
 	portRule        = "Unexpected Network Port Binding"
 	egressRule      = "Outbound Connection from mTLS Server"
 )
