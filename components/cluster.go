@@ -81,13 +81,15 @@ func (c *Cluster) newMinikube(ctx *pulumi.Context, name string, args *ClusterArg
 		"MEMORY_MIB":         strconv.Itoa(m.MemoryMiB),
 		"DISK":               m.Disk,
 		"KUBECONFIG":         args.Kubeconfig,
+		scriptVariable:       script("minikube-up.sh"),
+		deleteVariable:       script("minikube-down.sh"),
 	}
 	cmd, err := local.NewCommand(ctx, name+"-minikube", &local.CommandArgs{
-		Create: pulumi.String(script("minikube-up.sh")),
+		Create: pulumi.String(runScript),
 		// Starting a profile again serves a new Kubernetes version. Another size, driver or disk needs a new cluster, and the
 		// script refuses it: replacing the cluster under everything in it is for the user to decide.
-		Update:      pulumi.String(script("minikube-up.sh")),
-		Delete:      pulumi.String(script("minikube-down.sh")),
+		Update:      pulumi.String(runScript),
+		Delete:      pulumi.String(runDelete),
 		Environment: environment(env),
 		Logging:     logNothing,
 	}, pulumi.Parent(c),

@@ -65,8 +65,9 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 	child := with(args.OnDelete, pulumi.Parent(f), pulumi.Provider(args.Provider))
 
 	kernels, err := local.NewCommand(ctx, name+"-check-nodes", &local.CommandArgs{
-		Create: pulumi.String(script("check-nodes.sh")),
+		Create: pulumi.String(runScript),
 		Environment: environment(map[string]string{
+			scriptVariable:       script("check-nodes.sh"),
 			"KUBECONFIG":         args.Kubeconfig,
 			"CONTEXT":            args.Context,
 			"MIN_KERNEL":         set.Chart.MinKernel,

@@ -35,8 +35,9 @@ func loadImage(ctx *pulumi.Context, name string, cluster *Cluster, args *ImageAr
 	} else {
 		env["REPOSITORY"] = args.Repository
 	}
+	env[scriptVariable] = script(file)
 	cmdArgs := &local.CommandArgs{
-		Create:      pulumi.String(script(file)),
+		Create:      pulumi.String(runScript),
 		Dir:         pulumi.String(args.Dir),
 		Environment: environment(env),
 		Logging:     logNothing,

@@ -29,6 +29,15 @@ func script(name string) string {
 // What went wrong is still told, since a failing command's error carries its stderr.
 const logNothing = local.LoggingNone
 
+// runScript and runDelete are commands that run a script which stands in the environment: the engine shows a failing
+// command whole, three times over.
+const (
+	runScript       = `eval "$SCRIPT"`
+	runDelete       = `eval "$DELETE_SCRIPT"`
+	scriptVariable  = "SCRIPT"
+	deleteVariable = "DELETE_SCRIPT"
+)
+
 func environment(env map[string]string) pulumi.StringMap {
 	out := make(pulumi.StringMap, len(env))
 	for k, v := range env {

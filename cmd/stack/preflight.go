@@ -70,6 +70,22 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 		}
 		if out, err := t.run(ctx, "kubectl", "--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get", "--raw", "/readyz"); err != nil {
 			add("the cluster of context %s in %s does not answer: %s", s.Cluster.Context, s.Cluster.Kubeconfig, lastLine(out))
+			break
+		}
+		if !s.EnableFalco {
+			break
+		}
+		out, err := t.run(ctx, "kubectl", "--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get", "nodes",
+			"-o", `jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kernelVersion}{"\n"}{end}`)
+		if err != nil {
+			add("the nodes of the cluster cannot be listed: %s", lastLine(out))
+			break
+		}
+		for line := range strings.Lines(out) {
+			node, kernel, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if err := s.Falco.Chart.CheckKernel(kernel); err != nil {
+				add("node %s: %w", node, err)
+			}
 		}
 	}
 	if len(missing) == 0 {
