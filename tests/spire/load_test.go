@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,13 +29,17 @@ func TestHostilePeersDoNotStopService(t *testing.T) {
 	d := startDomain(t, home)
 	server := startServer(t, d, d.program(t, binaries.server, "spiffe://example.org/server"), "AUTHORIZED_TRUST_DOMAINS=example.org")
 	server.waitServing(t)
-	slowSVID, strangerSVID := mintSVID(t, d, "spiffe://example.org/slow", time.Hour), mintSVID(t, startDomain(t, elsewhere), "spiffe://elsewhere.test/x", time.Hour)
+	stranger := intruder(mintSVID(t, startDomain(t, elsewhere), "spiffe://elsewhere.test/x", time.Hour))
+	var slowOnes []*tls.Config // one peer may not have as many connections as all together
+	for i := range 4 {
+		slowOnes = append(slowOnes, intruder(mintSVID(t, d, fmt.Sprintf("spiffe://example.org/slow%d", i), time.Hour)))
+	}
 	fast := d.program(t, binaries.client, "spiffe://example.org/fast")
 	steady := d.program(t, binaries.client, "spiffe://example.org/steady")
 
 	slow, halfOpen, handshakes, refused := 200, 1000, 1000, 500
 	if soak {
-		slow, halfOpen, handshakes, refused = 250, 10_000, 10_000, 10_000
+		slow, halfOpen, handshakes, refused = 500, 10_000, 10_000, 10_000
 	}
 	idle := memory(t, server.process, "VmRSS")
 
@@ -42,12 +47,13 @@ func TestHostilePeersDoNotStopService(t *testing.T) {
 		name string
 		run  func(*testing.T)
 	}{
-		{fmt.Sprintf("%d slow clients", slow), func(t *testing.T) {
-			config := intruder(slowSVID)
+		{fmt.Sprintf("%d slow clients with as large a header as allowed", slow), func(t *testing.T) {
+			var next atomic.Int64
+			header := []byte("GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 11<<10))
 			held := hold(t, slow, func() (net.Conn, error) {
-				conn, err := tls.Dial("tcp", server.address, config) //nolint:noctx // loopback
+				conn, err := tls.Dial("tcp", server.address, slowOnes[int(next.Add(1))%len(slowOnes)])
 				if err == nil {
-					_, err = conn.Write([]byte("GET / HTTP/1.1\r\nHost: "))
+					_, err = conn.Write(header)
 				}
 				return conn, err
 			})
@@ -59,18 +65,19 @@ func TestHostilePeersDoNotStopService(t *testing.T) {
 			}
 		}},
 		{fmt.Sprintf("%d half-open connections", halfOpen), func(t *testing.T) {
+			// A ClientHello as long as a TLS record may be, without its end.
+			hello := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc}, make([]byte, 15<<10)...)
 			hold(t, halfOpen, func() (net.Conn, error) {
-				conn, err := net.Dial("tcp", server.address) //nolint:noctx // loopback
+				conn, err := net.Dial("tcp", server.address)
 				if err == nil {
-					_, err = conn.Write([]byte{22, 3, 1, 2, 0, 1}) // the beginning of a ClientHello
+					_, err = conn.Write(hello)
 				}
 				return conn, err
 			})
 			time.Sleep(time.Second)
 		}},
 		{fmt.Sprintf("%d refused handshakes", refused), func(*testing.T) {
-			config := intruder(strangerSVID)
-			each(8, refused, func() { _, _ = talk(server.address, config) }) // the refusals are counted below
+			each(8, refused, func() { _, _ = talk(server.address, stranger) }) // the refusals are counted below
 		}},
 		{fmt.Sprintf("%d handshakes", handshakes), func(t *testing.T) {
 			client := startProcess(t, []string{

@@ -388,8 +388,11 @@ func TestRotation(t *testing.T) {
 	}
 	t.Logf("server: %d rotations in %s", rotated(server.process), time.Since(begun).Round(time.Second))
 	assert.NotEmpty(t, server.output.entries("the Workload API is away; going on with the current identity"), "the agent was away")
-	refused := server.output.entries("peer refused")
-	assert.Empty(t, refused)
+	for _, entry := range server.output.entries("peer refused") {
+		// A client that rotates closes the connections that it has to spare,
+		// some of them while they are being made.
+		assert.Equal(t, string(mtls.ReasonAborted), entry["reason"], "%v", entry)
+	}
 }
 
 // soak makes the load tests as long as docs/mtls.md tells its figures for.
