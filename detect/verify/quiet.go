@@ -88,7 +88,7 @@ func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 // does not allow for it.
 func (r *run) startTraffic(ctx context.Context, q *Quiet) (bool, error) {
 	peer, ok := r.peer()
-	if r.target.Image != "" || !ok {
+	if !runsOwn(r.target, ownServer) || !ok {
 		q.Skipped = append(q.Skipped, "mTLS traffic and rotation: workload "+r.target.Name+" is not the project's own server with a peer")
 		return false, nil
 	}
@@ -161,7 +161,7 @@ func (r *run) startTraffic(ctx context.Context, q *Quiet) (bool, error) {
 func (r *run) peer() (config.Workload, bool) {
 	for _, w := range r.options.Settings.Workloads {
 		for _, p := range r.target.Peers {
-			if w.Name == p && w.Image == "" {
+			if w.Name == p && runsOwn(w, ownClient) {
 				return w, true
 			}
 		}

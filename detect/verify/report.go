@@ -22,6 +22,8 @@ const (
 	Failed Outcome = "failed"
 	// Errored: the act could not be performed, so that nothing is known.
 	Errored Outcome = "error"
+	// Skipped: the scenario does not apply to this workload.
+	Skipped Outcome = "skipped"
 )
 
 // Result is what came of one scenario.
@@ -70,7 +72,7 @@ type Report struct {
 func (r *Report) failures() []string {
 	var out []string
 	for _, s := range r.Scenarios {
-		if s.Outcome != Passed {
+		if s.Outcome == Failed || s.Outcome == Errored {
 			out = append(out, fmt.Sprintf("%s: %s", s.ID, s.Detail))
 		}
 	}
@@ -129,6 +131,7 @@ type junitCase struct {
 	Time    string        `xml:"time,attr"`
 	Failure *junitMessage `xml:"failure,omitempty"`
 	Error   *junitMessage `xml:"error,omitempty"`
+	Skipped *junitMessage `xml:"skipped,omitempty"`
 	Out     string        `xml:"system-out,omitempty"`
 }
 
@@ -150,6 +153,8 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 			c.Failure = &junitMessage{Message: clean(s.Detail)}
 		case Errored:
 			c.Error = &junitMessage{Message: clean(s.Detail)}
+		case Skipped:
+			c.Skipped = &junitMessage{Message: clean(s.Detail)}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
@@ -236,10 +241,10 @@ func (t table) row(res Result) {
 	if res.Fired {
 		latency = fmt.Sprintf("%d ms", res.LatencyMillis)
 	}
-	mark := map[Outcome]string{Passed: "ok", Failed: "FAIL", Errored: "ERROR"}[res.Outcome]
+	mark := map[Outcome]string{Passed: "ok", Failed: "FAIL", Errored: "ERROR", Skipped: "-"}[res.Outcome]
 	label := fmt.Sprintf("%-6s", mark)
 	if t.color {
-		code := map[Outcome]string{Passed: "32", Failed: "1;31", Errored: "1;33"}[res.Outcome]
+		code := map[Outcome]string{Passed: "32", Failed: "1;31", Errored: "1;33", Skipped: "2"}[res.Outcome]
 		label = "\x1b[" + code + "m" + label + "\x1b[0m"
 	}
 	_, _ = fmt.Fprintf(t.out, "%s"+rowFormat[len("%-6s"):], label, res.ID, res.Rule, res.Priority, yes(res.Fired), latency, yes(res.Delivered))
