@@ -55,9 +55,9 @@ func TestBuild(t *testing.T) {
 			require.NoError(t, os.CopyFS(filepath.Join(elsewhere, dir), os.DirFS(filepath.Join(root, dir))))
 		}
 		for _, file := range []string{"go.mod", "go.sum"} {
-			content, err := os.ReadFile(filepath.Join(root, file))
+			content, err := os.ReadFile(filepath.Join(root, file)) //nolint:gosec // this module's
 			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(elsewhere, file), content, 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(elsewhere, file), content, 0o600)) //nolint:gosec // a directory of the test
 		}
 		again, err := image.Build(t.Context(), image.Spec{Dir: elsewhere, Platform: "linux/amd64"})
 		require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"spire-falco/mtls"
@@ -24,6 +25,11 @@ const (
 	exitUsage  = 2
 )
 
+// softMemoryLimit is where the garbage collector begins to work harder, unless
+// GOMEMLIMIT says otherwise. What the default limits allow peers to take is
+// half of it; the rest is garbage, and the pod's limit is 64 MiB.
+const softMemoryLimit = 40 << 20
+
 const usage = `Usage: mtls-server [health]
 
 Without a word it serves; "health" asks the server on this host whether it
@@ -35,10 +41,11 @@ serves, and exits with 0 or 1. Settings are environment variables:
   AUTHORIZED_TRUST_DOMAINS   ... every ID of these (at least one of the three)
   SERVER_ADDRESS             host:port to listen on (:8443)
   SHUTDOWN_GRACE_PERIOD      for requests under way when told to stop (20s)
-  MAX_CONNECTIONS (1024), MAX_CONNECTIONS_PER_PEER (256),
-  MAX_PENDING_HANDSHAKES (256), MAX_HEADER_BYTES (16384),
+  MAX_CONNECTIONS (512), MAX_CONNECTIONS_PER_PEER (128),
+  MAX_PENDING_HANDSHAKES (256), MAX_HEADER_BYTES (8192),
   HANDSHAKE_TIMEOUT (5s), READ_TIMEOUT (10s), WRITE_TIMEOUT (10s),
-  IDLE_TIMEOUT (1m), LOG_LEVEL (info; debug, warn, error)
+  IDLE_TIMEOUT (1m), LOG_LEVEL (info; debug, warn, error),
+  GOMEMLIMIT (40MiB; raise it with the limits)
 `
 
 func main() {
@@ -71,6 +78,9 @@ func serve(ctx context.Context, lookup mtls.Lookup, stderr io.Writer) int {
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.LogLevel}))
 
+	if _, set := lookup("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(softMemoryLimit)
+	}
 	source, err := mtls.OpenSource(ctx, settings.Socket, log)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, mtls.ErrNoIdentity) {
