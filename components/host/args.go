@@ -8,12 +8,11 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"spire-falco/charts"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/crypto/ssh"
-
-	"spire-falco/charts"
 )
 
 // RulesDir is the folder of a host that the rule files are written to.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"spire-falco/charts"
+	"spire-falco/tests/host/machine"
 	"strings"
 	"testing"
 
@@ -16,9 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
-
-	"spire-falco/charts"
-	"spire-falco/tests/host/machine"
 )
 
 func validArgs(t *testing.T) *Args {

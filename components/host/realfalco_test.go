@@ -4,14 +4,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"spire-falco/rules"
+	"spire-falco/tests/host/machine"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules"
-	"spire-falco/tests/host/machine"
 )
 
 // realFalcoVariable names a folder with a Falco 0.40 that was built elsewhere: falco, falco.yaml and falco_rules.yaml.
@@ -24,7 +23,7 @@ func TestRealFalco(t *testing.T) {
 		t.Skipf("SKIPPED, NOT PASSED: %s names no folder with a real Falco", realFalcoVariable)
 	}
 	b := newBench(t, machine.Options{})
-	libraries, err := exec.Command("ldd", filepath.Join(dir, "falco")).Output() //nolint:gosec // the tester's own folder
+	libraries, err := exec.Command("ldd", filepath.Join(dir, "falco")).Output()
 	require.NoError(t, err)
 	for _, field := range strings.Fields(string(libraries)) {
 		if strings.HasPrefix(field, "/") {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"spire-falco/tests/host/machine"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -15,8 +16,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/tests/host/machine"
 )
 
 const (
@@ -467,7 +466,7 @@ func TestScripts(t *testing.T) {
 			require.NotEmpty(t, found)
 			files = append(files, found...)
 		}
-		out, err := exec.Command(tool, files...).CombinedOutput() //nolint:gosec // a tool on the test's own files
+		out, err := exec.Command(tool, files...).CombinedOutput()
 		assert.NoErrorf(t, err, "%s", out)
 	})
 }

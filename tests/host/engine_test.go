@@ -9,6 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"spire-falco/components/host"
+	"spire-falco/engine"
+	"spire-falco/rules"
+	"spire-falco/tests/host/commandprovider"
+	"spire-falco/tests/host/machine"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,12 +27,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/components/host"
-	"spire-falco/engine"
-	"spire-falco/rules"
-	"spire-falco/tests/host/commandprovider"
-	"spire-falco/tests/host/machine"
 )
 
 const (

@@ -133,12 +133,12 @@ func (j *job) remote(ctx context.Context, connection resource.PropertyValue, log
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	session, err := client.NewSession()
 	if err != nil {
 		return err
 	}
-	defer session.Close()
+	defer func() { _ = session.Close() }()
 	for key, value := range j.env {
 		if err := session.Setenv(key, value); err != nil {
 			return fmt.Errorf("could not set environment variable %q: %w", key, err)

@@ -75,6 +75,7 @@ func New(t testing.TB, o Options) *Machine {
 	if o.SizeMB == 0 {
 		o.SizeMB = 1024
 	}
+	//nolint:gosec // the tests' own scripts
 	c := exec.Command("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL", "--propagation", "private",
 		"/bin/sh", "-c", startSh, "start.sh", t.TempDir(), prepared, standin, fmt.Sprint(o.SizeMB))
 	var stderr bytes.Buffer
@@ -108,8 +109,8 @@ func (m *Machine) Path(path string) string { return filepath.Join(m.root, path) 
 // Write makes a file of the machine, with its folders.
 func (m *Machine) Write(t testing.TB, path, content string) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(m.Path(path)), 0o755))
-	require.NoError(t, os.WriteFile(m.Path(path), []byte(content), 0o644))
+	require.NoError(t, os.MkdirAll(filepath.Dir(m.Path(path)), 0o755)) //nolint:gosec // for every user of the machine
+	require.NoError(t, os.WriteFile(m.Path(path), []byte(content), 0o644)) //nolint:gosec // as above
 }
 
 // Read returns the content of a file of the machine.
@@ -132,6 +133,7 @@ func (m *Machine) Command(ctx context.Context, user, line string) *exec.Cmd {
 	if user == "root" {
 		home, path = "/root", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
+	//nolint:gosec // running what a test says is what a machine is for
 	c := exec.CommandContext(ctx, "nsenter", "--target", fmt.Sprint(m.pid), "--mount", "--pid", "--uts", "--ipc", "--root",
 		"/usr/bin/setpriv", "--reuid="+user, "--regid="+user, "--init-groups",
 		"/usr/bin/env", "-i", "-C", home, "HOME="+home, "USER="+user, "LOGNAME="+user, "PATH="+path,
@@ -269,13 +271,13 @@ func digest(path string, info fs.FileInfo) (string, error) {
 func cacheDir() (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	dir := filepath.Join(filepath.Dir(file), "..", "..", "..", ".cache", "machines")
-	return dir, os.MkdirAll(dir, 0o755)
+	return dir, os.MkdirAll(dir, 0o755) //nolint:gosec // every user of a machine passes through it
 }
 
 // preparedRoot returns the folder that all machines start from, and makes it when there is none for this prepare.sh.
 var preparedRoot = sync.OnceValues(func() (string, error) {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		return "", fmt.Errorf("machines need Linux and root; try: go test -exec 'sudo -E' ./tests/host/...")
+		return "", fmt.Errorf("machines need Linux and root; with sudo: go test -exec 'sudo -E' ./tests/host/... ./components/host")
 	}
 	for _, tool := range []string{"debootstrap", "unshare", "nsenter", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -290,7 +292,7 @@ var preparedRoot = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", err
 	}
@@ -303,6 +305,7 @@ var preparedRoot = sync.OnceValues(func() (string, error) {
 	if err := os.RemoveAll(unfinished); err != nil {
 		return "", err
 	}
+	//nolint:gosec // the tests' own script
 	out, err := exec.Command("/bin/sh", "-c", prepareSh, "prepare.sh", unfinished).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("prepare a Debian root: %w: %s", err, out[max(0, len(out)-600):])
@@ -319,6 +322,7 @@ var buildStandin = sync.OnceValues(func() (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	binary := filepath.Join(cache, "standin")
 	unfinished := fmt.Sprintf("%s.%d", binary, os.Getpid())
+	//nolint:gosec // a name of our own
 	c := exec.Command("go", "build", "-o", unfinished, "./tests/host/standin")
 	c.Dir = filepath.Join(filepath.Dir(file), "..", "..", "..")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")

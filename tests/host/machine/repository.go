@@ -140,7 +140,7 @@ var buildArchive = sync.OnceValues(func() (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	falcos := map[string][]byte{}
 	for _, version := range FalcoVersions {
 		if falcos["pool/falco_"+version+".deb"], err = buildFalco(filepath.Join(dir, version), version); err != nil {
@@ -231,14 +231,14 @@ func controlOf(deb []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	if _, err := file.Write(deb); err != nil {
 		return "", err
 	}
 	if err := file.Close(); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("dpkg-deb", "-f", file.Name()).Output()
+	out, err := exec.Command("dpkg-deb", "-f", file.Name()).Output() //nolint:gosec // a package that was just built
 	return string(out), err
 }
 
@@ -298,7 +298,7 @@ metrics:
 		files["/usr/lib/systemd/system/"+name+".service"] = out.String()
 	}
 	for _, folder := range []string{"/etc/falco/config.d", "/etc/falco/rules.d", "/usr/bin"} {
-		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil { //nolint:gosec // the modes of the package's folders
 			return nil, err
 		}
 	}
@@ -318,7 +318,7 @@ func buildDeb(dir, control string, files map[string]string) ([]byte, error) {
 	}
 	for name, content := range all {
 		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the modes of the package's folders
 			return nil, err
 		}
 		mode := os.FileMode(0o644)
@@ -329,6 +329,7 @@ func buildDeb(dir, control string, files map[string]string) ([]byte, error) {
 			return nil, err
 		}
 	}
+	//nolint:gosec // a folder of our own
 	if out, err := exec.Command("dpkg-deb", "--root-owner-group", "-Zgzip", "-b", dir, dir+".deb").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("dpkg-deb: %w: %s", err, out)
 	}

@@ -107,7 +107,7 @@ func (s *SSHServer) serve(m *Machine, raw net.Conn, config *ssh.ServerConfig) {
 		_ = raw.Close()
 		return
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	s.mu.Lock()
 	s.logins++
 	s.mu.Unlock()
@@ -126,7 +126,7 @@ func (s *SSHServer) serve(m *Machine, raw net.Conn, config *ssh.ServerConfig) {
 }
 
 func (s *SSHServer) session(m *Machine, user string, channel ssh.Channel, requests <-chan *ssh.Request) {
-	defer channel.Close()
+	defer func() { _ = channel.Close() }()
 	for r := range requests {
 		if r.Type != "exec" {
 			_ = r.Reply(false, nil)
@@ -148,7 +148,7 @@ func (s *SSHServer) session(m *Machine, user string, channel ssh.Channel, reques
 			status = 255
 			var exit *exec.ExitError
 			if errors.As(err, &exit) && exit.ExitCode() >= 0 {
-				status = uint32(exit.ExitCode()) //nolint:gosec // 0 to 255
+				status = uint32(exit.ExitCode())
 			} else {
 				fmt.Fprintln(channel.Stderr(), err)
 			}

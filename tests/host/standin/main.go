@@ -66,7 +66,7 @@ func uname(args []string) error {
 func falcoctl(args []string) error {
 	switch strings.Join(args[:min(2, len(args))], " ") {
 	case "driver config":
-		return os.WriteFile("/etc/falco/config.d/engine-kind-falcoctl.yaml", []byte("engine:\n  kind: modern_ebpf\n"), 0o644)
+		return os.WriteFile("/etc/falco/config.d/engine-kind-falcoctl.yaml", []byte("engine:\n  kind: modern_ebpf\n"), 0o600)
 	case "driver cleanup":
 		return nil
 	case "artifact follow":

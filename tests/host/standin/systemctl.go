@@ -135,7 +135,7 @@ func one(command, u string, now bool, properties []string) error {
 	}
 	switch command {
 	case "enable":
-		if err := os.MkdirAll(wantedBy, 0o755); err != nil {
+		if err := os.MkdirAll(wantedBy, 0o750); err != nil {
 			return err
 		}
 		for _, a := range append(parse(fileOf(u)).Alias, "multi-user.target.wants/"+u) {
@@ -212,10 +212,10 @@ func load(u string) (unitFile, error) {
 	if err != nil {
 		return f, err
 	}
-	if err := os.MkdirAll(filepath.Dir(cached), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(cached), 0o750); err != nil {
 		return f, err
 	}
-	return f, os.WriteFile(cached, content, 0o644)
+	return f, os.WriteFile(cached, content, 0o600)
 }
 
 func reload() error {
@@ -237,11 +237,11 @@ func save(u string, s unitState) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(stateFile(u)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(stateFile(u)), 0o750); err != nil {
 		return err
 	}
 	temporary := fmt.Sprintf("%s.%d", stateFile(u), os.Getpid())
-	if err := os.WriteFile(temporary, content, 0o644); err != nil {
+	if err := os.WriteFile(temporary, content, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(temporary, stateFile(u))
@@ -266,7 +266,7 @@ func start(u string) error {
 	if err != nil {
 		return err
 	}
-	c := exec.Command(self)
+	c := exec.Command(self) //nolint:gosec // this program
 	c.Args = []string{"supervise", u}
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := c.Start(); err != nil {
@@ -320,15 +320,15 @@ func supervise(u string) error {
 	if len(f.ExecStart) == 0 {
 		return save(u, unitState{Active: "failed", Sub: "failed"})
 	}
-	if err := os.MkdirAll(filepath.Join(stateDir, "journal"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(stateDir, "journal"), 0o750); err != nil {
 		return err
 	}
-	journal, err := os.OpenFile(filepath.Join(stateDir, "journal", u), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	journal, err := os.OpenFile(filepath.Join(stateDir, "journal", u), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	for {
-		c := exec.Command(f.ExecStart[0], f.ExecStart[1:]...)
+		c := exec.Command(f.ExecStart[0], f.ExecStart[1:]...) //nolint:gosec // running units is what systemd is for
 		c.Stderr = journal
 		c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 		if err := c.Start(); err != nil {
@@ -371,9 +371,9 @@ func journalctl(args []string) error {
 	}
 	f, err := os.Open(filepath.Join(stateDir, "journal", u))
 	if err != nil {
-		return nil //nolint:nilerr // a unit that has said nothing has no journal
+		return nil // a unit that has said nothing has no journal
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var lines []string
 	for s := bufio.NewScanner(f); s.Scan(); {
 		lines = append(lines, s.Text())
