@@ -24,7 +24,7 @@ func (i *Image) WriteArchive(path string) error {
 	if err != nil {
 		return fmt.Errorf("make the image archive: %w", err)
 	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, archive) { //nolint:gosec // the caller's own path
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, archive) {
 		return nil
 	}
 	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
@@ -34,7 +34,7 @@ func (i *Image) WriteArchive(path string) error {
 	defer os.Remove(temporary.Name()) //nolint:errcheck // renamed, or of no use
 	_, err = temporary.Write(archive)
 	// Others than this user must be able to load it.
-	if err = errors.Join(err, temporary.Chmod(0o644), temporary.Close()); err != nil { //nolint:gosec // see above
+	if err = errors.Join(err, temporary.Chmod(0o644), temporary.Close()); err != nil {
 		return fmt.Errorf("write the image archive %s: %w", path, err)
 	}
 	if err := os.Rename(temporary.Name(), path); err != nil {

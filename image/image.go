@@ -88,7 +88,7 @@ func Build(ctx context.Context, spec Spec) (*Image, error) {
 	}
 	layers := make([]v1.Layer, 0, len(programs))
 	for _, program := range programs {
-		binary, err := os.ReadFile(filepath.Join(scratch, filepath.Base(program.path))) //nolint:gosec // just compiled, by us
+		binary, err := os.ReadFile(filepath.Join(scratch, filepath.Base(program.path)))
 		if err != nil {
 			return nil, fmt.Errorf("read the compiled program: %w", err)
 		}

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"spire-falco/image"
 	"strings"
 	"sync"
 	"testing"
@@ -27,8 +28,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/image"
 )
 
 const root = ".."
@@ -55,9 +54,9 @@ func TestBuild(t *testing.T) {
 			require.NoError(t, os.CopyFS(filepath.Join(elsewhere, dir), os.DirFS(filepath.Join(root, dir))))
 		}
 		for _, file := range []string{"go.mod", "go.sum"} {
-			content, err := os.ReadFile(filepath.Join(root, file)) //nolint:gosec // this module's
+			content, err := os.ReadFile(filepath.Join(root, file))
 			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(elsewhere, file), content, 0o600)) //nolint:gosec // a directory of the test
+			require.NoError(t, os.WriteFile(filepath.Join(elsewhere, file), content, 0o600))
 		}
 		again, err := image.Build(t.Context(), image.Spec{Dir: elsewhere, Platform: "linux/amd64"})
 		require.NoError(t, err)
@@ -258,7 +257,7 @@ func load(t *testing.T) v1.Image {
 
 func read(t *testing.T, path string) []byte {
 	t.Helper()
-	content, err := os.ReadFile(path) //nolint:gosec // a path of the test
+	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	return content
 }

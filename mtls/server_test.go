@@ -84,7 +84,7 @@ func (r *running) client(tb testing.TB, a *authority, identity Identity, change 
 // anyServer is the TLS configuration of a peer that shows svid, if any, and
 // takes whatever the server shows.
 func anyServer(svid *x509svid.SVID) *tls.Config {
-	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // a peer to be refused
+	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
 	if svid != nil {
 		config.GetClientCertificate = tlsconfig.GetClientCertificate(svid)
 	}
@@ -172,7 +172,7 @@ func TestServerRefuses(t *testing.T) {
 	t.Run("plain HTTP with an answer that tells", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
-		response, err := http.Get("http://" + s.address + "/") //nolint:gosec // loopback
+		response, err := http.Get("http://" + s.address + "/")
 		require.NoError(t, err)
 		defer response.Body.Close() //nolint:errcheck // read to its end
 		body, err := io.ReadAll(response.Body)

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"io"
 	"maps"
+	"spire-falco/mtls"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/mtls"
 )
 
 // environment is the least that the client needs, with changes.

@@ -13,9 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"syscall"
-
 	"spire-falco/mtls"
+	"syscall"
 )
 
 // The exit codes.

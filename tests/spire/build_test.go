@@ -49,7 +49,7 @@ func testMain(m *testing.M) int {
 
 // buildPrograms compiles mtls-server and mtls-client as the image has them.
 func buildPrograms(dir string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", dir+"/", //nolint:gosec // a directory of our own
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", dir+"/",
 		"./cmd/mtls-server", "./cmd/mtls-client")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -105,7 +105,7 @@ func buildSPIRE() error {
 		return fmt.Errorf("make the cache for SPIRE: %w", err)
 	}
 	// Two test runs build once.
-	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the user's own cache
+	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock the cache for SPIRE: %w", err)
 	}
@@ -122,8 +122,8 @@ func buildSPIRE() error {
 	if err != nil {
 		return fmt.Errorf("make the cache for SPIRE: %w", err)
 	}
-	defer os.RemoveAll(unfinished)                    //nolint:errcheck // renamed, or of no use
-	build := exec.Command("go", "build", "-trimpath", //nolint:gosec // the pinned version, a directory of our own
+	defer os.RemoveAll(unfinished) //nolint:errcheck // renamed, or of no use
+	build := exec.Command("go", "build", "-trimpath",
 		"-ldflags=-s -w -X "+spireModule+"/pkg/common/version.gittag="+version, "-o", unfinished+"/",
 		spireModule+"/cmd/spire-server", spireModule+"/cmd/spire-agent")
 	build.Dir = module

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"spire-falco/mtls"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,8 +15,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/mtls"
 )
 
 // memoryLimit is what the server may take at its worst, in KiB: the limit that

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"spire-falco/mtls"
 	"strings"
 	"testing"
 	"time"
@@ -19,8 +20,6 @@ import (
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/mtls"
 )
 
 const (
@@ -115,7 +114,7 @@ func mintSVID(t *testing.T, d *domain, id string, life time.Duration) *x509svid.
 
 // intruder is a peer that takes whatever the server shows, and shows svid.
 func intruder(svid *x509svid.SVID) *tls.Config {
-	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // a peer to be refused
+	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
 	if svid != nil {
 		config.GetClientCertificate = tlsconfig.GetClientCertificate(svid)
 	}

@@ -175,7 +175,7 @@ func (d *domain) restartServer(t *testing.T, away time.Duration) {
 func (d *domain) cli(t *testing.T, args ...string) string {
 	t.Helper()
 	args = append(args, "-socketPath", d.path("server.sock"))
-	output, err := exec.CommandContext(t.Context(), binaries.spireServer, args...).CombinedOutput() //nolint:gosec // built here
+	output, err := exec.CommandContext(t.Context(), binaries.spireServer, args...).CombinedOutput()
 	require.NoError(t, err, "spire-server %s: %s", args, output)
 	return string(output)
 }
@@ -194,9 +194,9 @@ func (d *domain) program(t *testing.T, binary, id string) string {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
 	path := filepath.Join(dir, filepath.Base(binary))
-	content, err := os.ReadFile(binary) //nolint:gosec // built here
+	content, err := os.ReadFile(binary)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(path, content, 0o700)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(path, content, 0o700))
 	if id != "" {
 		d.register(t, path, id)
 	}
@@ -215,7 +215,7 @@ type process struct {
 // startProcess starts a program with env alone as its environment, if not nil.
 func startProcess(t *testing.T, env []string, path string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(path, args...), output: &buffer{}, stdout: &buffer{}, done: make(chan struct{})} //nolint:gosec // built here
+	p := &process{cmd: exec.Command(path, args...), output: &buffer{}, stdout: &buffer{}, done: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Stdout, p.cmd.Stderr = io.MultiWriter(p.output, p.stdout), p.output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a killed test leaves nothing behind
