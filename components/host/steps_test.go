@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"spire-falco/tests/host/machine"
 	"strings"
 	"sync/atomic"
@@ -25,6 +26,8 @@ const (
 	refusedRules = "- rule: Socket opened\n  desc: d\n  condition: evt.type = open and no_such_macro\n  output: o\n  priority: CRITICAL\n"
 	extraRules   = "- rule: Shell\n  desc: d\n  condition: spawned_process and proc.name in (shell_binaries)\n  output: o\n  priority: NOTICE\n"
 )
+
+const alertFile = "/var/log/falco/events.json"
 
 // bench is a machine with a repository and the arguments for it.
 type bench struct {
@@ -49,7 +52,7 @@ func newBench(t *testing.T, o machine.Options) *bench {
 			RulesDir + "/10-socket.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", RulesDir + "/90-extra.yaml",
 		},
 		RulesHash: "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
-		Output:        Output{File: "/var/log/falco/events.json", Syslog: true, HTTP: "http://127.0.0.1:2801"},
+		Output:        Output{Syslog: true, HTTP: "http://127.0.0.1:2801"},
 		WebserverPort: 18700 + int(port.Add(1)), StartTimeout: 10,
 		Repository: &Repository{URL: repo.URL, Suite: "stable", Component: "main", KeyURL: repo.KeyURL, KeyFingerprint: repo.Fingerprint},
 	}}
@@ -132,6 +135,7 @@ func TestSteps(t *testing.T) {
 	t.Run("first_install_serves_and_removal_leaves_the_machine_as_it_was", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, machine.Options{})
+		b.args.Output.File = alertFile
 		before := b.Snapshot(t)
 		b.up(t)
 		assert.Equal(t, goodRules, b.Read(t, RulesDir+"/10-socket.yaml"))
@@ -144,7 +148,7 @@ func TestSteps(t *testing.T) {
 		keys := b.MustRun(t, "gpg --homedir /tmp --show-keys --with-colons "+keyringFile)
 		assert.Equal(t, 1, strings.Count(keys, "\npub:")+strings.Count(keys[:4], "pub:"), "only the pinned key is in the keyring")
 		assert.Contains(t, b.Read(t, sourcesFile), "signed-by="+keyringFile)
-		b.Write(t, "/var/log/falco/events.json", "{}\n")
+		b.Write(t, alertFile, "{}\n")
 		b.Write(t, "/var/log/falco/events.json.1", "{}\n")
 
 		b.must(t, stepRemove)
@@ -226,6 +230,7 @@ func TestSteps(t *testing.T) {
 		b.Write(t, "/etc/falco/falco_rules.local.yaml", "# mine\n")
 		b.MustRun(t, "systemctl restart falco-modern-bpf.service")
 		before := b.Snapshot(t)
+		b.args.Output.File = alertFile
 		b.args.WebserverPort = 8765 // that of the Falco that is there
 		b.up(t)
 		assert.Contains(t, b.Read(t, "/etc/systemd/system/falco-modern-bpf.service.d/spire-falco.conf"), " -r /etc/falco/rules.d/own.yaml ")
@@ -262,6 +267,7 @@ func TestSteps(t *testing.T) {
 	t.Run("packages_that_others_need_by_now_stay", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, machine.Options{})
+		b.args.Output.File = alertFile
 		b.up(t)
 		b.Write(t, "/tmp/p/DEBIAN/control", "Package: mine\nVersion: 1\nArchitecture: all\nMaintainer: M <m@example.invalid>\nDepends: logrotate\nDescription: d\n")
 		b.MustRun(t, "chmod -R go-w /tmp/p && dpkg-deb -b /tmp/p /tmp/mine.deb >/dev/null && dpkg -i /tmp/mine.deb")
@@ -401,7 +407,7 @@ func TestRefusedMachines(t *testing.T) {
 			b.must(t, stepBase)
 			b.args.Repository.KeyURL = b.repo.OtherKeyURL
 		}},
-		"a_version_that_the_repository_does_not_have": {step: stepPackage, said: "has no falco 0.41.0 for amd64; it has: 0.40.0 0.44.1", spoil: func(t *testing.T, b *bench) {
+		"a_version_that_the_repository_does_not_have": {step: stepPackage, said: "has no falco 0.41.0 for " + runtime.GOARCH + "; it has: 0.40.0 0.44.1", spoil: func(t *testing.T, b *bench) {
 			b.must(t, stepBase)
 			b.args.FalcoVersion = "0.41.0"
 		}},

@@ -67,7 +67,7 @@ func newBench(t *testing.T, plugin string) *bench {
 		Rules:        map[string]string{"10-socket.yaml": goodRules},
 		RulesFiles:   []string{host.RulesDir + "/10-socket.yaml", "/etc/falco/falco_rules.yaml"},
 		RulesHash:    "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
-		Output:        host.Output{File: "/var/log/falco/events.json"},
+		Output:        host.Output{Syslog: true},
 		WebserverPort: 18800 + int(webserverPort.Add(1)), StartTimeout: 20,
 		Repository: &host.Repository{URL: b.repo.URL, Suite: "stable", Component: "main", KeyURL: b.repo.KeyURL, KeyFingerprint: b.repo.Fingerprint},
 	}
@@ -166,6 +166,7 @@ func TestLifeOfAHost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, plugin)
+			b.args.Output.File = "/var/log/falco/events.json"
 			before := b.Snapshot(t)
 
 			_, err := b.stack.Preview(context.Background(), optpreview.Color("never"))

@@ -62,7 +62,7 @@ add_key() {
 }
 
 add_repository() {
-	local list
+	local list versions
 	add_key
 	own "${SOURCES_FILE:?}"
 	list=$(mktemp)
@@ -74,8 +74,9 @@ add_repository() {
 	# Only this list: a fault in another repository of the host is not ours to stumble over.
 	run_apt -o Dir::Etc::sourcelist="$SOURCES_FILE" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 \
 		-o APT::Update::Error-Mode=any update || fail "apt could not read the package list of $REPO_URL, or its signature is not that of the pinned key"
-	if ! apt-cache madison falco | awk '{ print $3 }' | grep -qxF -e "${FALCO_VERSION:?}"; then
-		fail "$REPO_URL has no falco $FALCO_VERSION for $(dpkg --print-architecture); it has: $(apt-cache madison falco | awk '{ print $3 }' | sort -Vu | tr '\n' ' ')"
+	versions=$(apt-cache madison falco | awk '{ print $3 }' | sort -Vu)
+	if ! printf '%s\n' "$versions" | grep -qxF -e "${FALCO_VERSION:?}"; then
+		fail "$REPO_URL has no falco $FALCO_VERSION for $(dpkg --print-architecture); it has: $(printf '%s' "$versions" | tr '\n' ' ')"
 	fi
 }
 

@@ -109,7 +109,7 @@ func (m *Machine) Path(path string) string { return filepath.Join(m.root, path) 
 // Write makes a file of the machine, with its folders.
 func (m *Machine) Write(t testing.TB, path, content string) {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(m.Path(path)), 0o755)) //nolint:gosec // for every user of the machine
+	require.NoError(t, os.MkdirAll(filepath.Dir(m.Path(path)), 0o755))     //nolint:gosec // for every user of the machine
 	require.NoError(t, os.WriteFile(m.Path(path), []byte(content), 0o644)) //nolint:gosec // as above
 }
 
