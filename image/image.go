@@ -138,7 +138,7 @@ func compile(ctx context.Context, dir string, platform v1.Platform, out string) 
 // no time, so that the program cannot be changed by the user it runs as.
 func binaryLayer(path string, binary []byte) (v1.Layer, error) {
 	var archive bytes.Buffer
-	zip, err := gzip.NewWriterLevel(&archive, gzip.BestCompression)
+	zip, err := gzip.NewWriterLevel(&archive, gzip.DefaultCompression)
 	if err != nil {
 		return nil, fmt.Errorf("compress %s: %w", path, err)
 	}
