@@ -32,9 +32,9 @@ const logNothing = local.LoggingNone
 // runScript and runDelete are commands that run a script which stands in the environment: the engine shows a failing
 // command whole, three times over.
 const (
-	runScript       = `eval "$SCRIPT"`
-	runDelete       = `eval "$DELETE_SCRIPT"`
-	scriptVariable  = "SCRIPT"
+	runScript      = `eval "$SCRIPT"`
+	runDelete      = `eval "$DELETE_SCRIPT"`
+	scriptVariable = "SCRIPT"
 	deleteVariable = "DELETE_SCRIPT"
 )
 

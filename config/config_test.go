@@ -127,6 +127,7 @@ var badValues = []struct {
 	{"falco.limits.memory", "512MiB", "quantity", nil},
 	{"falco.bufferPreset", "0", "from 1", nil},
 	{"falco.bufferPreset", "11", "from 1", nil},
+	{"falco.leastPrivileged", "x", "true or false", nil},
 	{"falco.allowedProcesses", `["my-client"]`, "absolute path", nil},
 	{"falco.allowedProcesses", `my-client`, "list of texts", nil},
 	{"falco.extraRules", `{}`, "list of texts", nil},

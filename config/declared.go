@@ -76,6 +76,7 @@ var Declared = []Setting{
 	{Key: "falco.limits.cpu", Type: String, Default: "500m", Description: "CPU limit of each Falco pod; too low a limit drops events"},
 	{Key: "falco.limits.memory", Type: String, Default: "512Mi", Description: "Memory limit of each Falco pod"},
 	{Key: "falco.bufferPreset", Type: Integer, Default: "4", Description: "Size of the buffer between kernel and Falco, preset 1 (1 MB) to 10 (512 MB); 4 is 8 MB"},
+	{Key: "falco.leastPrivileged", Type: Boolean, Default: "false", Description: "Run Falco with four capabilities (BPF, PERFMON, SYS_RESOURCE, SYS_PTRACE) in place of privileged; the nodes' runtime must be able to grant them"},
 	{Key: "falco.allowedProcesses", Type: Strings, Default: "[]", Description: "Absolute paths of further executables that may use the agent socket"},
 	{Key: "falco.extraRules", Type: Strings, Default: "[]", Description: "Paths of further Falco rule files, checked with ours and loaded after them"},
 	{Key: "falco.fileOutput", Type: String, Description: "Path of a file inside the Falco pod that also gets every alert; empty for none"},

@@ -412,6 +412,7 @@ func (l *loader) falco() Falco {
 			Memory: l.matching("falco.limits.memory", memoryQuantity, wantMemory),
 		},
 		BufferPreset:     l.integer("falco.bufferPreset", 1, 10, "a whole number from 1 (1 MB) to 10 (512 MB)"),
+		LeastPrivileged:  l.boolean("falco.leastPrivileged"),
 		AllowedProcesses: l.absolutePaths("falco.allowedProcesses"),
 		ExtraRules:       l.strings("falco.extraRules"),
 		FileOutput:       l.raw("falco.fileOutput"),

@@ -104,6 +104,8 @@ type Falco struct {
 	Limits   Resources
 	// BufferPreset is Falco's syscall buffer size preset, 1 to 10.
 	BufferPreset int
+	// LeastPrivileged runs Falco with capabilities in place of privileged.
+	LeastPrivileged bool
 	// AllowedProcesses are absolute paths of further executables that may use the agent socket.
 	AllowedProcesses []string
 	// ExtraRules are paths of the user's own rule files.

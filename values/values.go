@@ -85,7 +85,7 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 	merge(v, Map{
 		"driver": Map{
 			"kind":       s.Driver,
-			"modernEbpf": Map{"bufSizePreset": s.BufferPreset, "leastPrivileged": true},
+			"modernEbpf": Map{"bufSizePreset": s.BufferPreset, "leastPrivileged": s.LeastPrivileged},
 		},
 		"podAnnotations": Map{RulesHashAnnotation: in.RulesHash},
 		"resources": Map{
