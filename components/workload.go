@@ -322,11 +322,19 @@ func (b workloadBuilder) deployment(depends []pulumi.Resource) error {
 			Exec: command, PeriodSeconds: pulumi.Int(10), TimeoutSeconds: pulumi.Int(3), FailureThreshold: pulumi.Int(3),
 		}
 	}
+	if w.Port != 0 { // what still arrives while endpoints are updated finds a server that listens
+		container.Lifecycle = corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
+			Sleep: corev1.SleepActionArgs{Seconds: pulumi.Int(3)},
+		}}
+	}
 	_, err := appsv1.NewDeployment(b.ctx, b.name+"-deployment", &appsv1.DeploymentArgs{
 		Metadata: b.metadata(),
 		Spec: appsv1.DeploymentSpecArgs{
 			Replicas: pulumi.Int(w.Replicas),
 			Selector: metav1.LabelSelectorArgs{MatchLabels: b.labels},
+			Strategy: appsv1.DeploymentStrategyArgs{RollingUpdate: appsv1.RollingUpdateDeploymentArgs{
+				MaxUnavailable: pulumi.Int(0), MaxSurge: pulumi.Int(1),
+			}},
 			Template: corev1.PodTemplateSpecArgs{
 				Metadata: metav1.ObjectMetaArgs{Labels: b.labels},
 				Spec: corev1.PodSpecArgs{
