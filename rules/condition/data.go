@@ -2,19 +2,21 @@ package condition
 
 import (
 	_ "embed" // the catalogues below
-	"encoding/json"
 	"strings"
 	"sync"
 )
 
-//go:embed data/fields.json
-var fieldsJSON []byte
+//go:embed data/fields.tsv
+var fieldsTSV string
 
-//go:embed data/events.json
-var eventsJSON []byte
+//go:embed data/events.tsv
+var eventsTSV string
 
-//go:embed data/services.json
-var servicesJSON []byte
+//go:embed data/syscalls.txt
+var syscallsText string
+
+//go:embed data/services.tsv
+var servicesTSV string
 
 // FieldInfo describes one field of the catalogue.
 type FieldInfo struct {
@@ -63,8 +65,7 @@ type catalogue struct {
 	// uncaptured holds the calls that Falco leaves out unless told otherwise (-A).
 	uncaptured map[string]bool
 	// codes maps an event's name to its codes from 2 on.
-	codes    map[string][]int
-	services map[string]uint16
+	codes map[string][]int
 }
 
 type fieldClass struct {
@@ -89,11 +90,11 @@ func loadCatalogue() *catalogue {
 
 		classesByWord: map[string][]fieldClass{},
 	}
-	var f struct{ Fields [][4]string }
-	mustDecode(fieldsJSON, &f)
-	c.fields = make([]FieldInfo, len(f.Fields))
+	rows := strings.Split(strings.TrimSuffix(fieldsTSV, "\n"), "\n")[1:]
+	c.fields = make([]FieldInfo, len(rows))
 	byClass := map[string][]*FieldInfo{}
-	for i, row := range f.Fields {
+	for i, line := range rows {
+		row := strings.Split(line, "\t")
 		flag := func(s string) bool { return strings.Contains(row[3], s) }
 		c.fields[i] = FieldInfo{
 			Class: row[0], Name: row[1], Type: Type(row[2]),
@@ -113,45 +114,55 @@ func loadCatalogue() *catalogue {
 			}
 		}
 	}
-	var e struct {
-		Events []struct {
-			N, D    string
-			Fd, Old int
-			P, S    []string
+	c.loadEvents()
+	return c
+}
+
+func (c *catalogue) loadEvents() {
+	rows := strings.Split(strings.TrimSuffix(eventsTSV, "\n"), "\n")[1:]
+	c.events = make([]eventInfo, len(rows))
+	for i, line := range rows {
+		row := strings.Split(line, "\t")
+		info := eventInfo{
+			name: row[0], exit: row[1][0] == '<', hasFD: strings.Contains(row[1], "f"), old: strings.Contains(row[1], "o"),
 		}
-		Syscalls []string
-		Io       []string
-	}
-	mustDecode(eventsJSON, &e)
-	c.events = make([]eventInfo, len(e.Events))
-	for i, row := range e.Events {
-		info := eventInfo{name: row.N, exit: row.D == "<", hasFD: row.Fd != 0, old: row.Old != 0, syscalls: row.S}
-		for _, p := range row.P {
-			name, typ, _ := strings.Cut(p, ":")
-			info.params = append(info.params, param{name, Type(typ)})
+		if row[2] != "" {
+			for p := range strings.SplitSeq(row[2], ",") {
+				name, typ, _ := strings.Cut(p, ":")
+				info.params = append(info.params, param{name, Type(typ)})
+			}
+		}
+		if row[3] != "" {
+			info.syscalls = strings.Split(row[3], ",")
 		}
 		c.events[i] = info
 		if i >= 2 {
 			c.codes[info.name] = append(c.codes[info.name], i)
 		}
 	}
-	for _, s := range e.Syscalls {
-		c.syscalls[s] = true
+	for line := range strings.SplitSeq(strings.TrimSuffix(syscallsText, "\n"), "\n") {
+		name, left := strings.CutPrefix(line, "-")
+		if strings.HasPrefix(name, "#") {
+			continue
+		}
+		c.syscalls[name] = true
+		if left {
+			c.uncaptured[name] = true
+		}
 	}
-	for _, s := range e.Io {
-		c.uncaptured[s] = true
-	}
-	var s struct{ Services map[string]uint16 }
-	mustDecode(servicesJSON, &s)
-	c.services = s.Services
-	return c
 }
 
-func mustDecode(data []byte, into any) {
-	if err := json.Unmarshal(data, into); err != nil {
-		panic("condition: embedded catalogue: " + err.Error())
+// services maps the names of services to their ports.
+var services = sync.OnceValue(func() map[string]uint16 {
+	ports := map[string]uint16{}
+	for line := range strings.SplitSeq(strings.TrimSuffix(servicesTSV, "\n"), "\n") {
+		if name, port, ok := strings.Cut(line, "\t"); ok {
+			n, _ := scanUnsigned(port, 16)
+			ports[name] = uint16(n) //nolint:gosec // 16 bits
+		}
 	}
-}
+	return ports
+})
 
 // Fields returns the whole field catalogue of Falco 0.40.0 for the syscall source.
 func Fields() []FieldInfo { return append([]FieldInfo(nil), tables().fields...) }

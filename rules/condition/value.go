@@ -182,7 +182,7 @@ func parsePort(s string) (uint64, error) {
 		}
 		return truncate(uint64(n), 16), nil //nolint:gosec // digits only: never negative
 	}
-	if n, ok := tables().services[s]; ok {
+	if n, ok := services()[s]; ok {
 		return uint64(n), nil
 	}
 	return 0, fieldError("unrecognized protocol " + s)

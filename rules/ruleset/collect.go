@@ -108,6 +108,8 @@ type collector struct {
 	engine   version
 	sources  []string
 	warnings *[]Problem
+	// last is what the files before came to, nil when they failed.
+	last *compiled
 }
 
 type pluginVersion struct{ name, version string }

@@ -14,6 +14,8 @@ type compiled struct {
 	macros []*macroDef
 	byName map[string]*macroDef
 	rules  []*compiledRule
+	// usedMacros names the macros that what was taken over uses.
+	usedMacros []string
 }
 
 type compiledRule struct {
@@ -23,25 +25,42 @@ type compiledRule struct {
 	types     condition.EventTypes
 	macros    []string
 	lists     []string
+	// order and warnings are kept for the next file, see reuse.
+	order    order
+	warnings []Problem
+	scan     [2]string
 }
 
 func (c *collector) compile() (*compiled, error) {
 	out := &compiled{byName: map[string]*macroDef{}}
 	c.compileLists(out)
-	if err := c.compileMacros(out); err != nil {
+	changed := c.changedSince(out)
+	if err := c.compileMacros(out, changed); err != nil {
 		return nil, err
 	}
 	for _, r := range c.rules.list {
 		if r.unknownSource {
 			continue
 		}
-		rule, err := c.compileRule(out, r)
-		if err != nil {
-			return nil, err
+		rule := out.reuseRule(c.last, r, changed)
+		if rule == nil {
+			start := len(*c.warnings)
+			var err error
+			if rule, err = c.compileRule(out, r); err != nil {
+				return nil, err
+			}
+			if rule != nil {
+				rule.warnings = slices.Clone((*c.warnings)[start:])
+			}
+		} else {
+			*c.warnings = append(*c.warnings, rule.warnings...)
 		}
 		if rule != nil {
 			out.rules = append(out.rules, rule)
 		}
+	}
+	for _, name := range out.usedMacros {
+		out.byName[name].used = true
 	}
 	for _, m := range out.macros {
 		if !m.used {
@@ -79,17 +98,25 @@ func (c *collector) compileLists(out *compiled) {
 	}
 }
 
-func (c *collector) compileMacros(out *compiled) error {
+func (c *collector) compileMacros(out *compiled, changed []string) error {
 	for _, info := range c.macros.list {
-		e, lists, err := out.parse(info.cond, item("macro", info.name))
-		if err != nil {
-			return err
+		m := out.reuseMacro(c.last, info, changed)
+		if m == nil {
+			e, lists, expanded, err := out.parse(info.cond, item("macro", info.name))
+			if err != nil {
+				return err
+			}
+			m = &macroDef{
+				name: info.name, expr: e, info: info, order: info.order, lists: lists, scan: [2]string{info.cond.s, expanded},
+			}
 		}
-		m := &macroDef{name: info.name, expr: e, info: info, lists: lists}
 		out.macros = append(out.macros, m)
 		out.byName[m.name] = m
 	}
 	for _, m := range out.macros {
+		if m.reused {
+			continue
+		}
 		// A macro sees the macros that were first defined before its last change.
 		visible := map[string]*macroDef{}
 		for _, other := range out.macros {
@@ -107,26 +134,26 @@ func (c *collector) compileMacros(out *compiled) error {
 }
 
 // parse expands lists in a condition and parses it. It returns the names of
-// the lists used.
-func (out *compiled) parse(t text, what string) (condition.Expr, []string, error) {
+// the lists used, and the text after expansion.
+func (out *compiled) parse(t text, what string) (e condition.Expr, used []string, expandedText string, err error) {
 	var lists []string
 	for _, l := range out.lists {
-		expanded, used := expandList(t, l)
-		if !used {
+		expanded, found := expandList(t, l)
+		if !found {
 			continue
 		}
 		t = expanded
 		l.used = true
 		lists = append(lists, l.name)
 		if len(t.s) > maxConditionLength {
-			return nil, nil, fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
+			return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
 		}
 	}
-	e, err := condition.ParseSource(t.source())
+	e, err = condition.ParseSource(t.source())
 	if err != nil {
-		return nil, nil, conditionProblem(err, t, what)
+		return nil, nil, "", conditionProblem(err, t, what)
 	}
-	return e, lists, nil
+	return e, lists, t.s, nil
 }
 
 // conditionProblem places an error of package condition in the file.
@@ -212,7 +239,7 @@ func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, erro
 		}
 		return nil, outputProblem(err, r, what)
 	}
-	e, lists, err := out.parse(cond, what)
+	e, lists, expanded, err := out.parse(cond, what)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +266,10 @@ func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, erro
 		p.locate(w.Pos, cond)
 		*c.warnings = append(*c.warnings, p)
 	}
-	rule := &compiledRule{info: r, condition: e, output: format, macros: macros, lists: lists}
+	rule := &compiledRule{
+		info: r, condition: e, output: format, macros: macros, lists: lists,
+		order: r.order, scan: [2]string{cond.s, expanded},
+	}
 	if r.source == syscallSource {
 		if rule.types, err = condition.NeededEventTypes(e); err != nil {
 			return nil, conditionProblem(err, cond, what)

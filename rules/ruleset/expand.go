@@ -30,6 +30,10 @@ type macroDef struct {
 	info *macroInfo
 	// macros and lists name what its condition uses directly.
 	macros, lists []string
+	// order, scan and reused serve the next file, see reuse.go.
+	order  order
+	scan   [2]string
+	reused bool
 }
 
 const blanks = " \t\n\r"

@@ -38,6 +38,7 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 		err := (&reader{c, newSource(f)}).read()
 		if err == nil {
 			last, err = c.compile()
+			c.last = last
 		}
 		fr.add(err)
 		fr.add(c.missingPlugin(opts.Plugins))

@@ -124,12 +124,19 @@ func TestParityWithFalcoOnRecordedRuleFiles(t *testing.T) {
 	compareWithFalco(t, all)
 }
 
-// The files of this test were written for it, to go where the recorded ones do
-// not, and judged by the rule engine of Falco 0.40.0 built from its source.
+// The files of these tests were written for them, to go where the recorded ones
+// do not, and judged by a Falco 0.40.0 built from its source.
 func TestParityWithFalcoOnRuleFilesOfOurOwn(t *testing.T) {
 	t.Parallel()
 	all := judgedFiles(t, "own-rule-files.jsonl.gz")
 	require.GreaterOrEqual(t, len(all), 1400)
+	compareWithFalco(t, all)
+}
+
+func TestParityWithFalcoOnSeveralFilesInLoadOrder(t *testing.T) {
+	t.Parallel()
+	all := judgedFiles(t, "own-several-files.jsonl.gz")
+	require.GreaterOrEqual(t, len(all), 800)
 	compareWithFalco(t, all)
 }
 
