@@ -225,13 +225,12 @@ func TestSteps(t *testing.T) {
 	t.Run("a_falco_that_was_there_before_stays_with_its_rules_and_services", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, machine.Options{})
-		b.repo.InstallFalco(t, b.Machine, "0.40.0")
+		b.repo.InstallFalco(t, b.Machine, "0.40.0", b.args.WebserverPort)
 		b.Write(t, RulesDir+"/own.yaml", otherRules)
 		b.Write(t, "/etc/falco/falco_rules.local.yaml", "# mine\n")
 		b.MustRun(t, "systemctl restart falco-modern-bpf.service")
 		before := b.Snapshot(t)
 		b.args.Output.File = alertFile
-		b.args.WebserverPort = 8765 // that of the Falco that is there
 		b.up(t)
 		assert.Contains(t, b.Read(t, "/etc/systemd/system/falco-modern-bpf.service.d/spire-falco.conf"), " -r /etc/falco/rules.d/own.yaml ")
 		assert.False(t, b.Exists(sourcesFile), "nothing to install, so no repository")
@@ -243,7 +242,7 @@ func TestSteps(t *testing.T) {
 	t.Run("another_version_that_others_installed_is_refused_and_left_alone", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, machine.Options{})
-		b.repo.InstallFalco(t, b.Machine, "0.44.1")
+		b.repo.InstallFalco(t, b.Machine, "0.44.1", b.args.WebserverPort)
 		before := b.Snapshot(t)
 		assert.Contains(t, b.refused(t, "deploy", stepCheck), "falco 0.44.1 was installed here by someone else, and the settings ask for 0.40.0")
 		assert.Empty(t, machine.Differences(before, b.Snapshot(t)))

@@ -5,6 +5,7 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -307,8 +308,7 @@ func TestDestroyAfterAFailedUp(t *testing.T) {
 func TestHostThatHadFalcoBefore(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
-	b.repo.InstallFalco(t, b.Machine, "0.40.0")
-	b.args.WebserverPort = 8765 // the one of the Falco that is there
+	b.repo.InstallFalco(t, b.Machine, "0.40.0", b.args.WebserverPort)
 	before := b.Snapshot(t)
 	b.mustUp(t)
 	assert.Equal(t, goodRules, b.Read(t, host.RulesDir+"/10-socket.yaml"))
@@ -338,7 +338,10 @@ func TestManualSteps(t *testing.T) {
 	m.Write(t, "/usr/local/bin/curl", "#!/bin/sh\n# curl -fsSL URL -o FILE\nexec /usr/lib/apt/apt-helper -qq download-file \"$2\" \"$4\"\n")
 	m.Write(t, "/etc/sudoers.d/deploy", "deploy ALL=(root) NOPASSWD: ALL\n")
 	m.MustRun(t, "chmod 0755 /usr/local/bin/curl")
-	for _, block := range blocks {
+	for i, block := range blocks {
+		if i == 1 { // all machines share one loopback device
+			m.MustRun(t, fmt.Sprintf("sed -i 's/listen_port: .*/listen_port: %d/' /etc/falco/falco.yaml", 18800+int(webserverPort.Add(1))))
+		}
 		for _, change := range [][2]string{
 			{host.FalcoRepository.KeyURL, repo.KeyURL}, {host.FalcoRepository.KeyFingerprint, repo.Fingerprint}, {host.FalcoRepository.URL, repo.URL},
 		} {

@@ -108,15 +108,17 @@ func (r *Repository) Attach(t testing.TB, m *Machine) {
 	m.MustRun(t, "apt-get -qq update")
 }
 
-// InstallFalco installs Falco on a machine as its administrator would have, with the services that follow from it.
-func (r *Repository) InstallFalco(t testing.TB, m *Machine, version string) {
+// InstallFalco installs Falco on a machine as its administrator would have, with the services that follow from it. The
+// port is that of its webserver: all machines share one loopback device.
+func (r *Repository) InstallFalco(t testing.TB, m *Machine, version string, port int) {
 	t.Helper()
 	a, err := buildArchive()
 	require.NoError(t, err)
 	content := a.files["/falco/pool/falco_"+version+".deb"]
 	require.NotEmpty(t, content)
 	m.Write(t, "/tmp/falco.deb", string(content))
-	m.MustRun(t, "FALCO_FRONTEND=noninteractive dpkg -i /tmp/falco.deb && rm /tmp/falco.deb")
+	m.MustRun(t, "FALCO_FRONTEND=noninteractive FALCO_DRIVER_CHOICE=modern_ebpf dpkg -i /tmp/falco.deb && rm /tmp/falco.deb")
+	m.MustRun(t, fmt.Sprintf("sed -i 's/listen_port: .*/listen_port: %d/' /etc/falco/falco.yaml && systemctl restart falco-modern-bpf.service", port))
 }
 
 var buildArchive = sync.OnceValues(func() (*archive, error) {

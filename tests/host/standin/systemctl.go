@@ -212,7 +212,7 @@ func load(u string) (unitFile, error) {
 	if err != nil {
 		return f, err
 	}
-	if err := os.MkdirAll(filepath.Dir(cached), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Dir(cached), 0o755); err != nil { //nolint:gosec // every user passes through it
 		return f, err
 	}
 	return f, os.WriteFile(cached, content, 0o600)
@@ -237,11 +237,11 @@ func save(u string, s unitState) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(stateFile(u)), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Dir(stateFile(u)), 0o755); err != nil { //nolint:gosec // every user may ask for a state
 		return err
 	}
 	temporary := fmt.Sprintf("%s.%d", stateFile(u), os.Getpid())
-	if err := os.WriteFile(temporary, content, 0o600); err != nil {
+	if err := os.WriteFile(temporary, content, 0o644); err != nil { //nolint:gosec // as above
 		return err
 	}
 	return os.Rename(temporary, stateFile(u))
@@ -320,7 +320,7 @@ func supervise(u string) error {
 	if len(f.ExecStart) == 0 {
 		return save(u, unitState{Active: "failed", Sub: "failed"})
 	}
-	if err := os.MkdirAll(filepath.Join(stateDir, "journal"), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Join(stateDir, "journal"), 0o755); err != nil { //nolint:gosec // as systemd
 		return err
 	}
 	journal, err := os.OpenFile(filepath.Join(stateDir, "journal", u), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
