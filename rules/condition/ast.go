@@ -108,11 +108,11 @@ type (
 )
 
 // FullName returns the field's name with its argument in brackets.
-func (f *Field) FullName() string {
-	if f.Arg == "" {
-		return f.Name
+func (e *Field) FullName() string {
+	if e.Arg == "" {
+		return e.Name
 	}
-	return f.Name + "[" + f.Arg + "]"
+	return e.Name + "[" + e.Arg + "]"
 }
 
 func render(e Expr) string {

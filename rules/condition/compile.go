@@ -15,8 +15,6 @@ type Warning struct {
 type Layout struct {
 	slots []slot
 	index map[string]int
-	// hasSocket is set when a condition looks at both ends of a socket.
-	hasSocket bool
 }
 
 // slot is one field, with the transformers applied to it.

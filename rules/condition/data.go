@@ -61,7 +61,9 @@ type catalogue struct {
 	// classesByWord maps the first word of fields to their classes, in Falco's order.
 	classesByWord map[string][]fieldClass
 	events        []eventInfo
-	syscalls      map[string]bool
+	// params holds the parameters of all events, the first of each name.
+	params   []param
+	syscalls map[string]bool
 	// uncaptured holds the calls that Falco leaves out unless told otherwise (-A).
 	uncaptured map[string]bool
 	// codes maps an event's name to its codes from 2 on.
@@ -120,6 +122,7 @@ func loadCatalogue() *catalogue {
 
 func (c *catalogue) loadEvents() {
 	rows := strings.Split(strings.TrimSuffix(eventsTSV, "\n"), "\n")[1:]
+	seen := map[string]bool{}
 	c.events = make([]eventInfo, len(rows))
 	for i, line := range rows {
 		row := strings.Split(line, "\t")
@@ -130,6 +133,10 @@ func (c *catalogue) loadEvents() {
 			for p := range strings.SplitSeq(row[2], ",") {
 				name, typ, _ := strings.Cut(p, ":")
 				info.params = append(info.params, param{name, Type(typ)})
+				if !seen[name] {
+					seen[name] = true
+					c.params = append(c.params, param{name, Type(typ)})
+				}
 			}
 		}
 		if row[3] != "" {
@@ -158,7 +165,7 @@ var services = sync.OnceValue(func() map[string]uint16 {
 	for line := range strings.SplitSeq(strings.TrimSuffix(servicesTSV, "\n"), "\n") {
 		if name, port, ok := strings.Cut(line, "\t"); ok {
 			n, _ := scanUnsigned(port, 16)
-			ports[name] = uint16(n) //nolint:gosec // 16 bits
+			ports[name] = uint16(n)
 		}
 	}
 	return ports

@@ -28,7 +28,7 @@ func StringValue(s string) EventValue { return EventValue{kind: valueString, str
 
 // IntValue returns a whole number.
 func IntValue(n int64) EventValue {
-	return EventValue{kind: valueInt, num: uint64(n)} //nolint:gosec // the bits are kept
+	return EventValue{kind: valueInt, num: uint64(n)}
 }
 
 // UintValue returns a whole number that may exceed the range of int64.
@@ -54,7 +54,7 @@ func ListValue(items []string) EventValue { return EventValue{kind: valueList, l
 func (v EventValue) Any() any {
 	switch v.kind {
 	case valueInt:
-		return int64(v.num) //nolint:gosec // the bits are kept
+		return int64(v.num)
 	case valueUint:
 		return v.num
 	case valueFloat:
@@ -72,7 +72,7 @@ func (v EventValue) Any() any {
 func (v EventValue) String() string {
 	switch v.kind {
 	case valueInt:
-		return strconv.FormatInt(int64(v.num), 10) //nolint:gosec // the bits are kept
+		return strconv.FormatInt(int64(v.num), 10)
 	case valueUint:
 		return strconv.FormatUint(v.num, 10)
 	case valueFloat:

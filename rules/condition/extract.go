@@ -26,7 +26,7 @@ func convert(t Type, v EventValue, into *constant) bool {
 			return false
 		}
 		if t.kind() == kindSigned {
-			into.num = uint64(signExtend(int64(n), t.bits())) //nolint:gosec // the bits are kept
+			into.num = uint64(signExtend(int64(n), t.bits()))
 		} else {
 			into.num = truncate(n, t.bits())
 		}
@@ -42,7 +42,7 @@ func convert(t Type, v EventValue, into *constant) bool {
 			}
 			into.flt = f
 		default:
-			into.flt = float64(int64(v.num)) //nolint:gosec // counters stay small
+			into.flt = float64(int64(v.num))
 		}
 		return true
 	case kindBool:
@@ -74,11 +74,11 @@ func (v EventValue) number() (uint64, bool) {
 	switch v.kind {
 	case valueString:
 		if n, ok := scanSigned(v.str, 64); ok {
-			return uint64(n), true //nolint:gosec // the bits are kept
+			return uint64(n), true
 		}
 		return 0, false
 	case valueFloat:
-		return uint64(int64(v.flt)), true //nolint:gosec // events hold whole numbers
+		return uint64(int64(v.flt)), true
 	default:
 		return v.num, true
 	}
@@ -199,7 +199,7 @@ func typeIs(ref FieldRef, plain getter) getter {
 	c := tables()
 	codes := map[int]bool{}
 	if n, ok := scanUnsigned(ref.Arg, 32); ok {
-		codes[int(n)] = true //nolint:gosec // 32 bits
+		codes[int(n)] = true
 	} else {
 		for i := range c.events {
 			if c.events[i].name == ref.Arg {
@@ -295,7 +295,7 @@ func readSocket(ev *Event, s *socket) bool {
 			return
 		}
 		p, _ := ev.fields[port].number()
-		s.addrs[s.ends], s.ports[s.ends] = addr, uint16(truncate(p, 16)) //nolint:gosec // 16 bits
+		s.addrs[s.ends], s.ports[s.ends] = addr, uint16(truncate(p, 16))
 		s.ends++
 	}
 	add("fd.cip", "fd.cport")
@@ -326,7 +326,7 @@ func (s *socket) fromName(name string) {
 			}
 		}
 		n, _ := scanUnsigned(port, 16)
-		s.addrs[s.ends], s.ports[s.ends] = addr, uint16(n) //nolint:gosec // 16 bits
+		s.addrs[s.ends], s.ports[s.ends] = addr, uint16(n)
 		s.ends++
 		if !both {
 			return

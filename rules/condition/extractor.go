@@ -80,7 +80,7 @@ func (x *Extractor) Text(ev Event) (string, bool) {
 func (c *constant) eventValue(t Type) EventValue {
 	switch t.kind() {
 	case kindSigned:
-		return IntValue(int64(c.num)) //nolint:gosec // the bits are kept
+		return IntValue(int64(c.num))
 	case kindUnsigned:
 		return UintValue(c.num)
 	case kindBool:

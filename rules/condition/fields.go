@@ -39,7 +39,7 @@ func LookupField(name string) (ref FieldRef, ok bool, err error) {
 // LookupOutputField resolves the field that text starts with, as an output
 // does after a percent sign, and returns how many bytes of text name it.
 func LookupOutputField(text string) (ref FieldRef, length int, err error) {
-	n, ref, err := parseField(text, true)
+	n, _, err := parseField(text, true)
 	if err != nil {
 		return FieldRef{}, 0, err
 	}
@@ -110,7 +110,7 @@ func (c fieldClass) parse(val string, filtering bool) (int, FieldRef, error) {
 			return dotted("thread.cgroup", val, func(c byte) bool { return isAlpha(c) || c == '_' })
 		}
 	case "container":
-		if n, ref, err, done := containerMount(val); done {
+		if n, ref, done, err := containerMount(val); done {
 			return n, ref, err
 		}
 	case "fd":
@@ -132,7 +132,7 @@ func (c fieldClass) parse(val string, filtering bool) (int, FieldRef, error) {
 			}
 		}
 	case "span", "evtin":
-		if n, ref, err, done := tracer(c, val); done {
+		if n, ref, done, err := tracer(c, val); done {
 			return n, ref, err
 		}
 	}
@@ -226,13 +226,10 @@ func eventArgument(base, val string) (int, FieldRef, error) {
 func longestParam(s string) *param {
 	best := 0
 	var found *param
-	events := tables().events
-	for i := range events {
-		for k := range events[i].params {
-			p := &events[i].params[k]
-			if len(p.name) > best && strings.HasPrefix(s, p.name) {
-				best, found = len(p.name), p
-			}
+	params := tables().params
+	for i := range params {
+		if p := &params[i]; len(p.name) > best && strings.HasPrefix(s, p.name) {
+			best, found = len(p.name), p
 		}
 	}
 	return found
@@ -303,7 +300,7 @@ func label(base, val string, brackets bool) (int, FieldRef, error) {
 	})
 }
 
-func containerMount(val string) (int, FieldRef, error, bool) {
+func containerMount(val string) (n int, ref FieldRef, done bool, err error) {
 	const base = "container.mount"
 	name, from := "", 0
 	switch {
@@ -316,24 +313,24 @@ func containerMount(val string) (int, FieldRef, error, bool) {
 			}
 		}
 		if name == "" {
-			return 0, FieldRef{}, syntaxError(val), true
+			return 0, FieldRef{}, true, syntaxError(val)
 		}
 	case strings.HasPrefix(val, base) && len(val) > len(base) && val[len(base)] != 's':
 		name, from = base, len(base)
 	default:
-		return 0, FieldRef{}, nil, false
+		return 0, FieldRef{}, false, nil
 	}
 	start := strings.IndexByte(val[from:], '[')
 	if start < 0 {
-		return 0, FieldRef{}, syntaxError(val), true
+		return 0, FieldRef{}, true, syntaxError(val)
 	}
 	start += from
 	end := strings.IndexByte(val[start:], ']')
 	if end < 0 {
-		return 0, FieldRef{}, syntaxError(val), true
+		return 0, FieldRef{}, true, syntaxError(val)
 	}
 	end += start + 1
-	return end, makeRef(name, val[:end], val[start+1:end-1]), nil, true
+	return end, makeRef(name, val[:end], val[start+1:end-1]), true, nil
 }
 
 func fdTypes(val string) (int, FieldRef, error) {
@@ -352,7 +349,7 @@ func fdTypes(val string) (int, FieldRef, error) {
 
 // tracer parses the arguments of the span and evtin fields, which Falco keeps
 // for old rules and never fills.
-func tracer(c fieldClass, val string) (int, FieldRef, error, bool) {
+func tracer(c fieldClass, val string) (n int, ref FieldRef, done bool, err error) {
 	for _, f := range c.fields {
 		if !f.ArgRequired || !strings.HasPrefix(val, f.Name) || strings.HasPrefix(val, f.Name+"s") {
 			continue
@@ -361,15 +358,15 @@ func tracer(c fieldClass, val string) (int, FieldRef, error, bool) {
 		if strings.HasPrefix(rest, "[") {
 			arg, end, closed := bracketed(f.Name, val)
 			if !closed {
-				return 0, makeRef(f.Name, f.Name, arg), nil, true
+				return 0, makeRef(f.Name, f.Name, arg), true, nil
 			}
 			if _, ok := scanSigned(arg, 32); !ok {
-				return 0, FieldRef{}, notNumber(arg), true
+				return 0, FieldRef{}, true, notNumber(arg)
 			}
-			return end, makeRef(f.Name, val[:end], arg), nil, true
+			return end, makeRef(f.Name, val[:end], arg), true, nil
 		}
-		n, ref, err := dotted(f.Name, val, func(c byte) bool { return isWord(c) })
-		return n, ref, err, true
+		n, ref, err = dotted(f.Name, val, isWord)
+		return n, ref, true, err
 	}
-	return 0, FieldRef{}, nil, false
+	return 0, FieldRef{}, false, nil
 }

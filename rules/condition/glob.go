@@ -101,10 +101,9 @@ func globSet(pattern string, c byte, fold bool) (n int, matched, ok bool) {
 		if !good {
 			return 0, false, false
 		}
-		high := low
 		if next+1 < len(pattern) && pattern[next] == '-' && pattern[next+1] != ']' {
-			high, next, good = setByte(pattern, next+1)
-			if !good {
+			var high byte
+			if high, next, good = setByte(pattern, next+1); !good {
 				return 0, false, false
 			}
 			if c >= lower(low, fold) && c <= lower(high, fold) {

@@ -97,12 +97,9 @@ func argumentHint(f *Field) string {
 
 func nearestParam(name string) string {
 	best, near := 3, ""
-	events := tables().events
-	for i := range events {
-		for _, p := range events[i].params {
-			if d := distance(name, p.name, 2); d < best {
-				best, near = d, p.name
-			}
+	for _, p := range tables().params {
+		if d := distance(name, p.name, 2); d < best {
+			best, near = d, p.name
 		}
 	}
 	return near

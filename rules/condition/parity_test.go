@@ -7,11 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"spire-falco/rules/condition"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules/condition"
 )
 
 func openGzip(t testing.TB, name string) io.Reader {

@@ -115,7 +115,7 @@ func parseConstant(t Type, s string) (constant, error) {
 		if !ok {
 			return constant{}, notNumber(s)
 		}
-		return constant{num: uint64(signExtend(n, t.bits()))}, nil //nolint:gosec // the bits are kept
+		return constant{num: uint64(signExtend(n, t.bits()))}, nil
 	case kindUnsigned:
 		switch t {
 		case TypeSyscallID, TypeSigType:
@@ -180,7 +180,7 @@ func parsePort(s string) (uint64, error) {
 		if err != nil {
 			return 0, fieldError("stoi")
 		}
-		return truncate(uint64(n), 16), nil //nolint:gosec // digits only: never negative
+		return truncate(uint64(n), 16), nil
 	}
 	if n, ok := services()[s]; ok {
 		return uint64(n), nil
@@ -224,7 +224,7 @@ func parseNetwork(s string) (constant, error) {
 	if !ok {
 		return constant{}, notNumber(mask)
 	}
-	bits := int(truncate(n, 8)) //nolint:gosec // 8 bits
+	bits := int(truncate(n, 8))
 	if v4 && bits > 32 {
 		return constant{}, fieldError("invalid netmask " + mask)
 	}

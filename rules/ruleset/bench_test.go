@@ -8,11 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"spire-falco/rules/ruleset"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules/ruleset"
 )
 
 // recordedLines returns the recorded events of the parity data, as lines.
@@ -58,7 +57,7 @@ func ourFiles(t testing.TB) []ruleset.File {
 	require.NotEmpty(t, names)
 	var files []ruleset.File
 	for _, name := range names {
-		content, err := os.ReadFile(name) //nolint:gosec // our own files
+		content, err := os.ReadFile(name)
 		require.NoError(t, err)
 		files = append(files, ruleset.File{Name: filepath.Base(name), Content: content})
 	}
@@ -73,7 +72,7 @@ func stockFiles(t testing.TB) []ruleset.File {
 	if name == "" {
 		return nil
 	}
-	content, err := os.ReadFile(name) //nolint:gosec // named by whoever runs the benchmark
+	content, err := os.ReadFile(name)
 	require.NoError(t, err)
 	return []ruleset.File{{Name: filepath.Base(name), Content: content}}
 }

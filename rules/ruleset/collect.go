@@ -2,7 +2,6 @@ package ruleset
 
 import (
 	"slices"
-
 	"spire-falco/rules/condition"
 )
 

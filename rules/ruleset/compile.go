@@ -3,9 +3,8 @@ package ruleset
 import (
 	"errors"
 	"slices"
-	"strings"
-
 	"spire-falco/rules/condition"
+	"strings"
 )
 
 // compiled is what the definitions of all files loaded so far come to.

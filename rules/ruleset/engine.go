@@ -3,10 +3,9 @@ package ruleset
 import (
 	"encoding/json"
 	"fmt"
+	"spire-falco/rules/condition"
 	"strings"
 	"time"
-
-	"spire-falco/rules/condition"
 )
 
 // Event is one event as a flat set of fields.
@@ -82,7 +81,6 @@ type Engine struct {
 	ctx      *condition.Context
 	// byType holds the rules to try per event type, in order.
 	byType map[string][]int
-	other  []int
 	fired  []int
 }
 
@@ -200,7 +198,7 @@ func eventTime(ev Event) (time.Time, bool) {
 	case int64:
 		return time.Unix(0, n).UTC(), true
 	case uint64:
-		return time.Unix(0, int64(n)).UTC(), true //nolint:gosec // nanoseconds fit until 2262
+		return time.Unix(0, int64(n)).UTC(), true
 	}
 	return time.Time{}, false
 }

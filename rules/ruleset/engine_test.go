@@ -2,12 +2,11 @@ package ruleset_test
 
 import (
 	"encoding/json"
+	"spire-falco/rules/ruleset"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules/ruleset"
 )
 
 const eventLine = `{"evt.type":"openat","evt.dir":"<","evt.rawtime":1795384397827701107,"evt.time":"x","fd.name":"/etc/shadow",` +
@@ -68,7 +67,7 @@ func TestALineThatIsNoEventIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{``, `x`, `[]`, `{"a":1`, `{"a":}`, `{"a":{}}`, `{"a":1}{`, `{"a" 1}`, `{"a":"x}`, `{"a":1,}`, `{"a":--1}`, `{"a":"\q"}`} {
 		_, err := ruleset.ParseEvent([]byte(line))
-		assert.Error(t, err, line)
+		require.Error(t, err, line)
 	}
 	ev := event(t, `{"a":"\u00e9\n","b":18446744073709551615,"c":-1.5,"d":["x",1],"e":null,"f":true}`)
 	b, err := json.Marshal([]any{ev.Text("a"), ev.Text("b"), ev.Text("c"), ev.Text("d"), ev.Text("e"), ev.Text("f")})

@@ -2,9 +2,8 @@ package ruleset
 
 import (
 	"slices"
-	"strings"
-
 	"spire-falco/rules/condition"
+	"strings"
 )
 
 // entry is one part of an exception: a text, or a list of parts.

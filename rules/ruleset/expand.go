@@ -2,9 +2,8 @@ package ruleset
 
 import (
 	"fmt"
-	"strings"
-
 	"spire-falco/rules/condition"
+	"strings"
 )
 
 // Bounds on what lists and macros may expand to. Lists and macros that refer
@@ -46,7 +45,7 @@ func expandList(t text, l *listDef) (text, bool) {
 	if l.name == "" || !strings.Contains(t.s, l.name) {
 		return t, false
 	}
-	var out builder
+	out := builder{b: make([]byte, 0, len(t.s)+512), at: make([]place, 0, len(t.s)+512)}
 	used := false
 	rest := 0 // what is behind it has been copied
 	from := 0 // where to look for the next name

@@ -1,9 +1,8 @@
 package ruleset_test
 
 import (
-	"testing"
-
 	"spire-falco/rules/ruleset"
+	"testing"
 )
 
 // FuzzLoadRuleFile looks for rule files that panic or hang anywhere between

@@ -3,9 +3,8 @@ package ruleset
 import (
 	"fmt"
 	"slices"
-	"strings"
-
 	"spire-falco/rules/condition"
+	"strings"
 )
 
 // FindingCode names a kind of trap that Falco itself does not tell of.

@@ -1,12 +1,11 @@
 package ruleset_test
 
 import (
+	"spire-falco/rules/ruleset"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules/ruleset"
 )
 
 func rule(name, condition string) string {

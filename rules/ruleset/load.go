@@ -2,7 +2,6 @@ package ruleset
 
 import (
 	"errors"
-
 	"spire-falco/rules/condition"
 )
 

@@ -1,14 +1,13 @@
 package ruleset_test
 
 import (
+	"spire-falco/rules/ruleset"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules/ruleset"
 )
 
 // Where a problem lies and what would mend it is ours to tell.

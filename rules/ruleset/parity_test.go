@@ -7,12 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"spire-falco/rules/ruleset"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules/ruleset"
 )
 
 type judged struct {

@@ -2,9 +2,8 @@ package ruleset
 
 import (
 	"slices"
-	"strings"
-
 	"spire-falco/rules/condition"
+	"strings"
 )
 
 // maxClauses bounds the work of comparing two rules.

@@ -42,7 +42,7 @@ func parseVersion(s string) version {
 		if sign == "-" {
 			num = -num
 		}
-		*into = uint32(num) //nolint:gosec // cut to 32 bits as C does
+		*into = uint32(num)
 		rest = rest[n:]
 	}
 	v.valid = true

@@ -55,7 +55,7 @@ type scalarText struct {
 func (t *scalarText) add(s string, from int) {
 	t.b = append(t.b, s...)
 	for range len(s) {
-		t.at = append(t.at, int32(from)) //nolint:gosec // files are far below 2 GiB
+		t.at = append(t.at, int32(from))
 	}
 }
 
@@ -210,7 +210,10 @@ func (s *scanner) blockHeader(p *scalarParams) {
 // scalar reads a scalar line by line: its text, the line break, the
 // indentation of the next line.
 func (s *scanner) scalar(p *scalarParams) *scalarText {
-	t := &scalarText{}
+	t := &scalarText{b: make([]byte, 0, 48), at: make([]int32, 0, 48)}
+	if p.fold != foldFlow {
+		t.b, t.at = make([]byte, 0, 512), make([]int32, 0, 512)
+	}
 	foundNonEmpty, pastOpening := false, p.fold == foldFlow
 	emptyLine, moreIndented := false, false
 	folded, foldedMoreIndented := 0, false
@@ -241,7 +244,7 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 				continue
 			}
 			c := s.get()
-			t.b, t.at = append(t.b, c), append(t.at, int32(from)) //nolint:gosec // see add
+			t.b, t.at = append(t.b, c), append(t.at, int32(from))
 			if c != ' ' && c != '\t' {
 				lastNonBlank = len(t.b)
 			}
@@ -391,5 +394,5 @@ func (s *scanner) escaped() string {
 	if value >= 0xD800 && value <= 0xDFFF || value > 0x10FFFF {
 		fail(s.mark, fmt.Sprintf("invalid unicode: %d", value))
 	}
-	return string(utf8.AppendRune(nil, rune(value))) //nolint:gosec // checked above
+	return string(utf8.AppendRune(nil, rune(value)))
 }

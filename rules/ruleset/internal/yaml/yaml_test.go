@@ -5,13 +5,12 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"os"
+	"spire-falco/rules/ruleset/internal/yaml"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"spire-falco/rules/ruleset/internal/yaml"
 )
 
 // recorded is a file with what yaml-cpp itself made of it: its message, or the
