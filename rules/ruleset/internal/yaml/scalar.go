@@ -238,6 +238,16 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 				break
 			}
 			from := s.pos
+			if n := s.ordinary(); n > 0 {
+				t.b = append(t.b, s.in[from:from+n]...)
+				for i := range n {
+					t.at = append(t.at, int32(from+i))
+				}
+				s.pos += n
+				s.column += n
+				lastNonBlank = len(t.b)
+				continue
+			}
 			if p.escape != 0 && s.is(p.escape) {
 				t.add(s.escaped(), from)
 				lastNonBlank, lastEscaped = len(t.b), len(t.b)
@@ -312,6 +322,26 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 	t.trim(p, lastEscaped)
 	return t
 }
+
+// ordinary returns how many of the next bytes are content in any scalar. It
+// spares them the tests of the loop, which take most of the time of reading.
+func (s *scanner) ordinary() int {
+	if s.column == 0 {
+		return 0 // a document may start or end here
+	}
+	i := s.pos
+	for i < len(s.in) && isOrdinary[s.in[i]] {
+		i++
+	}
+	return i - s.pos
+}
+
+var isOrdinary = func() (table [256]bool) {
+	for c := 0x21; c < 256; c++ {
+		table[c] = strings.IndexByte(":,?[]{}#'\"\\", byte(c)) < 0
+	}
+	return table
+}()
 
 // indentation eats the blanks that a line starts with as far as they are not content.
 func (s *scanner) indentation(p *scalarParams, foundNonEmpty bool) {
