@@ -7,6 +7,7 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"spire-falco/components/host"
 	"spire-falco/config"
 	"spire-falco/rules"
 )
@@ -24,6 +25,8 @@ type StackArgs struct {
 	ImageLoad *ImageArgs
 	// Secrets of Falcosidekick's outputs.
 	Secrets FalcosidekickSecrets
+	// HostKeys are the private keys of the hosts' users, by host.
+	HostKeys map[string]pulumi.StringInput
 }
 
 // Stack is the cluster, SPIRE, the workloads and, when it is enabled, Falco with Falcosidekick, as one.
@@ -35,6 +38,8 @@ type Stack struct {
 	// Falco and Falcosidekick are nil when Falco is off.
 	Falco         *Falco
 	Falcosidekick *Falcosidekick
+	// Hosts is nil when there are none or Falco is off.
+	Hosts *host.Fleet
 	// Workloads in the order of the settings.
 	Workloads []*Workload
 }
@@ -67,6 +72,11 @@ func NewStack(ctx *pulumi.Context, name string, args *StackArgs, opts ...pulumi.
 	if set.EnableFalco {
 		if err := s.detection(ctx, args); err != nil {
 			return nil, err
+		}
+	}
+	if hosts := HostArgs(set, args.Rules, args.HostKeys); hosts != nil {
+		if s.Hosts, err = host.New(ctx, "hosts", hosts, pulumi.Parent(s)); err != nil {
+			return nil, fmt.Errorf("set up the hosts: %w", err)
 		}
 	}
 	if err := s.workloads(ctx, args); err != nil {
@@ -153,6 +163,9 @@ func (s *Stack) registerOutputs(ctx *pulumi.Context, set *config.Settings) error
 		outputs["falcoChart"] = pulumi.String(set.Falco.Chart.Version)
 		outputs["rulesConfigMap"] = s.Falco.RulesConfigMap
 		outputs["rulesHash"] = s.Falco.RulesHash
+	}
+	if s.Hosts != nil {
+		outputs["hosts"] = s.Hosts.Status
 	}
 	for k, v := range outputs {
 		ctx.Export(k, v)

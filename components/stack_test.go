@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/config"
+	"spire-falco/rules"
 	"spire-falco/rules/ruleset"
 	"spire-falco/values"
 )
@@ -338,4 +339,47 @@ func TestComponentsRefuseMissingArguments(t *testing.T) {
 			assert.Empty(t, r.list, "nothing is registered")
 		})
 	}
+}
+
+func TestHostsGetTheClustersRulesAndTheirKeysStaySecret(t *testing.T) {
+	s := settings(t, on(map[string]string{
+		"hosts.list": `[{"name":"edge","address":"edge.example.org","user":"root","hostKey":"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65TtGH9wlhqQHf+zyt7Tf5"}]`,
+	}), config.HostKeysKey)
+	args := HostArgs(s, mustRender(t, s), nil)
+	require.NotNil(t, args)
+	require.NoError(t, args.Validate())
+	assert.Equal(t, mustRender(t, s).Data(), args.Rules)
+	assert.Equal(t, "0.40.0", args.FalcoVersion)
+
+	const key = "-----BEGIN OPENSSH PRIVATE KEY----- hostsecret"
+	r := &recorder{}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		_, err := NewStack(ctx, "stack", &StackArgs{
+			Settings: s, Kubeconfig: "/k", Rules: mustRender(t, s), Image: "mtls-server:1",
+			HostKeys: map[string]pulumi.StringInput{"edge": pulumi.String(key)},
+		})
+		return err
+	}, pulumi.WithMocks(config.Project, "test", r))
+	require.NoError(t, err)
+	remote := 0
+	for _, res := range r.list {
+		if res.typ != "command:remote:Command" {
+			continue
+		}
+		remote++
+		assert.Equal(t, key, res.get("connection", "secret", "privateKey"), "%s: the connection is secret as a whole", res.name)
+	}
+	assert.Positive(t, remote)
+
+	off := settings(t, map[string]string{"hosts.list": `[{"name":"here","local":true}]`})
+	assert.Nil(t, HostArgs(off, nil, nil), "no Falco, no hosts")
+}
+
+func mustRender(t *testing.T, s *config.Settings) *rules.Rendered {
+	t.Helper()
+	in, err := RulesInputs(s, ".")
+	require.NoError(t, err)
+	rendered, err := rules.Render(in)
+	require.NoError(t, err)
+	return rendered
 }

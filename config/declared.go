@@ -98,6 +98,14 @@ var Declared = []Setting{
 	{Key: "falcosidekick.ui.user", Type: String, Default: "admin", Description: "User of the UI"},
 	{Key: "falcosidekick.ui.password", Type: String, Secret: true, Description: "Password of the UI's user; required when the UI is on, there is no default"},
 
+	{Key: "hosts.list", Type: Objects, Default: "[]", Description: "Hosts without Kubernetes that get Falco too: name, address, port, user and hostKey, or name and local; see docs/hosts.md"},
+	{Key: "hosts.privateKeys", Type: String, Secret: true, Description: "JSON object from the name of a host to the private key (PEM) of its user; one for each host that is not local"},
+	{Key: "hosts.alertFile", Type: String, Default: "/var/log/falco/events.json", Description: "File on each host that gets every alert, rotated; empty for none"},
+	{Key: "hosts.rotateMB", Type: Integer, Default: "100", Description: "Size in MB at which that file is rotated"},
+	{Key: "hosts.rotateKeep", Type: Integer, Default: "7", Description: "Rotated files that are kept"},
+	{Key: "hosts.syslog", Type: Boolean, Default: "true", Description: "Send every alert to the host's syslog"},
+	{Key: "hosts.httpOutput", Type: String, Description: "URL that hosts post alerts to, such as a Falcosidekick's that they can reach; empty for none"},
+
 	{Key: "charts.falcoRepository", Type: String, Default: charts.FalcoRepository, Description: "Helm repository of falco and falcosidekick, for a mirror"},
 	{Key: "charts.spireRepository", Type: String, Default: charts.SPIRERepository, Description: "Helm repository of spire and spire-crds, for a mirror"},
 

@@ -80,6 +80,7 @@ func Load(src Source) (*Settings, error) {
 		SPIRE:       l.spire(),
 		Falco:       l.falco(),
 		Sidekick:    l.sidekick(),
+		Hosts:       l.hosts(),
 		Workloads:   l.workloads(),
 	}
 	for _, key := range []string{"charts.falcoRepository", "charts.spireRepository"} {
@@ -492,6 +493,36 @@ func (l *loader) sidekick() Falcosidekick {
 		l.problem(UIPasswordKey, "", "is required when the UI is on (there is no default password); set it with: pulumi config set --secret "+Project+":"+UIPasswordKey)
 	}
 	return k
+}
+
+func (l *loader) hosts() Hosts {
+	h := Hosts{
+		AlertFile:  l.raw("hosts.alertFile"),
+		RotateMB:   l.integer("hosts.rotateMB", 1, 1<<20, "a whole number of MB from 1 to 1048576"),
+		RotateKeep: l.integer("hosts.rotateKeep", 1, 1000, "a whole number from 1 to 1000"),
+		Syslog:     l.boolean("hosts.syslog"),
+		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user and password"),
+	}
+	if h.AlertFile != "" && !cleanAbsolute(h.AlertFile) {
+		l.problem("hosts.alertFile", h.AlertFile, "must be an absolute path, or empty for none")
+	}
+	var raws []json.RawMessage
+	if err := json.Unmarshal([]byte(l.raw("hosts.list")), &raws); err != nil {
+		l.problem("hosts.list", l.raw("hosts.list"), "must be a list of objects")
+		return h
+	}
+	remote := false
+	for i, raw := range raws {
+		var host Host
+		if l.decodeObject(fmt.Sprintf("hosts.list[%d]", i), raw, &host) {
+			h.List = append(h.List, host)
+			remote = remote || !host.Local
+		}
+	}
+	if remote && !l.isSet(HostKeysKey) {
+		l.problem(HostKeysKey, "", "is required when there are hosts that are not local; set it with: pulumi config set --secret "+Project+":"+HostKeysKey)
+	}
+	return h
 }
 
 // together checks what no single setting can tell.

@@ -41,6 +41,7 @@ type Settings struct {
 	SPIRE       SPIRE
 	Falco       Falco
 	Sidekick    Falcosidekick
+	Hosts       Hosts
 	// Workloads in the order of the settings; names are unique.
 	Workloads []Workload
 	// ImageRepository is where the project's own image is pushed to; empty means that it is loaded into Minikube.
@@ -154,12 +155,36 @@ type UI struct {
 	User    string
 }
 
+// Hosts are the machines without Kubernetes and how Falco runs on them.
+type Hosts struct {
+	// List in the order of the settings; empty means none.
+	List []Host
+	// AlertFile on each host; empty for none.
+	AlertFile string
+	// RotateMB is the size in MB at which AlertFile is rotated; RotateKeep is how many rotated files are kept.
+	RotateMB, RotateKeep int
+	Syslog               bool
+	// HTTPOutput is the URL that alerts are posted to; empty for none.
+	HTTPOutput string
+}
+
+// Host is one machine without Kubernetes. Its private key is in the secret setting HostKeysKey.
+type Host struct {
+	Name    string `json:"name"`
+	Local   bool   `json:"local,omitempty"`
+	Address string `json:"address,omitempty"`
+	Port    int    `json:"port,omitempty"`
+	User    string `json:"user,omitempty"`
+	HostKey string `json:"hostKey,omitempty"`
+}
+
 // Keys of the settings whose values are secret. Settings never holds these values: a program reads them from Pulumi as
 // secret outputs.
 const (
 	SlackWebhookKey          = "falcosidekick.slack.webhookUrl"
 	ElasticsearchPasswordKey = "falcosidekick.elasticsearch.password"
 	UIPasswordKey            = "falcosidekick.ui.password"
+	HostKeysKey              = "hosts.privateKeys"
 )
 
 // Workload is one workload, declared once: its identity, its enforcement and what Falco takes for normal come from it.

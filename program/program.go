@@ -4,6 +4,7 @@ package program
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,6 +58,7 @@ func New(opts Options) pulumi.RunFunc {
 			return err
 		}
 		args.Secrets = secrets(ctx, settings)
+		args.HostKeys = hostKeys(ctx, settings)
 		_, err = components.NewStack(ctx, "stack", args)
 		return err
 	}
@@ -83,6 +85,9 @@ func RenderRules(settings *config.Settings, dir string) (*rules.Rendered, error)
 func prepare(ctx context.Context, settings *config.Settings, dir string, opts Options) (*components.StackArgs, error) {
 	rendered, err := RenderRules(settings, dir)
 	if err != nil {
+		return nil, err
+	}
+	if err := CheckHosts(settings, rendered); err != nil {
 		return nil, err
 	}
 	args := &components.StackArgs{Settings: settings, Kubeconfig: absolute(dir, settings.Cluster.Kubeconfig), Rules: rendered}
@@ -124,6 +129,39 @@ func needsImage(settings *config.Settings) bool {
 		}
 	}
 	return false
+}
+
+// CheckHosts checks the hosts of the settings with the rules that they would get; nil when Falco is off or there are none.
+func CheckHosts(settings *config.Settings, rendered *rules.Rendered) error {
+	args := components.HostArgs(settings, rendered, nil)
+	if args == nil {
+		return nil
+	}
+	if err := args.Validate(); err != nil {
+		return fmt.Errorf("the hosts cannot be set up: %w", err)
+	}
+	return nil
+}
+
+// hostKeys are the private keys of the hosts by name, as secrets.
+func hostKeys(ctx *pulumi.Context, settings *config.Settings) map[string]pulumi.StringInput {
+	keys := map[string]pulumi.StringInput{}
+	for _, h := range settings.Hosts.List {
+		if h.Local {
+			continue
+		}
+		keys[h.Name] = config.Secret(ctx, config.HostKeysKey).ApplyT(func(text string) (string, error) {
+			var all map[string]string
+			if err := json.Unmarshal([]byte(text), &all); err != nil {
+				return "", fmt.Errorf("%s: must be a JSON object from host names to private keys", config.HostKeysKey)
+			}
+			if all[h.Name] == "" {
+				return "", fmt.Errorf("%s: has no private key for the host %q", config.HostKeysKey, h.Name)
+			}
+			return all[h.Name], nil
+		}).(pulumi.StringOutput)
+	}
+	return keys
 }
 
 // secrets reads the secret settings that are used; they stay secret in every output made of them.

@@ -33,6 +33,9 @@ func (t *target) load() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := program.CheckHosts(settings, rendered); err != nil {
+		return nil, err
+	}
 	p := &plan{settings: settings, rules: rendered}
 	for k := range src.Values {
 		p.keys = append(p.keys, k)
