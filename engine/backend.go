@@ -43,7 +43,9 @@ func OpenBackend(dir, stack string) (*Backend, error) {
 	if err := os.MkdirAll(b.WorkDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of the state: %w", err)
 	}
-	b.Environment = map[string]string{"PULUMI_BACKEND_URL": "file://" + filepath.Join(dir, stateDir)}
+	// Without metadata=skip each file has a second one beside it that is not written at one go: an engine killed meanwhile
+	// leaves a state that no engine reads ("failed to load checkpoint: EOF").
+	b.Environment = map[string]string{"PULUMI_BACKEND_URL": "file://" + filepath.Join(dir, stateDir) + "?metadata=skip"}
 	if os.Getenv("PULUMI_CONFIG_PASSPHRASE") == "" && os.Getenv("PULUMI_CONFIG_PASSPHRASE_FILE") == "" {
 		file, err := passphraseFile(dir)
 		if err != nil {

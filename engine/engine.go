@@ -13,7 +13,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optdestroy"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optpreview"
-	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optup"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -64,6 +63,9 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	maps.Copy(env, opts.Environment)
 	if opts.Providers != nil {
 		maps.Copy(env, opts.Providers.Environment())
+	}
+	if err := opts.Backend.mend(); err != nil {
+		return nil, err
 	}
 	stack, err := auto.UpsertStackInlineSource(ctx, opts.Stack, config.Project, opts.Program,
 		auto.WorkDir(opts.Backend.WorkDir), auto.Pulumi(cli), auto.EnvVars(env))
@@ -121,23 +123,6 @@ func (e *Engine) Outputs(ctx context.Context) (auto.OutputMap, error) {
 	return out, e.failed("outputs", err)
 }
 
-// settle ends what a killed run left open: its lock, and operations of which nobody knows whether they were done.
-func (e *Engine) settle(ctx context.Context) error {
-	deployment, err := e.stack.Export(ctx)
-	if err != nil {
-		return e.failed("read the state", err)
-	}
-	open, err := pendingOperations(deployment.Deployment)
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	if e.opts.Err != nil {
-		fmt.Fprintf(e.opts.Err, "an earlier run was interrupted during: %s; looking at what is really there\n", open)
-	}
-	_, err = e.stack.Refresh(ctx, optrefresh.ClearPendingCreates())
-	return e.failed("refresh", err)
-}
-
 func (e *Engine) color() string {
 	if e.opts.Color == "" {
 		return "never"
@@ -151,7 +136,7 @@ func (e *Engine) failed(what string, err error) error {
 		return nil
 	}
 	if auto.IsConcurrentUpdateError(err) {
-		return fmt.Errorf("%s: another run holds the stack's lock; if none is running, end it with: pulumi cancel: %w", what, errLocked)
+		return fmt.Errorf("%s: %w: another run holds its lock; if none is running, remove it with: pulumi cancel", what, errLocked)
 	}
 	// The Automation API repeats everything that the engine has printed behind this word.
 	message, printed, _ := strings.Cut(err.Error(), "\ncode: ")

@@ -49,13 +49,18 @@ type Operation struct {
 
 // Providers serves every package of Packages on loopback ports of its own.
 type Providers struct {
-	// Before is called ahead of each operation outside a preview; an error of it fails the operation. It may block.
+	// Before is called ahead of each operation outside a preview; an error of it fails the operation. It may block: its
+	// context ends when the engine cancels the run or is gone.
 	Before func(context.Context, Operation) error
+	// After is called when an operation is done and the engine does not know it yet; an error of it is what the engine
+	// gets to know.
+	After func(context.Context, Operation) error
 
 	mu      sync.Mutex
 	done    []Operation
-	objects map[string]Operation // what exists, by ID
+	objects map[string]Operation // what exists, by key
 	serial  int
+	cancel  chan struct{} // closed when the engine cancels
 
 	servers []*grpc.Server
 	ports   map[string]int
@@ -64,7 +69,7 @@ type Providers struct {
 // Start serves until Close. versions are those that the providers say they have, by package; the engine warns when they
 // are not those that the program wants.
 func Start(versions map[string]string) (*Providers, error) {
-	p := &Providers{objects: map[string]Operation{}, ports: map[string]int{}}
+	p := &Providers{objects: map[string]Operation{}, ports: map[string]int{}, cancel: make(chan struct{})}
 	for _, name := range Packages {
 		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
@@ -111,7 +116,8 @@ func (p *Providers) Reset() {
 	p.done = nil
 }
 
-// Objects lists what exists, by ID.
+// Objects lists what exists, by kind and ID, such as ConfigMap/falco/rules. What a command made has no ID: it is listed
+// by the URN of the command, and the same command makes the same thing again.
 func (p *Providers) Objects() map[string]Operation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,32 +128,77 @@ func (p *Providers) Objects() map[string]Operation {
 	return out
 }
 
+// key tells objects apart as the cluster does.
+func key(op Operation) string {
+	if isCommand(op.Type) {
+		return op.URN
+	}
+	return op.Type[strings.LastIndex(op.Type, ":")+1:] + "/" + op.ID
+}
+
+func isCommand(typ string) bool { return strings.HasPrefix(typ, "command:") }
+
 // do carries an operation out and returns the ID of its object.
 func (p *Providers) do(ctx context.Context, op Operation) (string, error) {
+	ctx, stop := p.untilCancelled(ctx)
+	defer stop()
 	if p.Before != nil {
 		if err := p.Before(ctx, op); err != nil {
 			return "", err
 		}
 	}
+	op, err := p.apply(op)
+	if err != nil {
+		return "", err
+	}
+	if p.After != nil {
+		if err := p.After(ctx, op); err != nil {
+			return "", err
+		}
+	}
+	return op.ID, nil
+}
+
+func (p *Providers) apply(op Operation) (Operation, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if op.Kind == Create {
-		if op.ID == "" {
+		if isCommand(op.Type) {
 			p.serial++
 			op.ID = fmt.Sprintf("command-%d", p.serial)
-		}
-		if _, taken := p.objects[op.ID]; taken {
-			return "", fmt.Errorf("%s already exists", op.ID)
+		} else if _, taken := p.objects[key(op)]; taken && !strings.HasSuffix(op.Type, "Patch") {
+			if op.Type == releaseType {
+				return op, errors.New("cannot re-use a name that is still in use")
+			}
+			return op, fmt.Errorf("%s already exists", key(op))
 		}
 	}
 	if op.Kind == Delete {
-		delete(p.objects, op.ID)
+		delete(p.objects, key(op))
 	} else {
-		p.objects[op.ID] = op
+		p.objects[key(op)] = op
 	}
 	p.done = append(p.done, op)
-	return op.ID, nil
+	return op, nil
 }
+
+// untilCancelled ends ctx when the engine asks the providers to cancel what they do.
+func (p *Providers) untilCancelled(ctx context.Context) (context.Context, func()) {
+	p.mu.Lock()
+	cancelled := p.cancel
+	p.mu.Unlock()
+	ctx, stop := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-cancelled:
+			stop(errors.New("cancelled by the engine"))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { stop(nil) }
+}
+
+const releaseType = "kubernetes:helm.sh/v3:Release"
 
 // provider answers for one package.
 type provider struct {
@@ -263,7 +314,7 @@ func replaces(typ string, olds, news resource.PropertyMap) []string {
 		}
 	}
 	switch {
-	case typ == "kubernetes:helm.sh/v3:Release":
+	case typ == releaseType:
 		differs("name")
 		differs("namespace")
 	case strings.HasPrefix(typ, "kubernetes:"):
@@ -354,10 +405,15 @@ func (p *provider) Delete(ctx context.Context, r *pulumirpc.DeleteRequest) (*emp
 	return &emptypb.Empty{}, nil
 }
 
-// Read answers a refresh: what was made is as it was made, anything else is gone.
+// Read answers a refresh: what was made is as it was made, anything else is gone. A command cannot be looked at; the real
+// provider too believes what the state says.
 func (p *provider) Read(_ context.Context, r *pulumirpc.ReadRequest) (*pulumirpc.ReadResponse, error) {
+	typ := resource.URN(r.Urn).Type().String()
+	if isCommand(typ) {
+		return &pulumirpc.ReadResponse{Id: r.Id, Inputs: r.Inputs, Properties: r.Properties}, nil
+	}
 	p.all.mu.Lock()
-	op, ok := p.all.objects[r.Id]
+	op, ok := p.all.objects[key(Operation{Type: typ, ID: r.Id})]
 	p.all.mu.Unlock()
 	if !ok {
 		return &pulumirpc.ReadResponse{}, nil
@@ -375,13 +431,17 @@ func (p *provider) Invoke(_ context.Context, r *pulumirpc.InvokeRequest) (*pulum
 }
 
 func (p *provider) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	close(p.all.cancel)
+	p.all.cancel = make(chan struct{})
 	return &emptypb.Empty{}, nil
 }
 
 // identity is the ID that the real provider gives: namespace/name for objects and releases. Commands get one of no meaning.
 func identity(typ string, inputs resource.PropertyMap) string {
 	name, namespace := text(at(inputs, "metadata", "name")), text(at(inputs, "metadata", "namespace"))
-	if typ == "kubernetes:helm.sh/v3:Release" {
+	if typ == releaseType {
 		name, namespace = text(at(inputs, "name")), text(at(inputs, "namespace"))
 	}
 	if strings.HasPrefix(typ, "command:") {
@@ -390,15 +450,14 @@ func identity(typ string, inputs resource.PropertyMap) string {
 	if namespace != "" {
 		name = namespace + "/" + name
 	}
-	kind := typ[strings.LastIndex(typ, ":")+1:]
-	return kind + "/" + name
+	return name
 }
 
 // outputs are the inputs and what the real provider adds that this program reads.
 func outputs(typ string, inputs resource.PropertyMap) resource.PropertyMap {
 	out := inputs.Copy()
 	switch {
-	case typ == "kubernetes:helm.sh/v3:Release":
+	case typ == releaseType:
 		out["status"] = resource.NewProperty(resource.PropertyMap{
 			"name":      at(inputs, "name"),
 			"namespace": at(inputs, "namespace"),

@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"spire-falco/config"
+)
+
+// lock is what the engine writes into the file that locks a stack of a file backend.
+type lock struct {
+	PID       int       `json:"pid"`
+	Username  string    `json:"username"`
+	Hostname  string    `json:"hostname"`
+	Timestamp time.Time `json:"timestamp"`
+}
+
+// unlock removes the stack's locks whose processes are provably dead: they ran on this machine and run no more. The engine
+// leaves such a lock when it is killed. Any other lock stays, and the engine then says who holds it.
+func (e *Engine) unlock() error {
+	dir := e.opts.Backend.lockDir()
+	if dir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for locks of the stack: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("look for locks of the stack: %w", err)
+	}
+	for _, entry := range entries {
+		file := filepath.Join(dir, entry.Name())
+		text, err := os.ReadFile(file) //nolint:gosec // in the backend's own folder
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its run has just ended
+		}
+		if err != nil {
+			return fmt.Errorf("read the lock of the stack: %w", err)
+		}
+		if filepath.Ext(file) != ".json" {
+			continue
+		}
+		var l lock
+		if json.Unmarshal(text, &l) != nil || l.Hostname != host || l.PID <= 0 || !dead(l.PID) {
+			continue
+		}
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the lock of a run that was killed: %w", err)
+		}
+		_ = os.Remove(file + attributes) // where the backend keeps them
+		e.tell("removed the lock of a run that was killed (process %d, begun %s)\n", l.PID, l.Timestamp.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// attributes is the ending of the file beside each file of a file backend that does not skip metadata.
+const attributes = ".attrs"
+
+// mend removes what a killed engine has left of the attributes of a file backend's state: with an empty file there the
+// engine does not read the state ("failed to load checkpoint: EOF"); without it does.
+func (b *Backend) mend() error {
+	dir := b.fileDir()
+	if dir == "" {
+		return nil
+	}
+	for _, ending := range []string{".json", ".json.bak"} {
+		file := filepath.Join(dir, "stacks", config.Project, b.stack+ending+attributes)
+		info, err := os.Stat(file)
+		if err != nil || info.Size() > 0 {
+			continue
+		}
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("mend the state after a run that was killed: %w", err)
+		}
+	}
+	return nil
+}
+
+// lockDir is where a file backend keeps the stack's locks; empty for another backend.
+func (b *Backend) lockDir() string {
+	dir := b.fileDir()
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "locks", "organization", config.Project, b.stack)
+}
+
+// fileDir is where a file backend keeps everything; empty for another backend.
+func (b *Backend) fileDir() string {
+	url := b.Environment["PULUMI_BACKEND_URL"]
+	if url == "" {
+		url = os.Getenv("PULUMI_BACKEND_URL")
+	}
+	dir, isFile := strings.CutPrefix(url, "file://")
+	if !isFile || !filepath.IsAbs(dir) {
+		return ""
+	}
+	dir, _, _ = strings.Cut(dir, "?")
+	return filepath.Join(dir, ".pulumi")
+}
+
+// dead tells whether the engine that took a lock is certainly gone: there is no process of that ID, or it is not Pulumi's.
+func dead(pid int) bool {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return false // nothing is known
+	}
+	if errors.Is(process.Signal(syscall.Signal(0)), os.ErrProcessDone) {
+		return true
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return err == nil && !strings.HasPrefix(string(name), "pulumi")
+}

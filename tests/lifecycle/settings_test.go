@@ -1,0 +1,170 @@
+package lifecycle
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"spire-falco/config"
+)
+
+// flip is one setting changed on a stack that is up, and everything that a preview then plans.
+type flip struct {
+	key string
+	// value that the setting gets; a secret's is encrypted first.
+	value any
+	want  []string
+}
+
+// What a rule edit does: other rules, another name, and Falco mounts that.
+var ruleEdit = []string{"replace falco-rules", "update falco-release"}
+
+func updates(names ...string) []string { return each("update", names) }
+
+const ruleFile = "- rule: Mine\n  desc: One of my own.\n  condition: evt.type=openat and fd.name=/etc/mine\n  output: mine (file=%fd.name)\n  priority: NOTICE\n"
+
+var (
+	spireWaits  = []string{"spire-release", "spire-spire-agent-ready", "spire-spire-spiffe-csi-driver-ready"}
+	identities  = []string{"mtls-client-identity", "mtls-server-identity"}
+	deployments = []string{"mtls-client-deployment", "mtls-server-deployment"}
+)
+
+// onMinikube are flips on a stack with everything switched on.
+var onMinikube = []flip{
+	{"enableFalco", false, each("delete", sorted(falcoResources, []string{"falcosidekick-outputs"}))},
+	{"cluster.kubeconfig", "elsewhere/kubeconfig", updates("cluster-minikube", "cluster-provider", "falco-check-nodes")},
+	{"cluster.testing", true, nil},
+	{"minikube.driver", "kvm2", updates("cluster-minikube")},
+	{"minikube.cpus", 4, updates("cluster-minikube")},
+	{"minikube.memory", 8192, updates("cluster-minikube")},
+	{"minikube.disk", "40g", updates("cluster-minikube")},
+	{"minikube.kubernetesVersion", "v1.34.1", updates("cluster-minikube")},
+	{"spire.trustDomain", "other.example", updates(sorted(spireWaits, identities, deployments)...)},
+	{"spire.clusterName", "other", updates(spireWaits...)},
+	{"spire.persistence", "emptyDir", updates(spireWaits...)},
+	{"spire.agentSocketPath", "/run/spire-agent/public/api.sock", sorted(updates(spireWaits...), ruleEdit)},
+	{"falco.chartVersion", "4.22.0", sorted(updates("falco-check-nodes"), ruleEdit)}, // it loads on other kernels, and its rules are written for it
+	{"falco.leastPrivileged", true, updates("falco-release")},
+	{"falco.priority", "notice", updates("falco-release")},
+	{"falco.requests.cpu", "200m", updates("falco-release")},
+	{"falco.requests.memory", "300Mi", updates("falco-release")},
+	{"falco.limits.cpu", "1", updates("falco-release")},
+	{"falco.limits.memory", "1Gi", updates("falco-release")},
+	{"falco.bufferPreset", 5, updates("falco-release")},
+	{"falco.allowedProcesses", []string{"/usr/bin/other"}, ruleEdit},
+	{"falco.extraRules", []string{"mine.yaml"}, ruleEdit},
+	{"falco.fileOutput", "/var/log/falco.log", updates("falco-release")},
+	{"falco.syslogOutput", true, updates("falco-release")},
+	{"falco.metrics", false, updates("falco-release")},
+	{"falco.serviceMonitor", true, updates("falco-release")},
+	{"falco.dashboard", true, each("create", []string{"falco-dashboard"})},
+	{"falcosidekick.chartVersion", "0.10.2", updates("falcosidekick-release")},
+	{config.SlackWebhookKey, slackWebhook + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"falcosidekick.slack.minimumPriority", "error", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.hostPort", "http://other:9200", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.index", "other", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.type", "other", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.minimumPriority", "error", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.username", "other", updates("falcosidekick-release")},
+	{config.ElasticsearchPasswordKey, elasticsearchPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"falcosidekick.ui.enabled", false, updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"falcosidekick.ui.user", "other", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{config.UIPasswordKey, uiPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"charts.falcoRepository", "https://mirror.example/falco", updates("falco-release", "falcosidekick-release")},
+	{"charts.spireRepository", "https://mirror.example/spire", updates("spire-crds", "spire-release")},
+	{"image.repository", "ghcr.io/you/mtls-server", updates(sorted(deployments, []string{"image"})...)},
+}
+
+// Everything of the stack in an existing cluster but its image.
+var inCluster = slices.DeleteFunc(sorted(baseResources, falcoResources), func(name string) bool {
+	return name == "image" || name == "falco-check-nodes"
+})
+
+// onExisting are flips on a stack in a cluster that exists.
+var onExisting = []flip{
+	// Another cluster: everything is made there and taken from here.
+	{"cluster.context", "other", sorted(each("replace", append([]string{"cluster-provider"}, inCluster...)), updates("falco-check-nodes"))},
+	{"spire.mode", "existing", sorted(each("delete", sorted(spireWaits, []string{"spire-crds", "spire-namespace"})), updates(identities...))},
+	{"spire.namespace", "other", sorted(each("replace", sorted(spireWaits, []string{"spire-crds", "spire-namespace"})), updates(identities...), ruleEdit)},
+	{"falco.namespace", "other", each("replace", []string{"falco-namespace", "falco-release", "falco-rules", "falcosidekick-release"})},
+	{"minikube.profile", "other", nil}, // there is no Minikube
+	{
+		"workloads", // another port
+		[]map[string]any{
+			{"name": "mtls-server", "namespace": "mtls", "port": 9443, "peers": []string{"mtls-client"}},
+			{"name": "mtls-client", "namespace": "mtls", "env": map[string]string{"SERVER_ADDRESS": "mtls-server.mtls.svc:9443", "CLIENT_RATE": "1"}},
+		},
+		sorted(ruleEdit, updates(deployments...), updates("mtls-client-policy", "mtls-server-policy", "mtls-server-service")),
+	},
+}
+
+// single are settings that have one value alone, or whose other values need another setting with them: why they have no
+// flip of their own.
+var single = map[string]string{
+	"falco.driver":           "modern_ebpf is the only driver",
+	"spire.chartVersion":     "0.27.0 is the only supported version",
+	"spire.crdsChartVersion": "0.5.0 is the only supported version",
+}
+
+func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
+	t.Parallel()
+	flipped := map[string]bool{}
+	for _, f := range slices.Concat(onMinikube, onExisting) {
+		flipped[f.key] = true
+	}
+	flipped["cluster.mode"], flipped["spire.className"] = true, true // in the tests below
+	for _, d := range config.Declared {
+		assert.True(t, flipped[d.Key] != (single[d.Key] != ""), "the setting %s has either a flip or a reason not to have one", d.Key)
+	}
+	half := len(onMinikube) / 2
+	for _, c := range []struct {
+		name     string
+		settings map[string]any
+		secrets  map[string]string
+		flips    []flip
+	}{
+		{"on_Minikube", allOutputs, allSecrets, onMinikube[:half]},
+		{"on_Minikube_too", allOutputs, allSecrets, onMinikube[half:]},
+		{"in_an_existing_cluster", with(existing, falcoOn), nil, onExisting},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t, c.settings)
+			require.NoError(t, os.WriteFile(filepath.Join(s.dir, "mine.yaml"), []byte(ruleFile), 0o600))
+			changed := map[string]string{}
+			if c.secrets != nil {
+				other := map[string]string{}
+				for _, f := range c.flips {
+					if text, ok := f.value.(string); ok && c.secrets[f.key] != "" {
+						other[f.key] = text
+					}
+				}
+				if len(other) > 0 {
+					s.encrypt(other)
+					maps.Copy(changed, s.secure)
+				}
+				s.encrypt(c.secrets)
+			}
+			require.NoError(t, s.up(), s.out.String())
+			settings, secure := s.settings, s.secure
+			for _, f := range c.flips {
+				s.settings, s.secure = maps.Clone(settings), maps.Clone(secure)
+				if changed[f.key] != "" {
+					s.secure[f.key] = changed[f.key]
+				} else {
+					s.settings[f.key] = f.value
+				}
+				got := s.preview()
+				want := slices.Clone(f.want)
+				slices.Sort(want)
+				assert.Equal(t, strings.Join(want, "\n"), strings.Join(got, "\n"), "%s = %v", f.key, f.value)
+			}
+		})
+	}
+}
