@@ -86,11 +86,11 @@ func identified(r *apitype.ResourceV3) bool {
 	kind := string(r.Type)
 	switch {
 	case strings.HasPrefix(kind, "command:"):
-		for _, k := range []string{"create", "update"} {
-			if script, ok := r.Inputs[k].(string); ok {
-				r.Inputs[k] = script + interrupted
-			}
+		create, ok := r.Inputs["create"].(string)
+		if !ok {
+			return false
 		}
+		r.Inputs["create"] = create + interrupted
 		r.ID = "interrupted"
 		r.Outputs = map[string]any{"stdout": "", "stderr": ""}
 		for k, v := range r.Inputs {

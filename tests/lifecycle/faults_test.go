@@ -56,34 +56,44 @@ func (i *injector) newRun(cancel context.CancelFunc) {
 	i.stopping, i.cancel = false, cancel
 }
 
-// strike tells whether op is to go wrong now.
-func (i *injector) strike(op passthrough.Operation) bool {
+// strike tells whether op is to go wrong now, and whether it is the first of its run.
+func (i *injector) strike(op passthrough.Operation) (struck, first bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	name := urnName(op.URN)
 	if op.Kind != i.kind || i.hit[name] || (i.names != nil && !slices.Contains(i.names, name)) {
-		return false
+		return false, false
 	}
-	if i.fault != fails && i.stopping {
-		return false
+	if i.stopping && (i.fault == hangs || i.fault == killed) {
+		return false, false // it is held, and goes wrong in the next run
 	}
+	first = !i.stopping
 	i.hit[name], i.stopping = true, true
-	return true
+	return true, first
 }
 
 func (i *injector) before(ctx context.Context, op passthrough.Operation) error {
 	if i.fault == killedAfter {
 		return i.hold(ctx)
 	}
-	if !i.strike(op) {
+	struck, _ := i.strike(op)
+	if !struck {
 		return i.hold(ctx)
 	}
 	return i.breakOff(ctx)
 }
 
 func (i *injector) after(ctx context.Context, op passthrough.Operation) error {
-	if i.fault != killedAfter || !i.strike(op) {
+	if i.fault != killedAfter {
 		return nil
+	}
+	struck, first := i.strike(op)
+	if !struck {
+		return nil
+	}
+	if !first { // the engine is being killed already
+		<-ctx.Done()
+		return context.Cause(ctx)
 	}
 	return i.breakOff(ctx)
 }

@@ -104,6 +104,22 @@ var onExisting = []flip{
 	},
 }
 
+// onHosts are flips on a stack with a host outside the cluster.
+var onHosts = []flip{
+	{"hosts.list", []map[string]any{edge, {"name": "here", "local": true}}, each("create", []string{"hosts-here-check", "hosts-here-base", "hosts-here-package", "hosts-here-falco"})},
+	{config.HostKeysKey, `{"edge":"other key"}`, updates("hosts-edge-base", "hosts-edge-check", "hosts-edge-falco", "hosts-edge-package")},
+	{"hosts.alertFile", "/var/log/falco/other.json", updates("hosts-edge-falco")},
+	{"hosts.rotateMB", 50, updates("hosts-edge-falco")},
+	{"hosts.rotateKeep", 3, updates("hosts-edge-falco")},
+	{"hosts.syslog", false, updates("hosts-edge-falco")},
+	{"hosts.httpOutput", "http://falcosidekick.example:2801", updates("hosts-edge-falco")},
+}
+
+var edge = map[string]any{
+	"name": "edge", "address": "edge.example.org", "user": "root",
+	"hostKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJl3dIeudNqd0DPMRD6OIh65TtGH9wlhqQHf+zyt7Tf5",
+}
+
 // single are settings that have one value alone, or whose other values need another setting with them: why they have no
 // flip of their own.
 var single = map[string]string{
@@ -115,7 +131,7 @@ var single = map[string]string{
 func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	flipped := map[string]bool{}
-	for _, f := range slices.Concat(onMinikube, onExisting) {
+	for _, f := range slices.Concat(onMinikube, onExisting, onHosts) {
 		flipped[f.key] = true
 	}
 	flipped["cluster.mode"], flipped["spire.className"] = true, true // in the tests below
@@ -132,6 +148,7 @@ func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 		{"on_Minikube", allOutputs, allSecrets, onMinikube[:half]},
 		{"on_Minikube_too", allOutputs, allSecrets, onMinikube[half:]},
 		{"in_an_existing_cluster", with(existing, falcoOn), nil, onExisting},
+		{"with_a_host", with(existing, falcoOn, map[string]any{"hosts.list": []map[string]any{edge}}), map[string]string{config.HostKeysKey: `{"edge":"key"}`}, onHosts},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
