@@ -1,0 +1,112 @@
+package policy
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"spire-falco/charts"
+)
+
+// inOrder compares what resources need with what they depend on, directly or through others. It says nothing about
+// resources whose dependencies are not known.
+func inOrder(resources []Resource) []finding {
+	g := graph{byURN: map[string]Resource{}, reached: map[string]map[string]bool{}}
+	for _, r := range resources {
+		g.byURN[r.URN] = r
+	}
+	var out []finding
+	for _, r := range resources {
+		if r.DependsOn == nil {
+			continue
+		}
+		for _, n := range needs(r, resources) {
+			if n.URN != r.URN && !g.reach(r.URN)[n.URN] {
+				out = append(out, finding{r, fmt.Sprintf("it needs %s, but does not depend on it", n.Name)})
+			}
+		}
+	}
+	return out
+}
+
+type graph struct {
+	byURN   map[string]Resource
+	reached map[string]map[string]bool
+}
+
+// reach is everything that a resource depends on.
+func (g graph) reach(urn string) map[string]bool {
+	if done, ok := g.reached[urn]; ok {
+		return done
+	}
+	out := map[string]bool{}
+	g.reached[urn] = out // also ends a circle, which the engine would refuse
+	for _, d := range g.byURN[urn].DependsOn {
+		out[d] = true
+		for further := range g.reach(d) {
+			out[further] = true
+		}
+	}
+	return out
+}
+
+// needs lists what must be there before r is made, and stay until r is gone.
+func needs(r Resource, resources []Resource) []Resource {
+	var out []Resource
+	add := func(when func(other Resource) bool) {
+		for _, other := range resources {
+			if when(other) {
+				out = append(out, other)
+			}
+		}
+	}
+	if ns := r.namespace().text(); ns != "" {
+		add(func(o Resource) bool { return o.is(namespaceType) && o.in("metadata", "name").text() == ns })
+	}
+	switch chartOf(r) {
+	case charts.FalcoName:
+		for _, m := range rulesMounts(r) {
+			add(func(o Resource) bool {
+				return o.is(configMapType) && m.configMap.text() != "" && o.in("metadata", "name").text() == m.configMap.text()
+			})
+		}
+		if receiver, err := url.Parse(r.in("values", "falco", "http_output", "url").text()); err == nil && receiver.Hostname() != "" {
+			name, _, _ := strings.Cut(receiver.Hostname(), ".")
+			// Falco does not send an alert again that nobody took.
+			add(func(o Resource) bool { return chartOf(o) == charts.FalcosidekickName && o.in("name").text() == name })
+		}
+	case charts.FalcosidekickName:
+		if secret := r.in("values", "config", "existingSecret").text(); secret != "" {
+			add(func(o Resource) bool {
+				return o.is("kubernetes:core/v1:Secret") && o.in("metadata", "name").text() == secret
+			})
+		}
+	case charts.SPIREName:
+		add(func(o Resource) bool { return chartOf(o) == charts.SPIRECRDsName })
+	}
+	if r.is(identityType) {
+		add(func(o Resource) bool { return chartOf(o) == charts.SPIRECRDsName })
+	}
+	if p, ok := workload(r); ok && mountsWorkloadAPI(p) {
+		// The CSI driver gone before the pods that mount it leaves these Terminating.
+		add(func(o Resource) bool { return chartOf(o) == charts.SPIREName })
+		add(func(o Resource) bool { return o.is(identityType) && identifies(o, r) })
+	}
+	if p, ok := workload(r); ok {
+		// Pods that start before their policy are open until it comes.
+		add(func(o Resource) bool {
+			return o.is(networkPolicyType) && o.namespace().text() == r.namespace().text() &&
+				selects(o.in("spec", "podSelector"), p.metadata.at("labels"))
+		})
+	}
+	return out
+}
+
+func mountsWorkloadAPI(p pod) bool {
+	for _, v := range p.spec.at("volumes").list() {
+		if v.at("csi", "driver").text() == "csi.spiffe.io" {
+			return true
+		}
+	}
+	return false
+}

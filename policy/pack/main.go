@@ -1,0 +1,76 @@
+// Command pack serves the policies of package policy to the Pulumi engine as a policy pack, each mandatory:
+//
+//	pulumi preview --policy-pack policy
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/blang/semver"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/policyx"
+
+	"spire-falco/policy"
+	"spire-falco/policy/properties"
+)
+
+func main() {
+	if err := policyx.Main(func(*pulumi.Context) (policyx.PolicyPack, error) { return pack() }); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// pack registers every policy. The SDK drops a level that is given for the whole pack, and its zero level is advisory: so
+// each policy gets its own.
+func pack() (policyx.PolicyPack, error) {
+	var all []policyx.Policy
+	for _, p := range policy.Policies() {
+		if p.WholeStack() {
+			all = append(all, policyx.NewStackValidationPolicy(p.Name, policyx.StackValidationPolicyArgs{
+				Description:      p.Description,
+				EnforcementLevel: policyx.EnforcementLevelMandatory,
+				ValidateStack: func(_ context.Context, args policyx.StackValidationArgs) error {
+					resources := make([]policy.Resource, len(args.Resources))
+					for i, r := range args.Resources {
+						resources[i] = plain(r)
+						resources[i].DependsOn = append([]string{}, r.Dependencies...) // here they are known
+					}
+					report(p, args.Manager, resources)
+					return nil
+				},
+			}))
+			continue
+		}
+		all = append(all, policyx.NewResourceValidationPolicy(p.Name, policyx.ResourceValidationPolicyArgs{
+			Description:      p.Description,
+			EnforcementLevel: policyx.EnforcementLevelMandatory,
+			ValidateResource: func(_ context.Context, args policyx.ResourceValidationArgs) error {
+				report(p, args.Manager, []policy.Resource{plain(args.Resource)})
+				return nil
+			},
+		}))
+	}
+	made, err := policyx.NewPolicyPack("spire-falco", semver.MustParse("1.0.0"), policyx.EnforcementLevelMandatory, all)
+	if err != nil {
+		return nil, fmt.Errorf("make the policy pack: %w", err)
+	}
+	return made, nil
+}
+
+// report never returns an error: that would abort the run instead of saying what is wrong.
+func report(p policy.Policy, manager policyx.PolicyManager, resources []policy.Resource) {
+	for _, v := range p.Judge(resources) {
+		manager.ReportViolation(v.Resource+": "+v.Message, v.URN)
+	}
+}
+
+func plain(r policyx.AnalyzerResource) policy.Resource {
+	return policy.Resource{
+		URN: r.URN, Type: r.Type, Name: r.Name,
+		Inputs: properties.Plain(resource.ToResourcePropertyMap(r.Properties)),
+	}
+}

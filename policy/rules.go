@@ -1,0 +1,266 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+
+	"spire-falco/charts"
+	"spire-falco/rules"
+	"spire-falco/rules/ruleset"
+)
+
+const (
+	rulesDir    = "/etc/falco/rules.d" // where the charts' falco.yaml looks for rules of the user's own
+	rulesPrefix = "falco-rules-"       // of the names of rules ConfigMaps; the hash follows
+	ownPrefix   = "spire-mtls-"        // of the files that the stack brings; they are loaded first
+)
+
+// mount is a ConfigMap that a Falco release mounts over rulesDir.
+type mount struct{ volume, configMap value }
+
+// rulesMounts lists the volumes of a Falco release that are mounted at rulesDir.
+func rulesMounts(r Resource) []mount {
+	var out []mount
+	for _, m := range r.in("values", "mounts", "volumeMounts").list() {
+		if path.Clean(m.at("mountPath").text()) != rulesDir {
+			continue
+		}
+		found := mount{volume: m.at("name")}
+		for _, v := range r.in("values", "mounts", "volumes").list() {
+			if v.at("name").text() == found.volume.text() {
+				found.configMap = v.at("configMap", "name")
+			}
+		}
+		out = append(out, found)
+	}
+	return out
+}
+
+func releasesOf(resources []Resource, chart string) []Resource {
+	var out []Resource
+	for _, r := range resources {
+		if chartOf(r) == chart {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// rulesConfigMaps lists the ConfigMaps that hold rules: by their name, or because a Falco release mounts them as such.
+func rulesConfigMaps(resources []Resource) []Resource {
+	mounted := map[string]bool{}
+	for _, r := range releasesOf(resources, charts.FalcoName) {
+		for _, m := range rulesMounts(r) {
+			mounted[m.configMap.text()] = true
+		}
+	}
+	var out []Resource
+	for _, r := range resources {
+		if name := r.in("metadata", "name").text(); r.is(configMapType) && (strings.HasPrefix(name, rulesPrefix) || mounted[name] && name != "") {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// inLoadOrder lists the rule files of the ConfigMap in the order in which the Falco release that mounts it loads them:
+// the stack's own first, the user's after the stock rules.
+func inLoadOrder(configMap Resource, resources []Resource) []ruleset.File {
+	data := configMap.in("data").fields()
+	var names []string
+	add := func(name string) {
+		if _, ok := data[name]; ok && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, r := range releasesOf(resources, charts.FalcoName) {
+		for _, m := range rulesMounts(r) {
+			if m.configMap.text() != configMap.in("metadata", "name").text() {
+				continue
+			}
+			for _, file := range r.in("values", "falco", "rules_files").list() {
+				if path.Dir(file.text()) == rulesDir {
+					add(path.Base(file.text()))
+				}
+			}
+		}
+	}
+	rest := make([]string, 0, len(data))
+	for name := range data {
+		rest = append(rest, name)
+	}
+	sort.Slice(rest, func(i, j int) bool {
+		a, b := strings.HasPrefix(rest[i], ownPrefix), strings.HasPrefix(rest[j], ownPrefix)
+		if a != b {
+			return a
+		}
+		return rest[i] < rest[j]
+	})
+	for _, name := range rest {
+		add(name)
+	}
+	files := make([]ruleset.File, len(names))
+	for i, name := range names {
+		files[i] = ruleset.File{Name: name, Content: []byte(value{data[name]}.text())}
+	}
+	return files
+}
+
+// partly tells that something about the data is not known yet.
+func partly(r Resource) bool {
+	if r.in("data").unknown() || r.in("metadata", "name").unknown() {
+		return true
+	}
+	for _, v := range r.in("data").fields() {
+		if (value{v}).unknown() {
+			return true
+		}
+	}
+	return false
+}
+
+func rulesConfigMap(resources []Resource) []finding {
+	var out []finding
+	for _, r := range rulesConfigMaps(resources) {
+		bad := func(format string, args ...any) { out = append(out, finding{r, fmt.Sprintf(format, args...)}) }
+		if v := r.in("immutable"); !v.is(true) {
+			bad("immutable is %s; it must be true: a change must come as another ConfigMap, or Falco keeps the old rules", v.show())
+		}
+		if partly(r) {
+			continue
+		}
+		files := inLoadOrder(r, resources)
+		if len(files) == 0 {
+			bad("data is empty: Falco would run without the rules of the stack")
+			continue
+		}
+		for _, f := range files {
+			if len(strings.TrimSpace(string(f.Content))) == 0 {
+				bad("data[%q] is empty", f.Name)
+			}
+		}
+		name := r.in("metadata", "name").text()
+		if want := rulesPrefix + hashOf(files)[:12]; name != want {
+			bad("its name is %q, but by the hash of its data it must be %q: pods would not roll when the rules change", name, want)
+		}
+	}
+	return out
+}
+
+// hashOf is the hash that rules.Rendered has for these files.
+func hashOf(files []ruleset.File) string {
+	sum := sha256.New()
+	for _, f := range files {
+		sum.Write(fmt.Appendf(nil, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+func rulesValid(resources []Resource) []finding {
+	falco := installed(resources)
+	var out []finding
+	for _, r := range rulesConfigMaps(resources) {
+		if partly(r) {
+			continue
+		}
+		var own, extra []ruleset.File
+		for _, f := range inLoadOrder(r, resources) {
+			if strings.HasPrefix(f.Name, ownPrefix) {
+				own = append(own, f)
+			} else {
+				extra = append(extra, f)
+			}
+		}
+		out = append(out, checkRules(r, falco, own, extra)...)
+	}
+	return out
+}
+
+// installed is the Falco that the stack installs; the default when none is, or when its version is not known.
+func installed(resources []Resource) charts.Falco {
+	for _, r := range releasesOf(resources, charts.FalcoName) {
+		if f, err := charts.ResolveFalco(r.in("version").text()); err == nil {
+			return f
+		}
+	}
+	f, err := charts.ResolveFalco(charts.DefaultFalcoVersion)
+	if err != nil {
+		panic(err) // a programming error that every test run meets
+	}
+	return f
+}
+
+func checkRules(r Resource, falco charts.Falco, own, extra []ruleset.File) []finding {
+	var out []finding
+	options := ruleset.Options{EngineVersion: falco.Engine}
+	if falco.ContainerPlugin {
+		options.Plugins = map[string]string{"container": "0.7.1"}
+	}
+	_, report := ruleset.Load(own, options)
+	for _, p := range append(report.Errors, report.Warnings...) {
+		out = append(out, finding{r, p.Error()})
+	}
+	if len(extra) == 0 {
+		return out
+	}
+	// Files of the user's own may build on ours and on the stock rules, for which rules.Render has stand-ins.
+	in := rules.DefaultInputs()
+	in.FalcoVersion = falco.AppVersion
+	for _, f := range extra {
+		in.ExtraFiles = append(in.ExtraFiles, rules.File{Name: f.Name, Content: string(f.Content)})
+	}
+	if _, err := rules.Render(in); err != nil {
+		out = append(out, finding{r, err.Error()})
+	}
+	return out
+}
+
+func falcoWired(resources []Resource) []finding {
+	var out []finding
+	maps := map[string]Resource{}
+	for _, r := range rulesConfigMaps(resources) {
+		maps[r.in("metadata", "name").text()] = r
+	}
+	for _, r := range releasesOf(resources, charts.FalcoName) {
+		bad := func(format string, args ...any) { out = append(out, finding{r, fmt.Sprintf(format, args...)}) }
+		if http := r.in("values", "falco", "http_output"); !http.at("enabled").is(true) || !http.at("url").set() {
+			bad("values.falco.http_output has no url or is not enabled: alerts would stay in the pod's log")
+		}
+		volumes, mounts := r.in("values", "mounts", "volumes"), r.in("values", "mounts", "volumeMounts")
+		if volumes.unknown() || mounts.unknown() {
+			continue
+		}
+		found := rulesMounts(r)
+		if len(found) != 1 {
+			bad("values.mounts has %d volume mounts at %s; it must have one, with the rules ConfigMap", len(found), rulesDir)
+			continue
+		}
+		name := found[0].configMap
+		if name.unknown() {
+			continue
+		}
+		configMap, ok := maps[name.text()]
+		switch {
+		case name.text() == "":
+			bad("the volume %q that is mounted at %s is none of values.mounts.volumes, or no ConfigMap", found[0].volume.text(), rulesDir)
+			continue
+		case !ok:
+			bad("the ConfigMap %q that is mounted at %s is not part of the stack", name.text(), rulesDir)
+			continue
+		case !configMap.namespace().unknown() && !r.namespace().is(configMap.namespace().text()):
+			bad("the ConfigMap %q is in namespace %s, Falco in %s", name.text(), configMap.namespace().show(), r.namespace().show())
+		}
+		loaded := r.in("values", "falco", "rules_files")
+		for _, f := range inLoadOrder(configMap, resources) {
+			if !loaded.has(rulesDir+"/"+f.Name) && !loaded.has(rulesDir) {
+				bad("values.falco.rules_files does not list %s/%s: Falco would not load it", rulesDir, f.Name)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,122 @@
+package policy
+
+import "fmt"
+
+// value is a place in the inputs of a resource. Every method is total: what is not there is nil, and what is below an
+// unknown value is unknown.
+type value struct{ v any }
+
+// open takes the mark of a secret off.
+func (x value) open() value {
+	for {
+		s, ok := x.v.(Secret)
+		if !ok {
+			return x
+		}
+		x = value{s.Value}
+	}
+}
+
+func (x value) at(path ...string) value {
+	x = x.open()
+	for _, key := range path {
+		switch v := x.v.(type) {
+		case Unknown:
+			return x
+		case map[string]any:
+			x = value{v[key]}.open()
+		default:
+			return value{}
+		}
+	}
+	return x
+}
+
+func (x value) unknown() bool {
+	_, ok := x.open().v.(Unknown)
+	return ok
+}
+
+// is tells whether the value is want; an unknown value may be.
+func (x value) is(want any) bool {
+	x = x.open()
+	return x.unknown() || x.v == want
+}
+
+// text is the value as text, "" if it is none or not known.
+func (x value) text() string {
+	s, _ := x.open().v.(string)
+	return s
+}
+
+// set tells whether there is something, or may be: no nil, no empty text, list or map.
+func (x value) set() bool {
+	switch v := x.open().v.(type) {
+	case nil:
+		return false
+	case string:
+		return v != ""
+	case []any:
+		return len(v) > 0
+	case map[string]any:
+		return len(v) > 0
+	}
+	return true
+}
+
+// list is the elements; none if it is no list or not known.
+func (x value) list() []value {
+	items, _ := x.open().v.([]any)
+	out := make([]value, len(items))
+	for i, item := range items {
+		out[i] = value{item}.open()
+	}
+	return out
+}
+
+// fields is the fields of a map; none if it is no map or not known.
+func (x value) fields() map[string]any {
+	m, _ := x.open().v.(map[string]any)
+	return m
+}
+
+// zero tells whether the value is the number 0.
+func (x value) zero() bool {
+	switch v := x.open().v.(type) {
+	case int:
+		return v == 0
+	case float64:
+		return v == 0
+	}
+	return false
+}
+
+// has tells whether a list has the element, or may have it.
+func (x value) has(want any) bool {
+	if x.unknown() {
+		return true
+	}
+	for _, item := range x.list() {
+		if item.is(want) {
+			return true
+		}
+	}
+	return false
+}
+
+// show is the value for a message: never a secret.
+func (x value) show() string {
+	switch v := x.v.(type) {
+	case nil:
+		return "nothing"
+	case string:
+		return fmt.Sprintf("%q", v)
+	case bool, int, float64:
+		return fmt.Sprint(v)
+	case Secret:
+		return "a secret"
+	case Unknown:
+		return "something unknown"
+	}
+	return "something else"
+}

@@ -1,0 +1,19 @@
+package policy_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"spire-falco/policy"
+	"spire-falco/tests/recorder"
+)
+
+func TestTheProgramKeepsEveryPolicy(t *testing.T) {
+	t.Parallel()
+	run, err := recorder.Program(recorder.Settings{Values: map[string]string{"enableFalco": "true"}})
+	require.NoError(t, err)
+	for _, v := range policy.Evaluate(run.ForPolicy()) {
+		t.Error(v)
+	}
+}
