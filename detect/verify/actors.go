@@ -113,10 +113,8 @@ func (r *run) toolboxPod() kube.Object {
 }
 
 func (r *run) nodePod() kube.Object {
-	socketDir := path.Dir(r.options.Settings.SPIRE.AgentSocketPath)
 	// What a run that died left on the node goes first.
-	sweep := "for f in " + nodeFilePrefix + "*; do if [ -e \"$f\" ]; then rm -f \"$f\"; fi; done"
-	command := []string{"sh", "-c", "nsenter -t 1 -m -- sh -c '" + sweep + "'; " + idle[2]}
+	command := []string{"sh", "-c", "rm -f " + hostRoot + nodeFilePrefix + "*; " + idle[2]}
 	return kube.Object{
 		"apiVersion": "v1", "kind": "Pod",
 		"metadata": r.metadata(Namespace, r.podName(node), nil),
@@ -133,9 +131,9 @@ func (r *run) nodePod() kube.Object {
 				"command":         command,
 				"securityContext": kube.Object{"privileged": true, "runAsUser": 0},
 				"resources":       smallResources(),
-				"volumeMounts":    []kube.Object{{"name": "socket", "mountPath": socketDir, "readOnly": true}},
+				"volumeMounts":    []kube.Object{{"name": "node", "mountPath": hostRoot}},
 			}},
-			"volumes": []kube.Object{{"name": "socket", "hostPath": kube.Object{"path": socketDir, "type": "Directory"}}},
+			"volumes": []kube.Object{{"name": "node", "hostPath": kube.Object{"path": "/", "type": "Directory"}}},
 		},
 	}
 }

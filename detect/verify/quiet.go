@@ -49,7 +49,7 @@ const (
 func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 	q := &Quiet{FalsePositives: []json.RawMessage{}}
 	begun, first := time.Now(), r.arrivals.count()
-	traffic, err := r.startTraffic(ctx, q)
+	traffic, err := r.startTraffic(ctx, q, begun)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 // startTraffic brings up a server and a client of verify's own, with an identity of their own that is short-lived, so that
 // mutual TLS and the rotation of SVIDs are seen in minutes without changing the workload's identity. False when this stack
 // does not allow for it.
-func (r *run) startTraffic(ctx context.Context, q *Quiet) (bool, error) {
+func (r *run) startTraffic(ctx context.Context, q *Quiet, begun time.Time) (bool, error) {
 	peer, ok := r.peer()
 	if !runsOwn(r.target, ownServer) || !ok {
 		q.Skipped = append(q.Skipped, "mTLS traffic and rotation: workload "+r.target.Name+" is not the project's own server with a peer")
@@ -146,7 +146,7 @@ func (r *run) startTraffic(ctx context.Context, q *Quiet) (bool, error) {
 	address := net.JoinHostPort(running.Status.PodIP, strconv.Itoa(r.target.Port))
 	pod, err = r.copyOf(template, r.quietPod(quietClient), map[string]string{"app": peer.Name},
 		map[string]string{"AUTHORIZED_SPIFFE_IDS": id, "SERVER_ADDRESS": address},
-		peer.Executable, "-rate", requestRate, "-new-connections", "-duration", r.options.Quiet.String())
+		peer.Executable, "-rate", requestRate, "-new-connections", "-duration", max(time.Until(begun.Add(r.options.Quiet)), time.Second).Round(time.Second).String())
 	if err != nil {
 		return false, err
 	}
@@ -208,8 +208,18 @@ func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 	} else {
 		q.Problems = append(q.Problems, "no SVID was rotated")
 	}
-	log, err := r.log(ctx, peer.Namespace, r.quietPod(quietClient))
-	summary, found := clientSummary(log)
+	var (
+		log     []byte
+		err     error
+		summary trafficSummary
+		found   bool
+	)
+	for latest := time.Now().Add(r.options.AlertTimeout); ; { // its last requests and its summary take their time
+		log, err = r.log(ctx, peer.Namespace, r.quietPod(quietClient))
+		if summary, found = clientSummary(log); found || time.Now().After(latest) || !pause(ctx, r.options.Poll) {
+			break
+		}
+	}
 	switch {
 	case err != nil:
 		q.Problems = append(q.Problems, "the client's log: "+err.Error())

@@ -52,12 +52,15 @@ type env struct {
 	port int
 }
 
-// moved is the shell text that runs act on the node: in the mount namespace of the node's first process, and in the root
-// of every cgroup hierarchy, as Falco tells containers by cgroup. Only what the shell starts after that counts as the node's.
+// moved runs act on the node: in the root of every cgroup hierarchy, as Falco tells containers by cgroup, and with the node's
+// root directory. Only what is started after the move counts as the node's, so that act is a shell of its own.
 func moved(act string) []string {
-	return []string{"nsenter", "-t", "1", "-m", "--", "sh", "-c",
-		`for f in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do { echo 0 >"$f"; } 2>/dev/null || :; done; sh -c '` + act + `'`}
+	return []string{"sh", "-c", "cd " + hostRoot + "/sys/fs/cgroup; for f in cgroup.procs */cgroup.procs; do { echo 0 >\"$f\"; } 2>/dev/null || :; done; " +
+		"chroot " + hostRoot + " sh -c '" + act + "'"}
 }
+
+// hostRoot is where the node's root directory is in the node pod.
+const hostRoot = "/host"
 
 // Scenarios are all attacks, in the order in which they are performed. Each does what an attacker does and leaves nothing
 // different: what it writes is its own, what it changes gets the value that it had, and what it reads goes nowhere.
@@ -69,9 +72,9 @@ func Scenarios() []Scenario {
 			command: func(e env) []string { return moved("cat " + e.socket + " /" + e.marker) },
 		},
 		{
-			ID: "socket-host-path", Title: "a pod that mounts the socket's directory opens the socket",
+			ID: "socket-host-path", Title: "a pod that mounts the node's file system opens the socket",
 			Rule: "Unauthorized Access to SPIRE Socket", actor: node,
-			command: func(e env) []string { return []string{"cat", e.socket, "/" + e.marker} },
+			command: func(e env) []string { return []string{"cat", hostRoot + e.socket, "/" + e.marker} },
 		},
 		{
 			ID: "socket-csi", Title: "a tool in a labelled pod opens its Workload API socket",
@@ -134,7 +137,8 @@ func Scenarios() []Scenario {
 			ID: "outbound", Guide: "Custom rules, 5", Title: "a labelled pod connects to the Kubernetes API",
 			Rule: "Outbound Connection from mTLS Server", actor: toolbox,
 			command: func(e env) []string {
-				return []string{"sh", "-c", `timeout 3 wget -q -T 2 -O /dev/null "http://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/` + e.marker + `"`}
+				// After the connection nc would run a program of the marker's name, which there is not.
+				return []string{"sh", "-c", `nc -w 2 -e /` + e.marker + ` "$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT" </dev/null`}
 			},
 		},
 		{

@@ -361,7 +361,8 @@ func (s *standin) exec(w http.ResponseWriter, r *http.Request) {
 		command := strings.Join(r.URL.Query()["command"], " ")
 		s.mu.Lock()
 		for scenario := range s.recorded {
-			if strings.HasSuffix(strings.TrimRight(command, `'" `), "verify-"+s.run+"-"+scenario) || strings.Contains(command, "verify-"+s.run+"-"+scenario+".crt") {
+			if strings.HasSuffix(strings.TrimRight(command, `'" `), "verify-"+s.run+"-"+scenario) || strings.Contains(command, "verify-"+s.run+"-"+scenario+".crt") ||
+				strings.Contains(command, "verify-"+s.run+"-"+scenario+` "$KUBERNETES`) {
 				s.tell(scenario, pod, "")
 			}
 		}
