@@ -34,8 +34,40 @@ func (e *Engine) settle(ctx context.Context) error {
 	if err := e.stack.Import(ctx, exported); err != nil {
 		return e.failed("settle the interrupted run", err)
 	}
-	_, err = e.stack.Refresh(ctx, optrefresh.ClearPendingCreates())
-	return e.failed("refresh", err)
+	if _, err = e.stack.Refresh(ctx, optrefresh.ClearPendingCreates()); err != nil {
+		return e.failed("refresh", err)
+	}
+	if exported, err = e.stack.Export(ctx); err != nil {
+		return e.failed("read the state", err)
+	}
+	stuck, err := stuckReleases(exported.Deployment)
+	for _, advice := range stuck {
+		e.tell("%s\n", advice)
+	}
+	return err
+}
+
+// stuckReleases says what to do about releases in the middle of which Helm itself was killed: it refuses to upgrade them.
+func stuckReleases(deployment json.RawMessage) ([]string, error) {
+	var state apitype.DeploymentV3
+	if err := json.Unmarshal(deployment, &state); err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	var advice []string
+	for _, r := range state.Resources {
+		status, _ := r.Outputs["status"].(map[string]any)
+		is, _ := status["status"].(string)
+		if string(r.Type) != releaseType || !strings.HasPrefix(is, "pending-") {
+			continue
+		}
+		cure := "rollback"
+		if is == "pending-install" {
+			cure = "uninstall"
+		}
+		advice = append(advice, fmt.Sprintf("the release %[1]s is left in %[2]s, and Helm refuses to upgrade it; run: helm %[3]s %[1]s --namespace %[4]s, then this again",
+			status["name"], is, cure, status["namespace"]))
+	}
+	return advice, nil
 }
 
 // tell the person something that is not an error.

@@ -64,9 +64,6 @@ func (i *injector) strike(op passthrough.Operation) (struck, first bool) {
 	if op.Kind != i.kind || i.hit[name] || (i.names != nil && !slices.Contains(i.names, name)) {
 		return false, false
 	}
-	if i.stopping && (i.fault == hangs || i.fault == killed) {
-		return false, false // it is held, and goes wrong in the next run
-	}
 	first = !i.stopping
 	i.hit[name], i.stopping = true, true
 	return true, first
@@ -76,11 +73,11 @@ func (i *injector) before(ctx context.Context, op passthrough.Operation) error {
 	if i.fault == killedAfter {
 		return i.hold(ctx)
 	}
-	struck, _ := i.strike(op)
+	struck, first := i.strike(op)
 	if !struck {
 		return i.hold(ctx)
 	}
-	return i.breakOff(ctx)
+	return i.breakOff(ctx, first)
 }
 
 func (i *injector) after(ctx context.Context, op passthrough.Operation) error {
@@ -91,11 +88,7 @@ func (i *injector) after(ctx context.Context, op passthrough.Operation) error {
 	if !struck {
 		return nil
 	}
-	if !first { // the engine is being killed already
-		<-ctx.Done()
-		return context.Cause(ctx)
-	}
-	return i.breakOff(ctx)
+	return i.breakOff(ctx, first)
 }
 
 // hold keeps an operation that runs beside one that goes wrong from being done: it would never be hit itself.
@@ -110,11 +103,13 @@ func (i *injector) hold(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (i *injector) breakOff(ctx context.Context) error {
-	switch i.fault {
-	case fails:
+// breakOff makes the operation go wrong; the first of a run breaks the run off, and others that run beside it go with it.
+func (i *injector) breakOff(ctx context.Context, first bool) error {
+	switch {
+	case i.fault == fails:
 		return errors.New("injected fault")
-	case hangs:
+	case !first:
+	case i.fault == hangs:
 		i.cancel()
 	default:
 		if err := i.s.kill(); err != nil {
