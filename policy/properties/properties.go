@@ -1,4 +1,4 @@
-// Package properties makes the plain resources that policy judges out of what Pulumi's engine and SDK have.
+// Package properties makes the plain resources that package policies judges out of what Pulumi's engine and SDK have.
 package properties
 
 import (
@@ -8,10 +8,10 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 
-	"spire-falco/policy"
+	"spire-falco/policy/policies"
 )
 
-// Plain makes plain values of properties: computed ones become policy.Unknown, secret ones policy.Secret, text assets
+// Plain makes plain values of properties: computed ones become policies.Unknown, secret ones policies.Secret, text assets
 // their text.
 func Plain(m resource.PropertyMap) map[string]any {
 	out := make(map[string]any, len(m))
@@ -24,17 +24,17 @@ func Plain(m resource.PropertyMap) map[string]any {
 func plain(v resource.PropertyValue) any {
 	switch {
 	case v.IsSecret():
-		return policy.Secret{Value: plain(v.SecretValue().Element)}
+		return policies.Secret{Value: plain(v.SecretValue().Element)}
 	case v.IsComputed():
-		return policy.Unknown{}
+		return policies.Unknown{}
 	case v.IsOutput():
 		out := v.OutputValue()
-		var inner any = policy.Unknown{}
+		var inner any = policies.Unknown{}
 		if out.Known {
 			inner = plain(out.Element)
 		}
 		if out.Secret {
-			return policy.Secret{Value: inner}
+			return policies.Secret{Value: inner}
 		}
 		return inner
 	case v.IsObject():
@@ -63,9 +63,9 @@ const masked = "[secret]"
 
 // FromEvent makes a resource of what the engine says about it in its events. Events do not tell what a resource depends
 // on, and show a mask in place of secrets.
-func FromEvent(m apitype.StepEventStateMetadata) policy.Resource {
+func FromEvent(m apitype.StepEventStateMetadata) policies.Resource {
 	inputs, _ := event(m.Inputs).(map[string]any)
-	return policy.Resource{URN: m.URN, Type: m.Type, Name: Name(m.URN), Inputs: inputs}
+	return policies.Resource{URN: m.URN, Type: m.Type, Name: Name(m.URN), Inputs: inputs}
 }
 
 func event(v any) any {
@@ -74,7 +74,7 @@ func event(v any) any {
 		if sig, ok := v[resource.SigKey].(string); ok {
 			switch sig {
 			case resource.SecretSig:
-				return policy.Secret{Value: policy.Unknown{}}
+				return policies.Secret{Value: policies.Unknown{}}
 			case resource.AssetSig, resource.ArchiveSig:
 				return v["text"]
 			}
@@ -93,10 +93,10 @@ func event(v any) any {
 	case string:
 		switch v {
 		case masked:
-			return policy.Secret{Value: policy.Unknown{}}
+			return policies.Secret{Value: policies.Unknown{}}
 		case plugin.UnknownStringValue, plugin.UnknownBoolValue, plugin.UnknownNumberValue, plugin.UnknownArrayValue,
 			plugin.UnknownObjectValue, plugin.UnknownAssetValue, plugin.UnknownArchiveValue:
-			return policy.Unknown{}
+			return policies.Unknown{}
 		}
 	}
 	return v

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"spire-falco/policy"
+	"spire-falco/policy/policies"
 	"spire-falco/tests/recorder"
 )
 
@@ -13,7 +13,7 @@ func TestTheProgramKeepsEveryPolicy(t *testing.T) {
 	t.Parallel()
 	run, err := recorder.Program(recorder.Settings{Values: map[string]string{"enableFalco": "true"}})
 	require.NoError(t, err)
-	for _, v := range policy.Evaluate(run.ForPolicy()) {
+	for _, v := range policies.Evaluate(run.ForPolicy()) {
 		t.Error(v)
 	}
 }

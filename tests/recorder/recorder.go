@@ -15,7 +15,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"spire-falco/config"
-	"spire-falco/policy"
+	"spire-falco/policy/policies"
 	"spire-falco/policy/properties"
 	"spire-falco/program"
 )
@@ -31,7 +31,7 @@ type Resource struct {
 	// DependsOn are names of resources, and dependencies their URNs; components among them are taken apart.
 	DependsOn    []string
 	dependencies []string
-	// Inputs are plain values in which policy.Secret and policy.Unknown mark what is secret or unknown.
+	// Inputs are plain values in which policies.Secret and policies.Unknown mark what is secret or unknown.
 	Inputs map[string]any
 	// CreateTimeout and UpdateTimeout such as 10m; empty for the provider's own.
 	CreateTimeout, UpdateTimeout string
@@ -63,7 +63,7 @@ func (r Resource) Object() (map[string]any, bool) {
 // clear takes the marks of secrets off.
 func clear(v any) any {
 	switch v := v.(type) {
-	case policy.Secret:
+	case policies.Secret:
 		return clear(v.Value)
 	case map[string]any:
 		out := make(map[string]any, len(v))
@@ -98,10 +98,10 @@ func (r *Run) Find(name string) (Resource, bool) {
 }
 
 // ForPolicy is what was registered as the policies look at it.
-func (r *Run) ForPolicy() []policy.Resource {
-	out := make([]policy.Resource, len(r.Resources))
+func (r *Run) ForPolicy() []policies.Resource {
+	out := make([]policies.Resource, len(r.Resources))
 	for i, res := range r.Resources {
-		out[i] = policy.Resource{
+		out[i] = policies.Resource{
 			URN: res.URN, Type: res.Type, Name: res.Name, Inputs: res.Inputs,
 			DependsOn: append([]string{}, res.dependencies...),
 		}

@@ -1,4 +1,4 @@
-// Command pack serves the policies of package policy to the Pulumi engine as a policy pack, each mandatory:
+// Command policy serves the policies of package policy to the Pulumi engine as a policy pack, each mandatory:
 //
 //	pulumi preview --policy-pack policy
 package main
@@ -13,7 +13,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/policyx"
 
-	"spire-falco/policy"
+	"spire-falco/policy/policies"
 	"spire-falco/policy/properties"
 )
 
@@ -28,13 +28,13 @@ func main() {
 // each policy gets its own.
 func pack() (policyx.PolicyPack, error) {
 	var all []policyx.Policy
-	for _, p := range policy.Policies() {
+	for _, p := range policies.Policies() {
 		if p.WholeStack() {
 			all = append(all, policyx.NewStackValidationPolicy(p.Name, policyx.StackValidationPolicyArgs{
 				Description:      p.Description,
 				EnforcementLevel: policyx.EnforcementLevelMandatory,
 				ValidateStack: func(_ context.Context, args policyx.StackValidationArgs) error {
-					resources := make([]policy.Resource, len(args.Resources))
+					resources := make([]policies.Resource, len(args.Resources))
 					for i, r := range args.Resources {
 						resources[i] = plain(r)
 						resources[i].DependsOn = append([]string{}, r.Dependencies...) // here they are known
@@ -49,7 +49,7 @@ func pack() (policyx.PolicyPack, error) {
 			Description:      p.Description,
 			EnforcementLevel: policyx.EnforcementLevelMandatory,
 			ValidateResource: func(_ context.Context, args policyx.ResourceValidationArgs) error {
-				report(p, args.Manager, []policy.Resource{plain(args.Resource)})
+				report(p, args.Manager, []policies.Resource{plain(args.Resource)})
 				return nil
 			},
 		}))
@@ -62,14 +62,14 @@ func pack() (policyx.PolicyPack, error) {
 }
 
 // report never returns an error: that would abort the run instead of saying what is wrong.
-func report(p policy.Policy, manager policyx.PolicyManager, resources []policy.Resource) {
+func report(p policies.Policy, manager policyx.PolicyManager, resources []policies.Resource) {
 	for _, v := range p.Judge(resources) {
 		manager.ReportViolation(v.Resource+": "+v.Message, v.URN)
 	}
 }
 
-func plain(r policyx.AnalyzerResource) policy.Resource {
-	return policy.Resource{
+func plain(r policyx.AnalyzerResource) policies.Resource {
+	return policies.Resource{
 		URN: r.URN, Type: r.Type, Name: r.Name,
 		Inputs: properties.Plain(resource.ToResourcePropertyMap(r.Properties)),
 	}

@@ -1,7 +1,7 @@
-// Package policy judges the resources of the stack before they are made. Its judgement is plain: it needs neither the
-// engine nor the SDK of Pulumi. policy/pack makes a Pulumi policy pack of it, and Evaluate runs it in any process that has
+// Package policies judges the resources of the stack before they are made. Its judgement is plain: it needs neither the
+// engine nor the SDK of Pulumi. The command in the folder above makes a Pulumi policy pack of it, and Evaluate runs it in any process that has
 // the resources.
-package policy
+package policies
 
 import "strings"
 
