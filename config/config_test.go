@@ -285,6 +285,25 @@ config:
 	assert.Equal(t, []string{"/usr/bin/my-client"}, s.Falco.AllowedProcesses)
 	assert.True(t, s.Sidekick.Slack.Enabled)
 
+	t.Run("a group may be written as an object", func(t *testing.T) {
+		write(t, dir, `config:
+  spire-falco:minikube:
+    cpus: 4
+    memory: 8192
+  spire-falco:falcosidekick:
+    slack:
+      webhookUrl:
+        secure: v1:abc
+  spire-falco:clustr:
+    mode: existing
+`)
+		src, err := FromStackFile(dir, "dev")
+		require.NoError(t, err)
+		assert.Equal(t, "4", src.Values["minikube.cpus"])
+		assert.True(t, src.Secrets[SlackWebhookKey])
+		_, err = Load(src)
+		require.ErrorContains(t, err, "Pulumi.dev.yaml:10:5: clustr.mode: no such setting; did you mean cluster.mode?")
+	})
 	t.Run("a missing file means the defaults", func(t *testing.T) {
 		src, err := FromStackFile(dir, "other")
 		require.NoError(t, err)
@@ -328,8 +347,8 @@ func TestMistypedKeysGetTheNearestOne(t *testing.T) {
 		"falco.chartversion":       "did you mean falco.chartVersion?",
 		"trustDomain":              "did you mean spire.trustDomain?",
 		"minikube.cpu":             "did you mean minikube.cpus?",
-		"falco":                    "do not use --path",
-		"falcosidekick.slack":      "do not use --path",
+		"falco":                    "it is the beginning of others, such as falco.chartVersion",
+		"falcosidekick.slack":      "it is the beginning of others, such as falcosidekick.slack.webhookUrl",
 		"completely.different.key": "no such setting",
 	} {
 		_, err := load(map[string]string{given: "x"})

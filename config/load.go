@@ -146,7 +146,7 @@ func (l *loader) unknownKeys() {
 		}
 		want := "no such setting"
 		if isGroup(k) {
-			want += "; settings are flat: write " + k + ".NAME: value, and do not use --path"
+			want += "; it is the beginning of others, such as " + firstOf(k)
 		} else if near := nearest(k); near != "" {
 			want += "; did you mean " + near + "?"
 		}
@@ -154,14 +154,19 @@ func (l *loader) unknownKeys() {
 	}
 }
 
-// isGroup tells whether declared keys begin with key and a dot, as when somebody wrote them as a nested object.
-func isGroup(key string) bool {
+// firstOf is the first declared key of a group.
+func firstOf(group string) string {
 	for _, d := range Declared {
-		if strings.HasPrefix(d.Key, key+".") {
-			return true
+		if strings.HasPrefix(d.Key, group+".") {
+			return d.Key
 		}
 	}
-	return false
+	return ""
+}
+
+// isGroup tells whether declared keys begin with key and a dot.
+func isGroup(key string) bool {
+	return firstOf(key) != ""
 }
 
 // raw is the value of a key, or its default. A secret whose value is not known here is given as "".

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	pulumiconfig "github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
 )
 
 // FromPulumi loads the settings inside a running Pulumi program. keys lists every configuration key of the project that
@@ -19,19 +18,21 @@ func FromPulumi(ctx *pulumi.Context, keys []string) (*Settings, error) {
 		Secrets:   map[string]bool{},
 		LookupEnv: os.LookupEnv,
 	}
+	lookup := lookupIn(ctx)
 	for _, k := range keys {
-		src.Values[k] = ""
+		if _, isSetting := declared(k); isSetting || isGroup(k) {
+			continue // read below
+		}
+		src.Values[k] = "" // an unknown key: Load says so
 	}
 	for _, d := range Declared {
-		keys = append(keys, d.Key)
-	}
-	for _, k := range keys {
-		full := ctx.Project() + ":" + k
-		if v, ok := ctx.GetConfig(full); ok {
-			src.Values[k] = v
+		value, secret, ok := lookup(d.Key)
+		if !ok {
+			continue
 		}
-		if src.Values[k] != "" && ctx.IsConfigSecret(full) { // the engine passes the declared default "" as a secret too
-			src.Secrets[k] = true
+		src.Values[d.Key] = value
+		if value != "" && secret { // a declared default "" comes with its group, which may be secret as a whole
+			src.Secrets[d.Key] = true
 		}
 	}
 	return Load(src)
@@ -57,7 +58,57 @@ func KeysFromEnvironment() ([]string, error) {
 	return keys, nil
 }
 
+// lookupIn finds a setting in the configuration of a running program: under its flat key, or inside the object of its
+// group. The engine itself puts the defaults of Pulumi.yaml into such objects, since it takes dots in a declaration for a
+// path, and so does `pulumi config set --path`. A flat key wins: it was set by somebody.
+func lookupIn(ctx *pulumi.Context) func(key string) (value string, secret, ok bool) {
+	get := func(key string) (string, bool, bool) {
+		full := ctx.Project() + ":" + key
+		v, ok := ctx.GetConfig(full)
+		return v, ctx.IsConfigSecret(full), ok
+	}
+	return func(key string) (string, bool, bool) {
+		if v, secret, ok := get(key); ok {
+			return v, secret, true
+		}
+		for at := strings.LastIndex(key, "."); at > 0; at = strings.LastIndex(key[:at], ".") {
+			object, secret, ok := get(key[:at])
+			if !ok {
+				continue
+			}
+			var tree map[string]any
+			if err := json.Unmarshal([]byte(object), &tree); err != nil {
+				return "", false, false
+			}
+			v, ok := inside(tree, strings.Split(key[at+1:], "."))
+			return v, secret, ok
+		}
+		return "", false, false
+	}
+}
+
+// inside finds a value in nested objects and gives it the form in which Pulumi passes values to programs.
+func inside(tree map[string]any, path []string) (string, bool) {
+	v, ok := tree[path[0]]
+	if !ok {
+		return "", false
+	}
+	if len(path) > 1 {
+		next, ok := v.(map[string]any)
+		if !ok {
+			return "", false
+		}
+		return inside(next, path[1:])
+	}
+	if text, ok := v.(string); ok {
+		return text, true
+	}
+	text, err := json.Marshal(v)
+	return string(text), err == nil
+}
+
 // Secret reads the value of a secret setting, which Settings does not hold. It stays secret in every output made of it.
 func Secret(ctx *pulumi.Context, key string) pulumi.StringOutput {
-	return pulumiconfig.GetSecret(ctx, Project+":"+key)
+	value, _, _ := lookupIn(ctx)(key)
+	return pulumi.ToSecret(pulumi.String(value)).(pulumi.StringOutput)
 }

@@ -41,28 +41,43 @@ func FromStackFile(dir, stack string) (Source, error) {
 	for i := 0; i+1 < len(settings.Content); i += 2 {
 		keyNode, valueNode := settings.Content[i], settings.Content[i+1]
 		key, ours := strings.CutPrefix(keyNode.Value, Project+":")
-		if !ours {
-			if strings.Contains(keyNode.Value, ":") {
-				continue // a provider's own configuration
-			}
-			key = keyNode.Value
+		if !ours && strings.Contains(key, ":") {
+			continue // a provider's own configuration
 		}
-		place := fmt.Sprintf("%s:%d:%d", name, keyNode.Line, keyNode.Column)
-		if _, twice := where[key]; twice {
-			return src, fmt.Errorf("%s: %s is set twice, first at %s", place, key, where[key])
+		if err := src.add(name, key, keyNode, valueNode, where); err != nil {
+			return src, err
 		}
-		where[key] = place
-		if secure := mappingValue(valueNode, "secure"); secure != nil && len(valueNode.Content) == 2 {
-			src.Secrets[key] = true
-			continue
-		}
-		value, err := rawValue(valueNode)
-		if err != nil {
-			return src, fmt.Errorf("%s: %s: %w", place, key, err)
-		}
-		src.Values[key] = value
 	}
 	return src, nil
+}
+
+// add takes one setting, or every setting of a group that is written as an object.
+func (s *Source) add(file, key string, keyNode, valueNode *yaml.Node, where map[string]string) error {
+	place := fmt.Sprintf("%s:%d:%d", file, keyNode.Line, keyNode.Column)
+	secure := mappingValue(valueNode, "secure") != nil && len(valueNode.Content) == 2
+	if valueNode.Kind == yaml.MappingNode && !secure {
+		for i := 0; i+1 < len(valueNode.Content); i += 2 {
+			k := valueNode.Content[i]
+			if err := s.add(file, key+"."+k.Value, k, valueNode.Content[i+1], where); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if first, twice := where[key]; twice {
+		return fmt.Errorf("%s: %s is set twice, first at %s", place, key, first)
+	}
+	where[key] = place
+	if secure {
+		s.Secrets[key] = true
+		return nil
+	}
+	value, err := rawValue(valueNode)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", place, key, err)
+	}
+	s.Values[key] = value
+	return nil
 }
 
 // rawValue gives a YAML value the form in which Pulumi passes it to a program.

@@ -1,0 +1,72 @@
+package config
+
+import (
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+type noResources struct{}
+
+func (noResources) NewResource(pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	return "", nil, nil
+}
+func (noResources) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) { return nil, nil }
+
+func inProgram(t *testing.T, values map[string]string, secrets []string, program func(*pulumi.Context)) {
+	t.Helper()
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		program(ctx)
+		return nil
+	}, pulumi.WithMocks(Project, "dev", noResources{}), func(info *pulumi.RunInfo) {
+		info.Config = values
+		info.ConfigSecretKeys = secrets
+	})
+	require.NoError(t, err)
+}
+
+func TestAProgramReadsSettingsAsTheEnginePassesThem(t *testing.T) {
+	// The engine passes the defaults of Pulumi.yaml as objects beside the flat keys that somebody set.
+	values := map[string]string{
+		"spire-falco:minikube":      `{"cpus":2,"memory":4096,"disk":"20g"}`,
+		"spire-falco:minikube.cpus": "6",
+		"spire-falco:enableFalco":   "true",
+		"spire-falco:falco":         `{"requests":{"cpu":"200m"},"allowedProcesses":["/usr/bin/x"],"metrics":false}`,
+		"spire-falco:falcosidekick": `{"slack":{"webhookUrl":"https://hooks.slack.com/services/x"},"ui":{"password":""}}`,
+	}
+	keys := []string{"minikube", "minikube.cpus", "enableFalco", "falco", "falcosidekick"}
+	inProgram(t, values, []string{"spire-falco:falcosidekick"}, func(ctx *pulumi.Context) {
+		t.Setenv(EnableFalcoVariable, "true")
+		s, err := FromPulumi(ctx, keys)
+		if !assert.NoError(t, err) {
+			return
+		}
+		assert.Equal(t, 6, s.Cluster.Minikube.CPUs, "a key that was set wins over the object of defaults")
+		assert.Equal(t, "200m", s.Falco.Requests.CPU)
+		assert.Equal(t, []string{"/usr/bin/x"}, s.Falco.AllowedProcesses)
+		assert.False(t, s.Falco.Metrics)
+		assert.True(t, s.Sidekick.Slack.Enabled)
+		assert.False(t, s.Sidekick.UI.Enabled)
+		done := make(chan string, 1)
+		secret := Secret(ctx, SlackWebhookKey)
+		secret.ApplyT(func(v string) string { done <- v; return v })
+		assert.Equal(t, "https://hooks.slack.com/services/x", <-done)
+	})
+}
+
+func TestAProgramFindsMistypedKeys(t *testing.T) {
+	inProgram(t, map[string]string{"spire-falco:enablefalco": "true"}, nil, func(ctx *pulumi.Context) {
+		_, err := FromPulumi(ctx, []string{"enablefalco"})
+		assert.ErrorContains(t, err, "did you mean enableFalco?")
+	})
+}
+
+func TestAPlainSecretIsRefusedInAProgramToo(t *testing.T) {
+	inProgram(t, map[string]string{"spire-falco:" + SlackWebhookKey: "https://hooks.slack.com/services/x"}, nil, func(ctx *pulumi.Context) {
+		_, err := FromPulumi(ctx, []string{SlackWebhookKey})
+		assert.ErrorContains(t, err, "stands in plain text")
+	})
+}
