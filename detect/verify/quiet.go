@@ -43,6 +43,8 @@ const (
 	shortLife    = "1m"
 	rotatedAfter = 30 * time.Second
 	requestRate  = "10"
+	// answered is the client's name for a request that was answered well.
+	answered = "ok"
 )
 
 // quiet lets the stack work normally for the time of the options and collects the alerts of our rules.
@@ -225,16 +227,18 @@ func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 		q.Problems = append(q.Problems, "the client's log: "+err.Error())
 	case !found:
 		q.Problems = append(q.Problems, "the client did not come to its end: "+lastLine(log))
-	case summary.OK == 0:
-		q.Problems = append(q.Problems, fmt.Sprintf("none of the client's %d requests was answered", summary.Requests))
+	case summary.Outcomes[answered] == 0:
+		q.Problems = append(q.Problems, fmt.Sprintf("none of the client's %d requests was answered: %s", *summary.Requests, summary.FirstError))
 	default:
-		q.Done = append(q.Done, fmt.Sprintf("%d of %d requests over mutual TLS answered", summary.OK, summary.Requests))
+		q.Done = append(q.Done, fmt.Sprintf("%d of %d requests over mutual TLS answered", summary.Outcomes[answered], *summary.Requests))
 	}
 }
 
+// trafficSummary is what the client says of its load.
 type trafficSummary struct {
-	Requests int `json:"requests"`
-	OK       int `json:"ok"`
+	Requests   *int           `json:"requests"`
+	Outcomes   map[string]int `json:"outcomes"`
+	FirstError string         `json:"first_error"`
 }
 
 // clientSummary finds the client's summary, a line of JSON of its own, in its log.
@@ -242,17 +246,13 @@ func clientSummary(log []byte) (trafficSummary, bool) {
 	lines := bufio.NewScanner(bytes.NewReader(log))
 	lines.Buffer(nil, 1<<20)
 	var s trafficSummary
-	found := false
 	for lines.Scan() {
-		var line struct {
-			Requests *int `json:"requests"`
-			OK       int  `json:"ok"`
-		}
+		var line trafficSummary
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Requests != nil {
-			s, found = trafficSummary{*line.Requests, line.OK}, true
+			s = line
 		}
 	}
-	return s, found
+	return s, s.Requests != nil
 }
 
 func lastLine(log []byte) string {

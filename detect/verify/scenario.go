@@ -138,7 +138,7 @@ func Scenarios() []Scenario {
 			Rule: "Outbound Connection from mTLS Server", actor: toolbox,
 			command: func(e env) []string {
 				// After the connection nc would run a program of the marker's name, which there is not.
-				return []string{"sh", "-c", `nc -w 2 -e /` + e.marker + ` "$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT" </dev/null`}
+				return []string{"sh", "-c", `nc -w 2 "$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT" -e /` + e.marker}
 			},
 		},
 		{

@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/mtls"
 	"spire-falco/rules"
 )
 
@@ -31,17 +32,14 @@ type standin struct {
 	rules    *rules.Rendered
 	recorded map[string]string // scenario to alert, with RUN and PORT in the place of what differs by run
 
-	mu          sync.Mutex
-	objects     map[string]object // by path
-	falcoLog    []string
-	changed     chan struct{}
-	counts      map[[2]string]int
-	labels      []string // of everything that was ever made
-	made        []string
-	patched     []string
-	run         string
-	quietBegan  time.Time
-	versionless int
+	mu       sync.Mutex
+	objects  map[string]object // by path
+	falcoLog []string
+	changed  chan struct{}
+	counts   map[[2]string]int
+	labels   []string // of everything that was ever made
+	patched  []string
+	run      string
 
 	// Faults.
 	mute        map[string]bool // rules that do not fire
@@ -152,7 +150,8 @@ func (s *standin) serve(w http.ResponseWriter, r *http.Request) {
 	case path == falcoPods+"/falco-1/log":
 		s.follow(w, r)
 	case strings.HasSuffix(path, "/log"):
-		_, _ = io.WriteString(w, `{"msg":"serving"}`+"\n"+`{"msg":"identity rotated"}`+"\n"+`{"requests":70,"ok":70}`+"\n")
+		summary, _ := json.Marshal(mtls.Summary{Requests: 70, Outcomes: map[mtls.Outcome]int{mtls.OutcomeOK: 69, mtls.OutcomeRefused: 1}})
+		_, _ = io.WriteString(w, `{"msg":"serving"}`+"\n"+`{"msg":"identity rotated"}`+"\n"+string(summary)+"\n")
 	case path == sidekickProxy:
 		s.metrics(w)
 	case r.Method == http.MethodPost:
@@ -257,7 +256,6 @@ func (s *standin) create(w http.ResponseWriter, r *http.Request) {
 	meta["uid"] = path
 	label, _ := labelsOf(o)[verifyLabel].(string)
 	s.labels, s.run = append(s.labels, label), label
-	s.made = append(s.made, path)
 	s.objects[path] = o
 	if strings.HasSuffix(r.URL.Path, "/pods") {
 		spec := o["spec"].(object)
@@ -272,7 +270,6 @@ func (s *standin) create(w http.ResponseWriter, r *http.Request) {
 		case strings.HasSuffix(name, "-server") && !strings.Contains(name, "quiet"):
 			s.tell("port-server", name, serverPort(container))
 		case strings.HasSuffix(name, "quiet-server"):
-			s.quietBegan = time.Now()
 			if s.noisy != "" {
 				s.say(object{"rule": s.noisy, "priority": "Warning", "output": "noise", "hostname": "node-1", "time": now(),
 					"output_fields": object{"k8s.ns.name": "mtls", "k8s.pod.name": "mtls-server-1", "proc.cmdline": "mtls-server"}})
@@ -361,8 +358,7 @@ func (s *standin) exec(w http.ResponseWriter, r *http.Request) {
 		command := strings.Join(r.URL.Query()["command"], " ")
 		s.mu.Lock()
 		for scenario := range s.recorded {
-			if strings.HasSuffix(strings.TrimRight(command, `'" `), "verify-"+s.run+"-"+scenario) || strings.Contains(command, "verify-"+s.run+"-"+scenario+".crt") ||
-				strings.Contains(command, "verify-"+s.run+"-"+scenario+` "$KUBERNETES`) {
+			if strings.HasSuffix(strings.TrimRight(command, `'" `), "verify-"+s.run+"-"+scenario) || strings.Contains(command, "verify-"+s.run+"-"+scenario+".crt") {
 				s.tell(scenario, pod, "")
 			}
 		}

@@ -79,6 +79,7 @@ func TestVerify(t *testing.T) {
 		assert.Contains(t, out.String(), "verified: ")
 		assert.Contains(t, out.String(), "0 false positives")
 		assert.Contains(t, strings.Join(report.Quiet.Done, "\n"), "rotations of a short-lived SVID")
+		assert.Contains(t, strings.Join(report.Quiet.Done, "\n"), "69 of 70 requests over mutual TLS answered")
 		assert.Contains(t, strings.Join(report.Quiet.Done, "\n"), "rollout of DaemonSet spire/spire-agent")
 		assert.Empty(t, cluster.leftovers())
 		assert.NotContains(t, cluster.everMade(), "", "everything wears the label")
@@ -189,7 +190,7 @@ func TestVerifyRefuses(t *testing.T) {
 func leftBehind(beats string) map[string]object {
 	labels := object{verifyLabel: "dead01"}
 	return map[string]object{
-		verifySpace: {"metadata": object{"name": "spire-falco-verify", "uid": "u", "labels": labels, "annotations": object{"spire-falco/verify-heartbeat": beats}}},
+		verifySpace:                             {"metadata": object{"name": "spire-falco-verify", "uid": "u", "labels": labels, "annotations": object{"spire-falco/verify-heartbeat": beats}}},
 		verifySpace + "/pods/n":                 {"metadata": object{"name": "n", "namespace": "spire-falco-verify", "labels": labels}},
 		"/api/v1/namespaces/mtls/pods/t":        {"metadata": object{"name": "t", "namespace": "mtls", "labels": labels}},
 		identities + "/spire-falco-verify-dead": {"metadata": object{"name": "spire-falco-verify-dead", "labels": labels}},
