@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"spire-falco/charts"
+	"spire-falco/components/dashboard"
 	"spire-falco/config"
 	"spire-falco/rules"
 	"spire-falco/values"
@@ -104,6 +105,19 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 	}, with(child, pulumi.DependsOn(append([]pulumi.Resource{kernels, configMap}, args.After...)))...)
 	if err != nil {
 		return nil, err
+	}
+	if set.Dashboard {
+		_, err := corev1.NewConfigMap(ctx, name+"-dashboard", &corev1.ConfigMapArgs{
+			Metadata: &metav1.ObjectMetaArgs{
+				Name:      pulumi.String("falco-dashboard"),
+				Namespace: args.Namespace.Metadata.Name(),
+				Labels:    pulumi.ToStringMap(dashboard.Labels()),
+			},
+			Data: pulumi.ToStringMap(dashboard.Data()),
+		}, child...)
+		if err != nil {
+			return nil, fmt.Errorf("register the dashboard: %w", err)
+		}
 	}
 	f.RulesConfigMap = configMap.Metadata.Name().Elem()
 	f.RulesHash = pulumi.String(args.Rules.Hash).ToStringOutput()

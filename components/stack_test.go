@@ -383,3 +383,14 @@ func mustRender(t *testing.T, s *config.Settings) *rules.Rendered {
 	require.NoError(t, err)
 	return rendered
 }
+
+func TestTheDashboardIsAConfigMapThatGrafanaFinds(t *testing.T) {
+	r, _ := stack(t, settings(t, on(map[string]string{"falco.dashboard": "true"})), FalcosidekickSecrets{})
+	cm := r.one(t, "falco-dashboard")
+	assert.Equal(t, map[string]any{"grafana_dashboard": "1"}, cm.get("metadata", "labels"))
+	assert.Len(t, cm.get("data"), 1)
+	r, _ = stack(t, settings(t, falcoOn), FalcosidekickSecrets{})
+	for _, res := range r.list {
+		assert.NotEqual(t, "falco-dashboard", res.name, "off by default")
+	}
+}
