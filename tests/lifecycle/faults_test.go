@@ -60,17 +60,28 @@ func (i *injector) newRun(cancel context.CancelFunc) {
 func (i *injector) strike(op passthrough.Operation) (struck, first bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	name := urnName(op.URN)
-	if op.Kind != i.kind || i.hit[name] || (i.names != nil && !slices.Contains(i.names, name)) {
+	if !i.due(op) {
 		return false, false
 	}
 	first = !i.stopping
-	i.hit[name], i.stopping = true, true
+	i.hit[urnName(op.URN)], i.stopping = true, true
 	return true, first
+}
+
+// due tells whether op is one that has yet to go wrong. The caller holds the lock.
+func (i *injector) due(op passthrough.Operation) bool {
+	name := urnName(op.URN)
+	return op.Kind == i.kind && !i.hit[name] && (i.names == nil || slices.Contains(i.names, name))
 }
 
 func (i *injector) before(ctx context.Context, op passthrough.Operation) error {
 	if i.fault == killedAfter {
+		i.mu.Lock()
+		due := i.due(op)
+		i.mu.Unlock()
+		if due {
+			return nil // it goes wrong when it is done
+		}
 		return i.hold(ctx)
 	}
 	struck, first := i.strike(op)
