@@ -11,6 +11,8 @@ import (
 
 	"spire-falco/charts"
 	"spire-falco/config"
+	"spire-falco/policy/policies"
+	"spire-falco/policy/properties"
 )
 
 // planned collects what the engine says that it would do.
@@ -22,6 +24,17 @@ func (p *planned) event(e events.EngineEvent) {
 	if e.ResourcePreEvent != nil {
 		p.steps = append(p.steps, e.ResourcePreEvent.Metadata)
 	}
+}
+
+// violations are what the policies say of the planned resources.
+func (p *planned) violations() []policies.Violation {
+	var resources []policies.Resource
+	for _, s := range p.steps {
+		if s.New != nil {
+			resources = append(resources, properties.FromEvent(*s.New))
+		}
+	}
+	return policies.Evaluate(resources)
 }
 
 // changes counts the resources that would not stay as they are.
@@ -127,6 +140,13 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn s
 	} else {
 		fmt.Fprintf(w, "\nFalco is off; turn it on with ENABLE_FALCO=true or the setting enableFalco\n")
 	}
+	violations := seen.violations()
+	for _, v := range violations {
+		fmt.Fprintf(w, "\npolicy: %s\n", v)
+	}
+	if len(violations) == 0 {
+		fmt.Fprintf(w, "\n%d policies hold\n", len(policies.Policies()))
+	}
 	for _, warning := range set.Warnings {
 		fmt.Fprintf(w, "\nwarning: %s\n", warning)
 	}
@@ -135,6 +155,9 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn s
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the summary: %w", err)
+	}
+	if len(violations) > 0 {
+		return fmt.Errorf("%d policy violations", len(violations))
 	}
 	return nil
 }
