@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"spire-falco/config"
+)
+
+// run runs the command line in a folder and returns what it printed, and its error.
+func run(t *testing.T, dir string, args ...string) (string, error) {
+	t.Helper()
+	cmd := newRootCommand()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(append([]string{"--dir", dir}, args...))
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+const project = "../.."
+
+func ruleFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+const (
+	goodRule = "- rule: r\n  desc: d\n  condition: evt.type=open and proc.name=cat\n  output: o %proc.name\n  priority: INFO\n"
+	badRule  = "- rule: r\n  desc: d\n  condition: evt.type=open and proc.nam=cat\n  output: o %proc.name\n  priority: INFO\n"
+	deadRule = "- rule: r\n  desc: d\n  condition: evt.type=read and proc.exepath=/bin/cat\n  output: o %proc.name\n  priority: INFO\n"
+)
+
+func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
+	for _, tt := range []struct {
+		name, rules string
+		flags       []string
+		fails       bool
+		want        string
+	}{
+		{"a valid file", goodRule, nil, false, "Falco would load them"},
+		{"an unknown field with its place and the nearest ones", badRule, nil, true, "rules.yaml:3:32"},
+		{"a rule that never fires is told, not counted", deadRule, nil, false, "uncaptured-event"},
+		{"a rule that never fires fails with --strict", deadRule, []string{"--strict"}, true, "uncaptured-event"},
+		{"a lint can be switched off", deadRule, []string{"--strict", "--disable", "uncaptured-event"}, false, "0 lint findings"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := run(t, t.TempDir(), append([]string{"rules", "check", ruleFile(t, tt.rules)}, tt.flags...)...)
+			assert.Contains(t, out, tt.want)
+			if !tt.fails {
+				require.NoError(t, err)
+				return
+			}
+			var code exitCode
+			require.ErrorAs(t, err, &code)
+			assert.Equal(t, exitCode(1), code)
+		})
+	}
+	t.Run("the excerpt points at the mistake", func(t *testing.T) {
+		out, _ := run(t, t.TempDir(), "rules", "check", ruleFile(t, badRule))
+		assert.Contains(t, out, "condition: evt.type=open and proc.nam=cat\n                               ^")
+	})
+	t.Run("an unknown lint is refused", func(t *testing.T) {
+		_, err := run(t, t.TempDir(), "rules", "check", ruleFile(t, goodRule), "--disable", "nonsense")
+		require.ErrorContains(t, err, "there are: uncaptured-event")
+	})
+	t.Run("a missing file is named", func(t *testing.T) {
+		_, err := run(t, t.TempDir(), "rules", "check", "nowhere.yaml")
+		require.ErrorContains(t, err, "nowhere.yaml")
+	})
+	t.Run("as JSON", func(t *testing.T) {
+		out, _ := run(t, t.TempDir(), "rules", "check", "--json", ruleFile(t, badRule))
+		var result checkResult
+		require.NoError(t, json.Unmarshal([]byte(out), &result))
+		assert.False(t, result.Successful)
+		require.Len(t, result.Errors, 1)
+		assert.Equal(t, 3, result.Errors[0].Line)
+	})
+	t.Run("as SARIF", func(t *testing.T) {
+		out, _ := run(t, t.TempDir(), "rules", "check", "--sarif", ruleFile(t, badRule))
+		var log sarifLog
+		require.NoError(t, json.Unmarshal([]byte(out), &log))
+		require.Len(t, log.Runs[0].Results, 1)
+		assert.Equal(t, "LOAD_ERR_COMPILE_CONDITION", log.Runs[0].Results[0].RuleID)
+		assert.Equal(t, 3, log.Runs[0].Results[0].Locations[0].Physical.Region.StartLine)
+	})
+}
+
+func TestRulesEvalPrintsFalcosOwnJSON(t *testing.T) {
+	events := filepath.Join(t.TempDir(), "events.jsonl")
+	require.NoError(t, os.WriteFile(events, []byte(`{"evt.num":1,"evt.time.iso8601":1,"evt.type":"open","evt.dir":"<","proc.name":"cat"}
+
+{"evt.num":2,"evt.type":"open","evt.dir":"<","proc.name":"ls"}
+`), 0o600))
+	out, err := run(t, project, "rules", "eval", events, "--rules", ruleFile(t, goodRule))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, lines, 1)
+	var alert map[string]any
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &alert))
+	assert.Equal(t, "r", alert["rule"])
+	assert.Equal(t, "Informational", alert["priority"])
+	assert.Contains(t, alert["output"], "o cat")
+
+	require.NoError(t, os.WriteFile(events, []byte("{}\nnot json\n"), 0o600))
+	_, err = run(t, project, "rules", "eval", events, "--rules", ruleFile(t, goodRule))
+	require.ErrorContains(t, err, "events.jsonl:2:")
+	_, err = run(t, project, "rules", "eval", events, "--matching", "some")
+	require.ErrorContains(t, err, "--matching")
+}
+
+func TestRulesTestPassesAndFailsWithARuleMissing(t *testing.T) {
+	junit := filepath.Join(t.TempDir(), "junit.xml")
+	out, err := run(t, project, "rules", "test", "--junit", junit)
+	require.NoError(t, err)
+	assert.Contains(t, out, ", 0 failed")
+	assert.FileExists(t, junit)
+	out, err = run(t, project, "rules", "test", "--rules", ruleFile(t, goodRule))
+	require.Error(t, err)
+	assert.Contains(t, out, "missing: \"Unauthorized Access to SPIRE Socket\"")
+}
+
+func TestRulesExplainShowsWhatFeedsARule(t *testing.T) {
+	out, err := run(t, project, "rules", "explain", "Unexpected Network Port Binding")
+	require.NoError(t, err)
+	assert.Contains(t, out, "workloads[].port")
+	assert.Contains(t, out, "events      bind")
+	_, err = run(t, project, "rules", "explain", "nonsense")
+	require.ErrorContains(t, err, "Unexpected Network Port Binding")
+}
+
+func TestRulesRenderWritesWhatTheConfigMapHolds(t *testing.T) {
+	dir := t.TempDir()
+	_, err := run(t, project, "rules", "render", "--output", dir)
+	require.NoError(t, err)
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	require.NoError(t, err)
+	assert.NotEmpty(t, files)
+	_, err = run(t, project, append([]string{"rules", "check"}, files...)...)
+	require.NoError(t, err)
+}
+
+func TestAWrongSettingStopsEveryCommandBeforeAnythingIsBuilt(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Pulumi.yaml"), []byte("name: spire-falco\nruntime: go\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Pulumi.dev.yaml"), []byte("config:\n  spire-falco:minikube.cpus: 1\n"), 0o600))
+	for _, command := range []string{"preview", "up", "down", "outputs"} {
+		_, err := run(t, dir, command)
+		require.ErrorContains(t, err, "Pulumi.dev.yaml:2:3: minikube.cpus", command)
+	}
+	_, err := run(t, t.TempDir(), "preview")
+	require.ErrorContains(t, err, "there is no Pulumi.yaml")
+}
+
+// machine is a machine for preflights: programs that are there, and what they answer.
+type machine map[string]string
+
+func (m machine) has(name string) bool { _, ok := m[name]; return ok }
+
+func (m machine) run(_ context.Context, name string, args ...string) (string, error) {
+	answer := m[name]
+	if name == "kubectl" && strings.Contains(strings.Join(args, " "), "get nodes") {
+		return m["nodes"], nil
+	}
+	if failed, ok := strings.CutPrefix(answer, "fail:"); ok {
+		return failed, errors.New("exit status 1")
+	}
+	return answer, nil
+}
+
+func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(kubeconfig, nil, 0o600))
+	existing := func(more map[string]string) map[string]string {
+		m := map[string]string{"cluster.mode": "existing", "cluster.kubeconfig": kubeconfig, "cluster.context": "c", "image.repository": "r.example.org/i", "enableFalco": "true"}
+		for k, v := range more {
+			m[k] = v
+		}
+		return m
+	}
+	for _, tt := range []struct {
+		name     string
+		settings map[string]string
+		machine  machine
+		want     []string
+	}{
+		{"all there", nil, machine{"minikube": "", "docker": "28"}, nil},
+		{"nothing there", nil, machine{}, []string{"minikube is not installed", "needs docker"}},
+		{"Docker does not answer", nil, machine{"minikube": "", "docker": "fail:Cannot connect"}, []string{"Docker does not answer (Cannot connect)"}},
+		{"another driver's program", map[string]string{"minikube.driver": "kvm2"}, machine{"minikube": ""}, []string{"needs virsh"}},
+		{"no kubeconfig", existing(map[string]string{"cluster.kubeconfig": "nowhere"}), machine{"kubectl": ""}, []string{"there is no such file"}},
+		{"no kubectl", existing(nil), machine{}, []string{"kubectl is not installed"}},
+		{"the cluster does not answer", existing(nil), machine{"kubectl": "fail:connection refused"}, []string{"does not answer: connection refused"}},
+		{"a kernel that is too new", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\nb 6.15.1\n"}, []string{"node b:", "chart 4.22.0"}},
+		{"kernels that are right", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\n"}, nil},
+		{"any kernel while Falco is off", existing(map[string]string{"enableFalco": "false"}), machine{"kubectl": "ok", "nodes": "a 6.15.1\n"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := config.Load(config.Source{Stack: "dev", Values: tt.settings})
+			require.NoError(t, err)
+			err = preflight(t.Context(), t.TempDir(), s, tt.machine)
+			if tt.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "nothing was changed")
+			for _, want := range tt.want {
+				require.ErrorContains(t, err, want)
+			}
+		})
+	}
+}
+
+func TestTheSummaryCountsResourcesByComponent(t *testing.T) {
+	seen := &planned{}
+	for _, urn := range []string{
+		"urn:pulumi:dev::spire-falco::spire-falco:components:Stack::stack",
+		"urn:pulumi:dev::spire-falco::spire-falco:components:Stack$spire-falco:components:Workload::mtls-server",
+		"urn:pulumi:dev::spire-falco::spire-falco:components:Stack$spire-falco:components:Workload::mtls-client",
+		"urn:pulumi:dev::spire-falco::spire-falco:components:Stack$spire-falco:components:Workload$kubernetes:core/v1:Service::mtls-server-service",
+		"urn:pulumi:dev::spire-falco::spire-falco:components:Stack$kubernetes:core/v1:Namespace::namespace-mtls",
+	} {
+		typ := urn[:strings.LastIndex(urn, "::")]
+		seen.event(events.EngineEvent{EngineEvent: apitype.EngineEvent{ResourcePreEvent: &apitype.ResourcePreEvent{
+			Metadata: apitype.StepEventMetadata{Op: apitype.OpCreate, URN: urn, Type: typ},
+		}}})
+	}
+	counts := map[string]int{}
+	for _, c := range seen.components() {
+		counts[c.name] += c.resources
+	}
+	assert.Equal(t, 1, counts["mtls-server"])
+	assert.Equal(t, 0, counts["mtls-client"])
+	assert.Equal(t, 5, seen.changes())
+}
