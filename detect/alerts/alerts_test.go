@@ -141,7 +141,7 @@ func TestGate(t *testing.T) {
 		var gate *alerts.GateError
 		require.ErrorAs(t, err, &gate)
 		assert.Len(t, gate.Alerts, 2)
-		assert.EqualError(t, err, "2 alerts of priority critical or graver: Sensitive File Read by mTLS Process (1), Unauthorized Access to SPIRE Socket (1)")
+		require.EqualError(t, err, "2 alerts of priority critical or graver: Sensitive File Read by mTLS Process (1), Unauthorized Access to SPIRE Socket (1)")
 		assert.Contains(t, out, "Sensitive File Read by mTLS Process")
 	})
 	t.Run("warnings do not stop a gate for critical ones", func(t *testing.T) {

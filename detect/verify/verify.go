@@ -243,7 +243,9 @@ func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before f
 	go func() { followed <- follower.Follow(inner, r.arrivals.take) }()
 	defer func() {
 		stop()
-		<-followed
+		if err := <-followed; err != nil {
+			r.note("Falco's logs could not be followed: %v", err)
+		}
 	}()
 
 	rulesCheck, err := r.checkRules(ctx, before)

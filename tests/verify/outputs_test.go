@@ -99,7 +99,7 @@ func TestFalcosidekickSendsToSlackAndElasticsearch(t *testing.T) {
 
 	port := freePort(t)
 	var log bytes.Buffer
-	command := exec.Command(binary) //nolint:gosec // the binary that the tester names
+	command := exec.Command(binary)
 	command.Env = append(env, "LISTENADDRESS=127.0.0.1", "LISTENPORT="+port)
 	command.Stdout, command.Stderr = &log, &log
 	require.NoError(t, command.Start())

@@ -271,12 +271,16 @@ func (s *standin) create(w http.ResponseWriter, r *http.Request) {
 			s.tell("port-server", name, serverPort(container))
 		case strings.HasSuffix(name, "quiet-server"):
 			if s.noisy != "" {
-				s.say(object{"rule": s.noisy, "priority": "Warning", "output": "noise", "hostname": "node-1", "time": now(),
-					"output_fields": object{"k8s.ns.name": "mtls", "k8s.pod.name": "mtls-server-1", "proc.cmdline": "mtls-server"}})
+				s.say(object{
+					"rule": s.noisy, "priority": "Warning", "output": "noise", "hostname": "node-1", "time": now(),
+					"output_fields": object{"k8s.ns.name": "mtls", "k8s.pod.name": "mtls-server-1", "proc.cmdline": "mtls-server"},
+				})
 			}
 			if s.drops {
-				s.say(object{"rule": "Falco internal: syscall event drop", "priority": "Debug", "output": "drop", "hostname": "node-1", "time": now(),
-					"output_fields": object{"n_drops": "42607"}})
+				s.say(object{
+					"rule": "Falco internal: syscall event drop", "priority": "Debug", "output": "drop", "hostname": "node-1", "time": now(),
+					"output_fields": object{"n_drops": "42607"},
+				})
 			}
 		}
 	}
@@ -351,8 +355,10 @@ func (s *standin) exec(w http.ResponseWriter, r *http.Request) {
 	}
 	status := object{"status": "Success", "metadata": object{}}
 	if noTool {
-		status = object{"status": "Failure", "reason": "NonZeroExitCode", "message": "no such tool", "metadata": object{},
-			"details": object{"causes": []object{{"reason": "ExitCode", "message": "127"}}}}
+		status = object{
+			"status": "Failure", "reason": "NonZeroExitCode", "message": "no such tool", "metadata": object{},
+			"details": object{"causes": []object{{"reason": "ExitCode", "message": "127"}}},
+		}
 	} else {
 		pod := strings.Split(r.URL.Path, "/")[6]
 		command := strings.Join(r.URL.Query()["command"], " ")

@@ -254,7 +254,7 @@ var stack = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "stack")
-	out, err := exec.Command("go", "build", "-o", path, "../../cmd/stack").CombinedOutput() //nolint:gosec // a fixed command
+	out, err := exec.Command("go", "build", "-o", path, "../../cmd/stack").CombinedOutput()
 	if err != nil {
 		return "", errors.New(string(out))
 	}
@@ -302,7 +302,7 @@ func runStack(t *testing.T, dir string, started func(*os.Process), args ...strin
 	t.Helper()
 	path, err := stack()
 	require.NoError(t, err)
-	command := exec.Command(path, append([]string{"--stack", "ci", "--dir", dir}, args...)...) //nolint:gosec // built above
+	command := exec.Command(path, append([]string{"--stack", "ci", "--dir", dir}, args...)...)
 	var out, errOut bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errOut
 	command.Env = append(os.Environ(), "GITHUB_ACTIONS=true", "ENABLE_FALCO=true")
@@ -328,13 +328,13 @@ func TestCommandLine(t *testing.T) {
 		got := runStack(t, dir, nil, "verify", "--quiet", "1s", "--json", jsonPath, "--junit", xmlPath)
 		require.Zero(t, got.code, got.out+got.errOut)
 		assert.Regexp(t, `(?m)^ok +socket-node +Unauthorized Access to SPIRE Socket +Critical +yes +\d+ ms +yes$`, got.out)
-		content, err := os.ReadFile(jsonPath) //nolint:gosec // of this test
+		content, err := os.ReadFile(jsonPath)
 		require.NoError(t, err)
 		var report verify.Report
 		require.NoError(t, json.Unmarshal(content, &report))
 		assert.True(t, report.Passed)
 		assert.Len(t, report.Scenarios, len(verify.Scenarios()))
-		content, err = os.ReadFile(xmlPath) //nolint:gosec // of this test
+		content, err = os.ReadFile(xmlPath)
 		require.NoError(t, err)
 		var suite struct {
 			Tests    int `xml:"tests,attr"`
@@ -344,7 +344,7 @@ func TestCommandLine(t *testing.T) {
 			} `xml:"testcase"`
 		}
 		require.NoError(t, xml.Unmarshal(content, &suite))
-		assert.Equal(t, suite.Tests, len(suite.Cases))
+		assert.Len(t, suite.Cases, suite.Tests)
 		assert.Zero(t, suite.Failures)
 		assert.Empty(t, cluster.leftovers())
 	})
@@ -393,8 +393,14 @@ func TestCommandLine(t *testing.T) {
 		cluster, _ := scene(t)
 		dir := project(t, cluster)
 		for _, args := range [][]string{
-			{"alerts", "--min-priority", "severe"}, {"alerts", "--fail-on", "x"}, {"alerts", "--since", "yesterday"}, {"alerts", "--output", "xml"},
-			{"alerts", "--color", "x"}, {"alerts", "--github", "x"}, {"verify", "--workload", "x"}, {"verify", "--only", "x"},
+			{"alerts", "--min-priority", "severe"},
+			{"alerts", "--fail-on", "x"},
+			{"alerts", "--since", "yesterday"},
+			{"alerts", "--output", "xml"},
+			{"alerts", "--color", "x"},
+			{"alerts", "--github", "x"},
+			{"verify", "--workload", "x"},
+			{"verify", "--only", "x"},
 		} {
 			got := runStack(t, dir, nil, args...)
 			assert.Equal(t, 1, got.code)
