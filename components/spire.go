@@ -35,8 +35,8 @@ type SPIRE struct {
 	// AgentSocketPath is the Workload API socket on each node.
 	AgentSocketPath pulumi.StringOutput
 
-	crds  []pulumi.Resource
-	ready []pulumi.Resource
+	release []pulumi.Resource
+	ready   []pulumi.Resource
 }
 
 // NewSPIRE registers SPIRE, or nothing below the component when the settings say that the cluster has one.
@@ -91,7 +91,9 @@ func (s *SPIRE) install(ctx *pulumi.Context, name string, args *SPIREArgs) error
 	if err != nil {
 		return err
 	}
-	s.crds = []pulumi.Resource{crds}
+	// An identity comes after the release: its webhook judges them while the controller manager starts, and on a destroy
+	// the controller manager must still be there to take the entries out.
+	s.release = []pulumi.Resource{release}
 	s.ready = []pulumi.Resource{release}
 	for _, daemonSet := range []string{config.SPIRERelease + "-agent", config.SPIRERelease + "-spiffe-csi-driver"} {
 		wait, err := awaitDaemonSet(ctx, name+"-"+daemonSet+"-ready", daemonSet, ns, contentHash(v, set.Chart.Version), release, child)

@@ -137,7 +137,7 @@ func (s *Stack) workloads(ctx *pulumi.Context, args *StackArgs) error {
 			Workload: w, All: set.Workloads, Image: image,
 			TrustDomain: set.SPIRE.TrustDomain, ClassName: set.SPIRE.ClassName,
 			Namespace: namespaces[w.Namespace], Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
-			IdentityAfter: s.SPIRE.crds, After: after,
+			IdentityAfter: s.SPIRE.release, After: after,
 		}, pulumi.Parent(s))
 		if err != nil {
 			return err

@@ -85,7 +85,7 @@ func TestThePartsComeUpInOrderAndSoGoDownInReverse(t *testing.T) {
 		{"spire-release", []string{"spire-crds"}},
 		{"spire-spire-agent-ready", []string{"spire-release"}},
 		{"spire-spire-spiffe-csi-driver-ready", []string{"spire-release"}},
-		{"mtls-server-identity", []string{"spire-crds"}},
+		{"mtls-server-identity", []string{"spire-release"}},
 		{"mtls-server-deployment", []string{
 			"mtls-server-identity", "mtls-server-account", "mtls-server-policy",
 			"spire-release", "spire-spire-agent-ready", "spire-spire-spiffe-csi-driver-ready", "image",

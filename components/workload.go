@@ -33,7 +33,7 @@ type WorkloadArgs struct {
 	Namespace *corev1.Namespace
 	Provider  *kubernetes.Provider
 	OnDelete  []pulumi.ResourceOption
-	// IdentityAfter lists what must be there before its identity can be registered: SPIRE's CRDs.
+	// IdentityAfter lists what must be there before its identity can be registered, and until it is gone: SPIRE's release.
 	IdentityAfter []pulumi.Resource
 	// After lists what must be up before its pods can start, and stay up until they are gone: SPIRE.
 	After []pulumi.Resource

@@ -240,7 +240,7 @@ func overrides(in Inputs, documents []document) (File, error) {
 	}
 
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Generated from the settings for Falco %s. Not to be edited: change the settings instead.\n", in.FalcoVersion)
+	b.WriteString("# Generated from the settings. Not to be edited: change the settings instead.\n")
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	if err := enc.Encode(out); err != nil {
