@@ -98,7 +98,7 @@ func TestRender_hash_follows_the_content(t *testing.T) {
 	assert.Equal(t, base, hash(with(func(in *rules.Inputs) { in.FalcoVersion = "0.44.1" })), "the rules are the same for every Falco")
 	seen := map[string]string{base: "default"}
 	for name, in := range map[string]rules.Inputs{
-		"another port":  with(func(in *rules.Inputs) { in.Workloads[0].Port = 9443 }),
+		"another port": with(func(in *rules.Inputs) { in.Workloads[0].Port = 9443 }),
 		"an extra file": with(func(in *rules.Inputs) {
 			in.ExtraFiles = []rules.File{{Name: "a.yaml", Content: "- list: a\n  items: []\n"}}
 		}),

@@ -92,16 +92,24 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 			"requests": Map{"cpu": s.Requests.CPU, "memory": s.Requests.Memory},
 			"limits":   Map{"cpu": s.Limits.CPU, "memory": s.Limits.Memory},
 		},
-		"mounts": Map{
-			"volumes":      []any{Map{"name": "spire-falco-rules", "configMap": Map{"name": in.RulesConfigMap}}},
-			"volumeMounts": []any{Map{"name": "spire-falco-rules", "mountPath": RulesDir, "readOnly": true}},
-		},
+		"mounts":         mounts(s, in),
 		"extra":          Map{"initContainers": []any{preflightContainer(s, in.Preflight)}},
 		"metrics":        Map{"enabled": s.Metrics},
 		"serviceMonitor": Map{"create": s.ServiceMonitor},
 		"falco":          falco,
 	})
 	return v
+}
+
+// mounts are the rules and, for syslog, the node's socket: a pod has no /dev/log of its own, and Falco would not say so.
+func mounts(s config.Falco, in FalcoInputs) Map {
+	volumes := []any{Map{"name": "spire-falco-rules", "configMap": Map{"name": in.RulesConfigMap}}}
+	volumeMounts := []any{Map{"name": "spire-falco-rules", "mountPath": RulesDir, "readOnly": true}}
+	if s.SyslogOutput {
+		volumes = append(volumes, Map{"name": "syslog", "hostPath": Map{"path": "/dev/log", "type": "Socket"}})
+		volumeMounts = append(volumeMounts, Map{"name": "syslog", "mountPath": "/dev/log"})
+	}
+	return Map{"volumes": volumes, "volumeMounts": volumeMounts}
 }
 
 // FalcoImage is the image that the Falco chart deploys; charts before 9 add -debian to the tag.
