@@ -15,9 +15,9 @@ import (
 
 // registered is one resource as the engine would get it.
 type registered struct {
-	typ, name, urn, parent, provider, deletedWith string
-	dependsOn                                     []string
-	inputs                                        resource.PropertyMap
+	typ, name, parent, provider, deletedWith string
+	dependsOn                                []string
+	inputs                                   resource.PropertyMap
 }
 
 // recorder is a mocked engine that remembers what is registered.
@@ -76,7 +76,7 @@ func (r *recorder) one(t *testing.T, name string) registered {
 
 // get is a plain value inside a resource's inputs; nil if it is not there.
 func (r registered) get(path ...string) any {
-	var v any = plain(resource.NewProperty(r.inputs))
+	v := plain(resource.NewProperty(r.inputs))
 	for _, k := range path {
 		m, ok := v.(map[string]any)
 		if !ok {

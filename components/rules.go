@@ -36,7 +36,7 @@ func RulesInputs(s *config.Settings, dir string) (rules.Inputs, error) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)
 		}
-		content, err := os.ReadFile(path) //nolint:gosec // a rule file that the user names
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return in, fmt.Errorf("falco.extraRules: %w", err)
 		}

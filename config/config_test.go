@@ -151,7 +151,7 @@ var badValues = []struct {
 	{"falcosidekick.ui.user", "a:b", "without spaces and colons", nil},
 	{UIPasswordKey, "", "is required when the UI is on", map[string]string{"falcosidekick.ui.enabled": "true"}},
 	{"hosts.list", "a", "list of objects", nil},
-	{"hosts.list", `[{"name":"a","adress":"b"}]`, "did you mean address?", nil},
+	{"hosts.list", `[{"name":"a","addrss":"b"}]`, "did you mean address?", nil},
 	{"hosts.privateKeys", "", "is required when there are hosts", map[string]string{"hosts.list": `[{"name":"a","address":"a.example.org","user":"root"}]`}},
 	{"hosts.alertFile", "events.json", "absolute path", nil},
 	{"hosts.rotateMB", "0", "from 1", nil},
@@ -364,7 +364,7 @@ func TestPulumiYAMLDeclaresEverySettingAsTheProgramDoes(t *testing.T) {
 
 func TestTheSettingsTableInTheDocsIsTheProgramsOwn(t *testing.T) {
 	path := filepath.Join("..", "docs", "settings.md")
-	text, err := os.ReadFile(path) //nolint:gosec // a fixed path
+	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	const begin, end = "<!-- settings: begin -->\n", "<!-- settings: end -->"
 	before, rest, ok := strings.Cut(string(text), begin)
@@ -378,9 +378,9 @@ func TestTheSettingsTableInTheDocsIsTheProgramsOwn(t *testing.T) {
 func compareGenerated(t *testing.T, path, want string) {
 	t.Helper()
 	if os.Getenv("UPDATE") != "" {
-		require.NoError(t, os.WriteFile(path, []byte(want), 0o644)) //nolint:gosec // a public file of the project
+		require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
 	}
-	got, err := os.ReadFile(path) //nolint:gosec // a fixed path
+	got, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, want, string(got), "run: make generate")
 }

@@ -41,9 +41,7 @@ func TestAProgramReadsSettingsAsTheEnginePassesThem(t *testing.T) {
 	inProgram(t, values, []string{"spire-falco:falcosidekick"}, func(ctx *pulumi.Context) {
 		t.Setenv(EnableFalcoVariable, "true")
 		s, err := FromPulumi(ctx, keys)
-		if !assert.NoError(t, err) {
-			return
-		}
+		require.NoError(t, err)
 		assert.Equal(t, 6, s.Cluster.Minikube.CPUs, "a key that was set wins over the object of defaults")
 		assert.Equal(t, "200m", s.Falco.Requests.CPU)
 		assert.Equal(t, []string{"/usr/bin/x"}, s.Falco.AllowedProcesses)

@@ -15,7 +15,7 @@ import (
 func FromStackFile(dir, stack string) (Source, error) {
 	name := "Pulumi." + stack + ".yaml"
 	src := Source{Stack: stack, Values: map[string]string{}, Secrets: map[string]bool{}, LookupEnv: os.LookupEnv}
-	content, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // the stack's own file, named by the user
+	content, err := os.ReadFile(filepath.Join(dir, name))
 	if os.IsNotExist(err) {
 		return src, nil
 	}

@@ -67,7 +67,7 @@ func userBackend(dir string) (bool, error) {
 			URL string `yaml:"url"`
 		} `yaml:"backend"`
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "Pulumi.yaml")) //nolint:gosec // the project's own file
+	text, err := os.ReadFile(filepath.Join(dir, "Pulumi.yaml"))
 	if err != nil {
 		return false, fmt.Errorf("read the project: %w", err)
 	}
@@ -85,7 +85,7 @@ func userBackend(dir string) (bool, error) {
 		}
 		home = filepath.Join(user, ".pulumi")
 	}
-	text, err = os.ReadFile(filepath.Join(home, "credentials.json")) //nolint:gosec // where Pulumi keeps the login
+	text, err = os.ReadFile(filepath.Join(home, "credentials.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -111,7 +111,7 @@ func passphraseFile(dir string) (string, error) {
 	if _, err := rand.Read(random); err != nil {
 		return "", fmt.Errorf("make a passphrase: %w", err)
 	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // in the project's own state
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return file, nil // another run was quicker
 	}
@@ -138,13 +138,13 @@ func (b *Backend) copyProject() error {
 		return fmt.Errorf("copy the project: %w", err)
 	}
 	name := "Pulumi." + b.stack + ".yaml"
-	settings, err := os.ReadFile(filepath.Join(b.dir, name)) //nolint:gosec // the stack's own file
+	settings, err := os.ReadFile(filepath.Join(b.dir, name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the settings of stack %s: %w", b.stack, err)
 	}
 	target := filepath.Join(b.WorkDir, name)
 	if !saltLine.Match(settings) {
-		if old, err := os.ReadFile(target); err == nil { //nolint:gosec // the copy made before
+		if old, err := os.ReadFile(target); err == nil {
 			if salt := saltLine.Find(old); salt != nil {
 				settings = append(append(settings, '\n'), salt...)
 				settings = append(settings, '\n')

@@ -58,7 +58,7 @@ func buildCLI(ctx context.Context, dir string, log io.Writer) (string, error) {
 }
 
 func cliVersion(ctx context.Context, path string) (semver.Version, error) {
-	cmd := exec.CommandContext(ctx, path, "version") //nolint:gosec // the user's own CLI
+	cmd := exec.CommandContext(ctx, path, "version")
 	cmd.Env = append(os.Environ(), "PULUMI_SKIP_UPDATE_CHECK=true")
 	out, err := cmd.Output()
 	if err != nil {

@@ -119,7 +119,7 @@ func sdkVersion(dir, module string) (string, error) {
 			}
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // a file of the project
+	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
 		return "", fmt.Errorf("find the version of %s: %w", module, err)
 	}

@@ -51,7 +51,7 @@ type Tool struct {
 // Version is the pinned version of the tool, such as v1.2.3.
 func (t Tool) Version() (string, error) {
 	file := filepath.Join(t.Dir, "go.mod")
-	text, err := os.ReadFile(file) //nolint:gosec // a file of the project
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("find the pinned version of %s: %w", t.Name, err)
 	}

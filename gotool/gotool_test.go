@@ -48,7 +48,7 @@ func TestAToolIsBuiltOnceAtItsPinnedVersionEvenByTwoAtATime(t *testing.T) {
 	assert.Contains(t, paths[0], "tool-1.2.3")
 	both := logs[0].String() + logs[1].String()
 	assert.Equal(t, 1, strings.Count(both, "building tool v1.2.3"), "only one of the two builds")
-	out, err := exec.Command(paths[0]).CombinedOutput() //nolint:gosec // built here
+	out, err := exec.Command(paths[0]).CombinedOutput()
 	require.NoError(t, err)
 	assert.Equal(t, "1.2.3\n", string(out))
 

@@ -12,11 +12,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"spire-falco/image"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"spire-falco/image"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"

@@ -6,6 +6,8 @@ import (
 	"embed"
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -66,7 +68,7 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 	v := load("falco.yaml")
 	if s.Chart.ContainerPlugin {
 		merge(v, load("falco-container-plugin.yaml"))
-		if s.Chart.Version == "4.22.0" {
+		if major(s.Chart.Version) <= 5 {
 			merge(v, load("falco-no-legacy-collectors.yaml"))
 		}
 	} else {
@@ -112,13 +114,23 @@ func mounts(s config.Falco, in FalcoInputs) Map {
 	return Map{"volumes": volumes, "volumeMounts": volumeMounts}
 }
 
-// FalcoImage is the image that the Falco chart deploys; charts before 9 add -debian to the tag.
+// FalcoImage is the image that the Falco chart deploys; charts before 5 add -debian to the tag.
 func FalcoImage(c charts.Falco) string {
 	tag := c.AppVersion
-	if c.Version != "9.1.0" {
+	if major(c.Version) < 5 {
 		tag += "-debian"
 	}
 	return "docker.io/falcosecurity/falco:" + tag
+}
+
+// major is the first number of a chart's version.
+func major(version string) int {
+	first, _, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(first)
+	if err != nil {
+		panic(fmt.Sprintf("values: chart version %q: %v", version, err)) // the table of charts has none such
+	}
+	return n
 }
 
 // preflightContainer checks each node, also one that joins later, before Falco starts there: Falco itself would

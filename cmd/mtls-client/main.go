@@ -14,11 +14,12 @@ import (
 	"math"
 	"os"
 	"os/signal"
-	"spire-falco/mtls"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"spire-falco/mtls"
 )
 
 // The exit codes.

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"io"
 	"maps"
-	"spire-falco/mtls"
 	"testing"
 	"time"
+
+	"spire-falco/mtls"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -13,8 +13,9 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"spire-falco/mtls"
 	"syscall"
+
+	"spire-falco/mtls"
 )
 
 // The exit codes.

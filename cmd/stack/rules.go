@@ -63,7 +63,7 @@ func (t *target) loadRules(paths []string) (*ruleset.Ruleset, []ruleset.File, *r
 		files = asFiles(rendered)
 	}
 	for _, path := range paths {
-		content, err := os.ReadFile(path) //nolint:gosec // a file that the user names
+		content, err := os.ReadFile(path)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("read the rules: %w", err)
 		}

@@ -109,7 +109,7 @@ func writeReport(to string, stdout io.Writer, write func(io.Writer) error) error
 	case "-":
 		return write(stdout)
 	}
-	file, err := os.Create(to) //nolint:gosec // the file that the user names
+	file, err := os.Create(to)
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}

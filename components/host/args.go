@@ -8,8 +8,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"spire-falco/charts"
 	"strings"
+
+	"spire-falco/charts"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/crypto/ssh"

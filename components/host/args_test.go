@@ -8,10 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"spire-falco/charts"
-	"spire-falco/tests/host/machine"
 	"strings"
 	"testing"
+
+	"spire-falco/charts"
+	"spire-falco/tests/host/machine"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"

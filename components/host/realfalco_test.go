@@ -4,10 +4,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"spire-falco/rules"
-	"spire-falco/tests/host/machine"
 	"strings"
 	"testing"
+
+	"spire-falco/rules"
+	"spire-falco/tests/host/machine"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

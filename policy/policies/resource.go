@@ -3,8 +3,6 @@
 // the resources.
 package policies
 
-import "strings"
-
 // Resource is one resource as the program registers it.
 type Resource struct {
 	// URN of the resource; it must differ between resources.
@@ -29,9 +27,6 @@ type Secret struct {
 	// Value is what is secret; Unknown when it is not known or was taken out.
 	Value any
 }
-
-// kind is the last part of the type token: ConfigMap, Deployment.
-func (r Resource) kind() string { return r.Type[strings.LastIndex(r.Type, ":")+1:] }
 
 func (r Resource) is(types ...string) bool {
 	for _, t := range types {

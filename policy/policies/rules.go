@@ -41,10 +41,10 @@ func rulesMounts(r Resource) []mount {
 	return out
 }
 
-func releasesOf(resources []Resource, chart string) []Resource {
+func falcoReleases(resources []Resource) []Resource {
 	var out []Resource
 	for _, r := range resources {
-		if chartOf(r) == chart {
+		if chartOf(r) == charts.FalcoName {
 			out = append(out, r)
 		}
 	}
@@ -54,7 +54,7 @@ func releasesOf(resources []Resource, chart string) []Resource {
 // rulesConfigMaps lists the ConfigMaps that hold rules: by their name, or because a Falco release mounts them as such.
 func rulesConfigMaps(resources []Resource) []Resource {
 	mounted := map[string]bool{}
-	for _, r := range releasesOf(resources, charts.FalcoName) {
+	for _, r := range falcoReleases(resources) {
 		for _, m := range rulesMounts(r) {
 			mounted[m.configMap.text()] = true
 		}
@@ -78,7 +78,7 @@ func inLoadOrder(configMap Resource, resources []Resource) []ruleset.File {
 			names = append(names, name)
 		}
 	}
-	for _, r := range releasesOf(resources, charts.FalcoName) {
+	for _, r := range falcoReleases(resources) {
 		for _, m := range rulesMounts(r) {
 			if m.configMap.text() != configMap.in("metadata", "name").text() {
 				continue
@@ -183,7 +183,7 @@ func rulesValid(resources []Resource) []finding {
 
 // installed is the Falco that the stack installs; the default when none is, or when its version is not known.
 func installed(resources []Resource) charts.Falco {
-	for _, r := range releasesOf(resources, charts.FalcoName) {
+	for _, r := range falcoReleases(resources) {
 		if f, err := charts.ResolveFalco(r.in("version").text()); err == nil {
 			return f
 		}
@@ -226,7 +226,7 @@ func falcoWired(resources []Resource) []finding {
 	for _, r := range rulesConfigMaps(resources) {
 		maps[r.in("metadata", "name").text()] = r
 	}
-	for _, r := range releasesOf(resources, charts.FalcoName) {
+	for _, r := range falcoReleases(resources) {
 		bad := func(format string, args ...any) { out = append(out, finding{r, fmt.Sprintf(format, args...)}) }
 		if http := r.in("values", "falco", "http_output"); !http.at("enabled").is(true) || !http.at("url").set() {
 			bad("values.falco.http_output has no url or is not enabled: alerts would stay in the pod's log")

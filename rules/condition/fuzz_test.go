@@ -1,10 +1,11 @@
 package condition_test
 
 import (
-	"spire-falco/rules/condition"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"spire-falco/rules/condition"
 )
 
 // FuzzParseCondition looks for conditions that panic or hang, and for ones

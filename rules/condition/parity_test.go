@@ -7,8 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"spire-falco/rules/condition"
 	"testing"
+
+	"spire-falco/rules/condition"
 
 	"github.com/stretchr/testify/require"
 )

@@ -8,8 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"spire-falco/rules/ruleset"
 	"testing"
+
+	"spire-falco/rules/ruleset"
 
 	"github.com/stretchr/testify/require"
 )

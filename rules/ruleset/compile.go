@@ -3,8 +3,9 @@ package ruleset
 import (
 	"errors"
 	"slices"
-	"spire-falco/rules/condition"
 	"strings"
+
+	"spire-falco/rules/condition"
 )
 
 // compiled is what the definitions of all files loaded so far come to.

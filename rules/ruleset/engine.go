@@ -3,9 +3,10 @@ package ruleset
 import (
 	"encoding/json"
 	"fmt"
-	"spire-falco/rules/condition"
 	"strings"
 	"time"
+
+	"spire-falco/rules/condition"
 )
 
 // Event is one event as a flat set of fields.

@@ -2,8 +2,9 @@ package ruleset_test
 
 import (
 	"encoding/json"
-	"spire-falco/rules/ruleset"
 	"testing"
+
+	"spire-falco/rules/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

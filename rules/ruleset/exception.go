@@ -2,8 +2,9 @@ package ruleset
 
 import (
 	"slices"
-	"spire-falco/rules/condition"
 	"strings"
+
+	"spire-falco/rules/condition"
 )
 
 // entry is one part of an exception: a text, or a list of parts.

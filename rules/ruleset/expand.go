@@ -2,8 +2,9 @@ package ruleset
 
 import (
 	"fmt"
-	"spire-falco/rules/condition"
 	"strings"
+
+	"spire-falco/rules/condition"
 )
 
 // Bounds on what lists and macros may expand to. Lists and macros that refer

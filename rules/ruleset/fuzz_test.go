@@ -1,8 +1,9 @@
 package ruleset_test
 
 import (
-	"spire-falco/rules/ruleset"
 	"testing"
+
+	"spire-falco/rules/ruleset"
 )
 
 // FuzzLoadRuleFile looks for rule files that panic or hang anywhere between

@@ -3,8 +3,9 @@ package ruleset
 import (
 	"fmt"
 	"slices"
-	"spire-falco/rules/condition"
 	"strings"
+
+	"spire-falco/rules/condition"
 )
 
 // FindingCode names a kind of trap that Falco itself does not tell of.

@@ -1,8 +1,9 @@
 package ruleset_test
 
 import (
-	"spire-falco/rules/ruleset"
 	"testing"
+
+	"spire-falco/rules/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

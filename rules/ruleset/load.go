@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"errors"
+
 	"spire-falco/rules/condition"
 )
 

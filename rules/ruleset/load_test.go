@@ -1,10 +1,11 @@
 package ruleset_test
 
 import (
-	"spire-falco/rules/ruleset"
 	"strings"
 	"testing"
 	"time"
+
+	"spire-falco/rules/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -1,9 +1,10 @@
 package ruleset
 
 import (
-	"spire-falco/rules/condition"
 	"strconv"
 	"strings"
+
+	"spire-falco/rules/condition"
 )
 
 // outputFormat is the output of a rule cut into texts and fields.

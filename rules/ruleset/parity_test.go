@@ -7,8 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"spire-falco/rules/ruleset"
 	"testing"
+
+	"spire-falco/rules/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"slices"
+
 	"spire-falco/rules/condition"
 )
 

@@ -2,8 +2,9 @@ package ruleset
 
 import (
 	"slices"
-	"spire-falco/rules/condition"
 	"strings"
+
+	"spire-falco/rules/condition"
 )
 
 // maxClauses bounds the work of comparing two rules.

@@ -2,9 +2,10 @@ package ruleset
 
 import (
 	"sort"
-	"spire-falco/rules/condition"
 	"strings"
 	"unicode/utf8"
+
+	"spire-falco/rules/condition"
 )
 
 // File is one rule file. Name stands in messages; nothing is read from disk.

@@ -2,9 +2,10 @@ package ruleset
 
 import (
 	"errors"
-	"spire-falco/rules/ruleset/internal/yaml"
 	"strconv"
 	"strings"
+
+	"spire-falco/rules/ruleset/internal/yaml"
 )
 
 // node is a YAML node with the file that it is in. It is undefined when it

@@ -55,7 +55,7 @@ func installCRD(ctx context.Context) error {
 		}
 		file = found[0]
 	}
-	text, err := os.ReadFile(file) //nolint:gosec // test data
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("read the CRD: %w", err)
 	}
@@ -204,7 +204,7 @@ func podsAreAdmitted(t *testing.T, all []map[string]any) {
 		}
 		found++
 		r := createPod(t, podOf(object), "")
-		assert.NoError(t, r.Err(), title(object))
+		require.NoError(t, r.Err(), title(object))
 		assert.Empty(t, r.Warnings, title(object))
 	}
 	assert.Equal(t, 2, found, "workloads")

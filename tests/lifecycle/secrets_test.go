@@ -50,7 +50,7 @@ func (s *stack) encrypt(values map[string]string) {
 		args = append(args, "--secret", config.Project+":"+k+"="+v)
 	}
 	s.pulumi(args...)
-	text, err := os.ReadFile(file) //nolint:gosec // of the test
+	text, err := os.ReadFile(file)
 	require.NoError(s.t, err)
 	var doc struct {
 		Config map[string]any `yaml:"config"`
@@ -112,7 +112,7 @@ func (s *stack) assertNoSecretOnDisk() (checkpoints int) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		text, err := os.ReadFile(path) //nolint:gosec // of the test
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}

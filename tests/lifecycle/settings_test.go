@@ -136,7 +136,7 @@ func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 	}
 	flipped["cluster.mode"], flipped["spire.className"] = true, true // in the tests below
 	for _, d := range config.Declared {
-		assert.True(t, flipped[d.Key] != (single[d.Key] != ""), "the setting %s has either a flip or a reason not to have one", d.Key)
+		assert.NotEqual(t, flipped[d.Key], single[d.Key] != "", "the setting %s has either a flip or a reason not to have one", d.Key)
 	}
 	half := len(onMinikube) / 2
 	for _, c := range []struct {

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		defer os.RemoveAll(home)
+		defer func() { _ = os.RemoveAll(home) }() // what is left of a scratch folder does no harm
 		if err := os.Setenv("PULUMI_HOME", home); err != nil {
 			panic(err)
 		}

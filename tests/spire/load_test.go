@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"spire-falco/mtls"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"spire-falco/mtls"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

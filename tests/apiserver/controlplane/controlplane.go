@@ -169,7 +169,7 @@ func (s *Server) run(path string, args ...string) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	defer log.Close() //nolint:errcheck // the program has a descriptor of its own
+	defer log.Close()                   //nolint:errcheck // the program has a descriptor of its own
 	p.cmd = exec.Command(path, args...) //nolint:gosec // built from a pinned module
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = dieWithParent()
@@ -177,7 +177,7 @@ func (s *Server) run(path string, args ...string) error {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() {
-		_ = p.cmd.Wait() //nolint:errcheck // ready and Stop look at done
+		_ = p.cmd.Wait()
 		close(p.done)
 	}()
 	s.processes = append(s.processes, p)
@@ -229,7 +229,7 @@ func (s *Server) ready(ctx context.Context, certificate string) error {
 
 // trust makes a client of the certificate that the server has made for itself; none while it is not there.
 func (s *Server) trust(certificate string) {
-	text, err := os.ReadFile(certificate) //nolint:gosec // in a folder of our own
+	text, err := os.ReadFile(certificate)
 	roots := x509.NewCertPool()
 	if err != nil || !roots.AppendCertsFromPEM(text) {
 		return
@@ -244,15 +244,15 @@ func (s *Server) trust(certificate string) {
 func (s *Server) Stop() {
 	for i := len(s.processes) - 1; i >= 0; i-- {
 		p := s.processes[i]
-		_ = p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-p.done:
 		case <-time.After(2 * time.Second): // an API server drains for long; nothing here is worth the wait
-			_ = p.cmd.Process.Kill() //nolint:errcheck // it may have ended
+			_ = p.cmd.Process.Kill()
 			<-p.done
 		}
 	}
-	_ = os.RemoveAll(s.dir) //nolint:errcheck // what is left of a scratch folder does no harm
+	_ = os.RemoveAll(s.dir)
 }
 
 // Response of the API server.
@@ -299,7 +299,7 @@ func (s *Server) Do(ctx context.Context, method, path, contentType string, body 
 		return Response{}, fmt.Errorf("read the answer to %s %s: %w", method, path, err)
 	}
 	r := Response{Status: answer.StatusCode, Warnings: answer.Header.Values("Warning")}
-	_ = json.Unmarshal(text, &r.Body) //nolint:errcheck // /readyz answers plain text
+	_ = json.Unmarshal(text, &r.Body)
 	return r, nil
 }
 

@@ -5,9 +5,10 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"os"
-	"spire-falco/rules/ruleset/internal/yaml"
 	"strings"
 	"testing"
+
+	"spire-falco/rules/ruleset/internal/yaml"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
