@@ -128,6 +128,9 @@ var single = map[string]string{
 	"spire.crdsChartVersion": "0.5.0 is the only supported version",
 }
 
+// sample is one in how many settings is flipped unless LIFECYCLE=full: each flip is a run of the engine.
+const sample = 5
+
 func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 	t.Parallel()
 	flipped := map[string]bool{}
@@ -170,7 +173,10 @@ func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 			}
 			require.NoError(t, s.up(), s.out.String())
 			settings, secure := s.settings, s.secure
-			for _, f := range c.flips {
+			for i, f := range c.flips {
+				if !full && i%sample != 0 {
+					continue
+				}
 				s.settings, s.secure = maps.Clone(settings), maps.Clone(secure)
 				if changed[f.key] != "" {
 					s.secure[f.key] = changed[f.key]
