@@ -159,7 +159,7 @@ func keys(t *testing.T, chart string) map[string]string {
 	t.Helper()
 	file, err := os.Open(filepath.Join("testdata", chart+".tsv"))
 	require.NoError(t, err, "a supported version needs the list of its chart's keys")
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // read to its end
 	out := map[string]string{}
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		key, kind, ok := strings.Cut(lines.Text(), "\t")

@@ -90,14 +90,11 @@ func needs(r Resource, resources []Resource) []Resource {
 	if p, ok := workload(r); ok && mountsWorkloadAPI(p) {
 		// The CSI driver gone before the pods that mount it leaves these Terminating.
 		add(func(o Resource) bool { return chartOf(o) == charts.SPIREName })
-		add(func(o Resource) bool { return o.is(identityType) && identifies(o, r) })
+		add(func(o Resource) bool { return o.is(identityType) && identifies(o, r) == yes })
 	}
-	if p, ok := workload(r); ok {
+	if _, ok := workload(r); ok {
 		// Pods that start before their policy are open until it comes.
-		add(func(o Resource) bool {
-			return o.is(networkPolicyType) && o.namespace().text() == r.namespace().text() &&
-				selects(o.in("spec", "podSelector"), p.metadata.at("labels"))
-		})
+		add(func(o Resource) bool { return o.is(networkPolicyType) && guards(o, r) == yes })
 	}
 	return out
 }

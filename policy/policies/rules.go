@@ -222,7 +222,10 @@ func checkRules(r Resource, falco charts.Falco, own, extra []ruleset.File) []fin
 
 func falcoWired(resources []Resource) []finding {
 	var out []finding
-	maps := map[string]Resource{}
+	maps, unnamed := map[string]Resource{}, false
+	for _, r := range resources {
+		unnamed = unnamed || r.is(configMapType) && r.in("metadata", "name").unknown()
+	}
 	for _, r := range rulesConfigMaps(resources) {
 		maps[r.in("metadata", "name").text()] = r
 	}
@@ -232,7 +235,7 @@ func falcoWired(resources []Resource) []finding {
 			bad("values.falco.http_output has no url or is not enabled: alerts would stay in the pod's log")
 		}
 		volumes, mounts := r.in("values", "mounts", "volumes"), r.in("values", "mounts", "volumeMounts")
-		if volumes.unknown() || mounts.unknown() {
+		if volumes.partly() || mounts.partly() {
 			continue
 		}
 		found := rulesMounts(r)
@@ -249,6 +252,8 @@ func falcoWired(resources []Resource) []finding {
 		case name.text() == "":
 			bad("the volume %q that is mounted at %s is none of values.mounts.volumes, or no ConfigMap", found[0].volume.text(), rulesDir)
 			continue
+		case !ok && unnamed:
+			continue // it may be one of those whose names are not known yet
 		case !ok:
 			bad("the ConfigMap %q that is mounted at %s is not part of the stack", name.text(), rulesDir)
 			continue

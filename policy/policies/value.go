@@ -37,6 +37,13 @@ func (x value) unknown() bool {
 	return ok
 }
 
+// partly tells whether the value or anything below it is unknown.
+func (x value) partly() bool {
+	found := false
+	walk(x, "", func(_ string, v value) { found = found || v.unknown() })
+	return found
+}
+
 // is tells whether the value is want; an unknown value may be.
 func (x value) is(want any) bool {
 	x = x.open()

@@ -154,76 +154,120 @@ func imagesPinned(r Resource) []string {
 	return out
 }
 
-// selects tells whether a label selector of matchLabels alone selects the labels. An empty selector selects everything.
-func selects(selector, labels value) bool {
-	if selector.unknown() || labels.unknown() {
-		return true
+// answer is yes, no, or perhaps when it hangs on an unknown value.
+type answer int
+
+const (
+	no answer = iota
+	perhaps
+	yes
+)
+
+// selects tells whether a label selector selects the labels. An empty selector selects everything; one with expressions,
+// which this stack does not use, is taken to select nothing.
+func selects(selector, labels value) answer {
+	if selector.partly() || labels.partly() {
+		return perhaps
 	}
 	if selector.at("matchExpressions").set() {
-		return false
+		return no
 	}
 	have := labels.fields()
 	for k, v := range selector.at("matchLabels").fields() {
-		if got, ok := have[k]; !ok || !(value{got}).is((value{v}).open().v) && !(value{v}).unknown() {
-			return false
+		got, ok := have[k]
+		if want := (value{v}).text(); !ok || want == "" || (value{got}).text() != want {
+			return no
 		}
 	}
-	return true
+	return yes
 }
 
-// system are the namespaces of the releases of Falco and SPIRE.
-func system(resources []Resource) map[string]bool {
-	out := map[string]bool{}
+// inNamespace tells whether the resource is in that namespace.
+func inNamespace(r Resource, namespace value) answer {
+	switch {
+	case r.namespace().unknown() || namespace.unknown():
+		return perhaps
+	case r.namespace().text() != "" && r.namespace().text() == namespace.text():
+		return yes
+	}
+	return no
+}
+
+// trust is which namespaces are those of Falco and SPIRE.
+type trust struct {
+	namespaces map[string]bool
+	// unsure tells that there is a release of which it is not known what it is or where it goes.
+	unsure bool
+}
+
+func trusted(resources []Resource) trust {
+	out := trust{namespaces: map[string]bool{}}
 	for _, r := range resources {
+		if !r.is(releaseType) {
+			continue
+		}
+		if r.in("chart").unknown() || r.namespace().unknown() {
+			out.unsure = true
+		}
 		switch chartOf(r) {
 		case charts.FalcoName, charts.FalcosidekickName, charts.SPIREName, charts.SPIRECRDsName:
 			if name := r.namespace().text(); name != "" {
-				out[name] = true
+				out.namespaces[name] = true
 			}
 		}
 	}
 	return out
 }
 
+// holds tells whether pods of that namespace may be privileged, or whether that is not known.
+func (t trust) holds(namespace value) bool {
+	return t.unsure || namespace.unknown() || t.namespaces[namespace.text()]
+}
+
+// workloads lists what makes pods outside of the namespaces of Falco and SPIRE.
 func workloads(resources []Resource) []Resource {
-	trusted := system(resources)
+	system := trusted(resources)
 	var out []Resource
 	for _, r := range resources {
-		if _, ok := workload(r); ok && !trusted[r.namespace().text()] {
+		if _, ok := workload(r); ok && !system.holds(r.namespace()) {
 			out = append(out, r)
 		}
 	}
 	return out
 }
 
-func identifies(identity, w Resource) bool {
+// identifies tells whether the ClusterSPIFFEID gives the pods of the workload its identity.
+func identifies(identity, w Resource) answer {
 	p, _ := workload(w)
-	if !selects(identity.in("spec", "podSelector"), p.metadata.at("labels")) {
-		return false
+	namespace := w.namespace() // stays unknown if it is
+	if !namespace.unknown() {
+		namespace = value{map[string]any{"kubernetes.io/metadata.name": namespace.text()}}
 	}
-	ns := identity.in("spec", "namespaceSelector")
-	return ns.unknown() || w.namespace().unknown() ||
-		selects(ns, value{map[string]any{"kubernetes.io/metadata.name": w.namespace().open().v}})
+	return min(selects(identity.in("spec", "podSelector"), p.metadata.at("labels")), selects(identity.in("spec", "namespaceSelector"), namespace))
 }
 
 func ownIdentity(resources []Resource) []finding {
 	var out []finding
 	all := workloads(resources)
-	count := map[string]int{}
+	count, unsure := map[string]int{}, map[string]bool{}
 	for _, id := range resources {
-		if !id.is(identityType) || id.in("spec").unknown() {
+		if !id.is(identityType) {
 			continue
 		}
 		for _, selector := range []string{"podSelector", "namespaceSelector"} {
-			if !id.in("spec", selector).set() {
+			if s := id.in("spec", selector); !s.unknown() && !s.at("matchLabels").set() {
 				out = append(out, finding{id, "spec." + selector + " is empty: pods that nobody declared would get this identity"})
 			}
 		}
 		var names []string
 		for _, w := range all {
-			if identifies(id, w) {
+			switch identifies(id, w) {
+			case yes:
 				count[w.URN]++
 				names = append(names, w.Name)
+			case perhaps:
+				unsure[w.URN] = true
+			case no:
 			}
 		}
 		if len(names) > 1 {
@@ -231,8 +275,8 @@ func ownIdentity(resources []Resource) []finding {
 		}
 	}
 	for _, w := range all {
-		if count[w.URN] != 1 {
-			out = append(out, finding{w, fmt.Sprintf("%d ClusterSPIFFEIDs select its pods; it must be one", count[w.URN])})
+		if n := count[w.URN]; n > 1 || n == 0 && !unsure[w.URN] {
+			out = append(out, finding{w, fmt.Sprintf("%d ClusterSPIFFEIDs select its pods; it must be one", n)})
 		}
 	}
 	return out
@@ -240,51 +284,54 @@ func ownIdentity(resources []Resource) []finding {
 
 func networkPolicy(resources []Resource) []finding {
 	var out []finding
-	var policies []Resource
+	var all []Resource
 	for _, r := range resources {
 		if !r.is(networkPolicyType) {
 			continue
 		}
-		policies = append(policies, r)
-		for direction, peers := range map[string]string{"ingress": "from", "egress": "to"} {
-			for i, rule := range r.in("spec", direction).list() {
-				if !rule.at(peers).set() || !rule.at("ports").set() {
-					out = append(out, finding{r, fmt.Sprintf("spec.%s[%d] names no peers or no ports: it allows everything", direction, i)})
+		all = append(all, r)
+		for _, d := range []struct{ direction, peers string }{{"ingress", "from"}, {"egress", "to"}} {
+			for i, rule := range r.in("spec", d.direction).list() {
+				if !rule.at(d.peers).set() || !rule.at("ports").set() {
+					out = append(out, finding{r, fmt.Sprintf("spec.%s[%d] names no peers or no ports: it allows everything", d.direction, i)})
 				}
 			}
 		}
 	}
 	for _, w := range workloads(resources) {
-		p, _ := workload(w)
-		held := false
-		for _, r := range policies {
-			types := r.in("spec", "policyTypes")
-			same := w.namespace().unknown() || r.namespace().unknown() || w.namespace().text() == r.namespace().text()
-			if same && selects(r.in("spec", "podSelector"), p.metadata.at("labels")) && types.has("Ingress") && types.has("Egress") {
-				held = true
+		held := no
+		for _, r := range all {
+			if types := r.in("spec", "policyTypes"); types.has("Ingress") && types.has("Egress") {
+				held = max(held, guards(r, w))
 			}
 		}
-		if !held {
+		if held == no {
 			out = append(out, finding{w, "no NetworkPolicy for both Ingress and Egress selects its pods"})
 		}
 	}
 	return out
 }
 
+// guards tells whether the NetworkPolicy selects the pods of the workload.
+func guards(networkPolicy, w Resource) answer {
+	p, _ := workload(w)
+	return min(inNamespace(networkPolicy, w.namespace()), selects(networkPolicy.in("spec", "podSelector"), p.metadata.at("labels")))
+}
+
 func privileged(resources []Resource) []finding {
-	trusted := system(resources)
+	system := trusted(resources)
 	var out []finding
 	for _, r := range resources {
 		bad := func(format string, args ...any) { out = append(out, finding{r, fmt.Sprintf(format, args...)}) }
 		if r.is(namespaceType) {
 			name, level := r.in("metadata", "name"), r.in("metadata", "labels", "pod-security.kubernetes.io/enforce")
-			if !name.unknown() && !trusted[name.text()] && !level.is("restricted") {
+			if !system.holds(name) && !level.is("restricted") {
 				bad("the namespace %s enforces the Pod Security level %s; it must be \"restricted\"", name.show(), level.show())
 			}
 			continue
 		}
 		p, ok := podOf(r)
-		if !ok || r.namespace().unknown() || trusted[r.namespace().text()] {
+		if !ok || system.holds(r.namespace()) {
 			continue
 		}
 		for _, field := range []string{"hostNetwork", "hostPID", "hostIPC"} {
@@ -293,7 +340,7 @@ func privileged(resources []Resource) []finding {
 			}
 		}
 		for _, v := range p.spec.at("volumes").list() {
-			if v.at("hostPath").v != nil {
+			if path := v.at("hostPath"); path.v != nil && !path.unknown() {
 				bad("volume %s is a path of the node", v.at("name").text())
 			}
 		}
@@ -305,7 +352,7 @@ func privileged(resources []Resource) []finding {
 				bad("container %s adds capabilities in namespace %s", c.at("name").text(), r.namespace().show())
 			}
 			for _, port := range c.at("ports").list() {
-				if port.at("hostPort").set() && !port.at("hostPort").zero() {
+				if host := port.at("hostPort"); host.set() && !host.zero() && !host.unknown() {
 					bad("container %s takes a port of the node", c.at("name").text())
 				}
 			}
