@@ -51,14 +51,15 @@ test: ## Run every test; the first time builds SPIRE and a Kubernetes API server
 race: ## Run the tests of the packages that do not need the Pulumi SDK under the race detector
 	go test -race -timeout 45m $$(go list -f '{{if not .Standard}}{{.ImportPath}} {{join .Deps ","}}{{end}}' ./charts ./config ./values ./gotool ./rules/... ./mtls/... ./detect/... ./policy/... | awk '!/pulumi\/pulumi\/sdk/ {print $$1}')
 
-LINT = cd tools/lint && go build -o "$$OLDPWD/.bin/"
+# Each linter is built in the module that pins it: their dependencies do not go together.
+BUILD = go build -o "$(CURDIR)/.bin/"
 
 .PHONY: lint
 lint: ## Run vet, golangci-lint, gofumpt, shellcheck and actionlint
 	go vet ./...
 	mkdir -p .bin
-	$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	$(LINT) github.com/rhysd/actionlint/cmd/actionlint
+	cd tools/lint && $(BUILD) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd tools/actionlint && $(BUILD) github.com/rhysd/actionlint/cmd/actionlint
 	.bin/golangci-lint run ./...
 	.bin/actionlint
 	git ls-files -z '*.sh' '.ci/run' | xargs -0 shellcheck --severity=style
