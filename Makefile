@@ -60,7 +60,7 @@ lint: ## Run vet, golangci-lint, gofumpt, shellcheck and actionlint
 	mkdir -p .bin
 	cd tools/lint && $(BUILD) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	cd tools/actionlint && $(BUILD) github.com/rhysd/actionlint/cmd/actionlint
-	.bin/golangci-lint run ./...
+	.bin/golangci-lint run --allow-parallel-runners ./...
 	.bin/actionlint
 	git ls-files -z '*.sh' '.ci/run' | xargs -0 shellcheck --severity=style
 

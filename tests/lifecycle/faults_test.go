@@ -18,7 +18,7 @@ import (
 	"spire-falco/engine/passthrough"
 )
 
-// full runs every fault at every resource and flips every setting, as CI does; without it a spread of resources is hit by
+// full runs every fault at every resource (nightly) and flips every setting (in CI); without it a spread of resources is hit by
 // two of the faults, and a sample of the settings is flipped.
 var full = os.Getenv("LIFECYCLE") == "full"
 
