@@ -37,7 +37,7 @@ type Chart struct {
 	Repository string
 	// Requested is the version that the settings ask for.
 	Requested string
-	// Version is the published version that is installed. It differs from Requested only for DefaultFalcoVersion.
+	// Version is the published version that is installed. It differs from Requested only where Warning says why.
 	Version string
 	// AppVersion is the version of the software that the chart installs by default.
 	AppVersion string
@@ -67,7 +67,7 @@ const minKernel = "5.8"
 
 var supportedFalco = map[string]Falco{
 	"4.19.0": {Engine: "0.46.0", Rules: "3.2.0", MinKernel: minKernel, BelowKernel: "6.15"},
-	"4.22.0": {Engine: "0.50.0", Rules: "4.0.0", MinKernel: minKernel, ContainerPlugin: true},
+	"5.0.1":  {Engine: "0.50.0", Rules: "4.0.0", MinKernel: minKernel, ContainerPlugin: true},
 	"9.1.0":  {Engine: "0.62.0", Rules: "5.1.0", MinKernel: minKernel, ContainerPlugin: true},
 }
 
@@ -75,15 +75,19 @@ var supported = map[string]struct {
 	repository string
 	versions   []string // oldest first; the first is the default
 }{
-	FalcoName:         {FalcoRepository, []string{"4.19.0", "4.22.0", "9.1.0"}},
+	FalcoName:         {FalcoRepository, []string{"4.19.0", "5.0.1", "9.1.0"}},
 	FalcosidekickName: {FalcoRepository, []string{"0.9.11", "0.10.2"}},
 	SPIREName:         {SPIRERepository, []string{"0.27.0"}},
 	SPIRECRDsName:     {SPIRERepository, []string{"0.5.0"}},
 }
 
-// superseded are versions that users name though they were never published, and what stands in for them.
-var superseded = map[string]map[string]string{
-	FalcoName: {DefaultFalcoVersion: "4.19.0"},
+// superseded are versions that users name and that cannot be installed, what stands in for them, and why.
+var superseded = map[string]map[string]struct{ version, why string }{
+	FalcoName: {
+		DefaultFalcoVersion: {"4.19.0", "was never published; its release line has 4.19.0 alone, which is taken instead"},
+		// Its pod template has the volumes inside the condition of falcoctl.artifact.install.enabled.
+		"4.22.0": {"5.0.1", "mounts volumes that it does not define when falcoctl is off; 5.0.1, with the same Falco, is taken instead"},
+	},
 }
 
 //go:embed published.json
@@ -131,9 +135,9 @@ func Resolve(name, version string) (Chart, error) {
 		return Chart{}, fmt.Errorf("chart %q is not one of this stack's", name)
 	}
 	c := Chart{Name: name, Repository: s.repository, Requested: version, Version: version}
-	if actual, ok := superseded[name][version]; ok {
-		c.Version = actual
-		c.Warning = fmt.Sprintf("chart %s %s was never published; its release line has %s alone, which is taken instead", name, version, actual)
+	if other, ok := superseded[name][version]; ok {
+		c.Version = other.version
+		c.Warning = fmt.Sprintf("chart %s %s %s", name, version, other.why)
 	}
 	app, ok := appVersion(name, c.Version)
 	if !ok {

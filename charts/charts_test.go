@@ -16,6 +16,14 @@ func TestTheVersionThatUsersNameResolvesToTheOnlyReleaseOfItsLineWithAReason(t *
 	assert.Contains(t, f.Warning, "4.19.4 was never published")
 }
 
+func TestAVersionThatCannotBeInstalledResolvesToOneWithTheSameFalco(t *testing.T) {
+	f, err := ResolveFalco("4.22.0")
+	require.NoError(t, err)
+	assert.Equal(t, "5.0.1", f.Version)
+	assert.Equal(t, "0.41.0", f.AppVersion)
+	assert.Contains(t, f.Warning, "mounts volumes that it does not define")
+}
+
 func TestEverySupportedVersionIsPublished(t *testing.T) {
 	for name, s := range supported {
 		for _, v := range s.versions {
@@ -40,7 +48,7 @@ func TestAnUnknownVersionIsAnErrorThatHelps(t *testing.T) {
 		{"unpublished between two lines", FalcoName, "4.19.5", "4.18.0, 4.19.0, 4.20.0, 4.20.1"},
 		{"newer than all", FalcoName, "99.0.0", "9.0.0, 9.1.0"},
 		{"older than all", FalcosidekickName, "0.0.0", "published next to it"},
-		{"published, not supported", FalcoName, "5.0.0", "supported: 4.19.0, 4.22.0, 9.1.0"},
+		{"published, not supported", FalcoName, "5.0.0", "supported: 4.19.0, 5.0.1, 9.1.0"},
 		{"no version", SPIREName, "", "was never published"},
 		{"not a version", SPIREName, "latest", `chart spire "latest" was never published`},
 	} {
@@ -55,8 +63,8 @@ func TestAKernelOnWhichTheProbeDoesNotLoadIsRefusedWithTheChartThatWorks(t *test
 	for _, tt := range []struct{ chart, kernel, want string }{
 		{"4.19.0", "6.8.0-45-generic", ""},
 		{"4.19.0", "6.14.11", ""},
-		{"4.19.0", "6.15.0", "chart 4.22.0 (Falco 0.41.0) does"},
-		{"4.19.0", "6.18.44", "chart 4.22.0 (Falco 0.41.0) does"},
+		{"4.19.0", "6.15.0", "chart 5.0.1 (Falco 0.41.0) does"},
+		{"4.19.0", "6.18.44", "chart 5.0.1 (Falco 0.41.0) does"},
 		{"4.22.0", "6.18.44", ""},
 		{"9.1.0", "7.0.0-rc1", ""},
 		{"9.1.0", "5.4.0", "5.8 or newer"},

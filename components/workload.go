@@ -196,14 +196,19 @@ func (b workloadBuilder) networkPolicy() (pulumi.Resource, error) {
 			Ports: ports(e.Port, strings.ToUpper(e.Protocol)),
 		})
 	}
+	spec := networkingv1.NetworkPolicySpecArgs{
+		PodSelector: metav1.LabelSelectorArgs{MatchLabels: b.labels},
+		PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
+	}
+	if len(ingress) > 0 { // an empty list would be a change at every apply: the API server keeps none
+		spec.Ingress = ingress
+	}
+	if len(egress) > 0 {
+		spec.Egress = egress
+	}
 	policy, err := networkingv1.NewNetworkPolicy(b.ctx, b.name+"-policy", &networkingv1.NetworkPolicyArgs{
 		Metadata: b.metadata(),
-		Spec: networkingv1.NetworkPolicySpecArgs{
-			PodSelector: metav1.LabelSelectorArgs{MatchLabels: b.labels},
-			PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
-			Ingress:     ingress,
-			Egress:      egress,
-		},
+		Spec:     spec,
 	}, b.child...)
 	return policy, b.registered("NetworkPolicy", err)
 }

@@ -205,7 +205,7 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		{"no kubeconfig", existing(map[string]string{"cluster.kubeconfig": "nowhere"}), machine{"kubectl": ""}, []string{"there is no such file"}},
 		{"no kubectl", existing(nil), machine{}, []string{"kubectl is not installed"}},
 		{"the cluster does not answer", existing(nil), machine{"kubectl": "fail:connection refused"}, []string{"does not answer: connection refused"}},
-		{"a kernel that is too new", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\nb 6.15.1\n"}, []string{"node b:", "chart 4.22.0"}},
+		{"a kernel that is too new", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\nb 6.15.1\n"}, []string{"node b:", "chart 5.0.1"}},
 		{"kernels that are right", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\n"}, nil},
 		{"any kernel while Falco is off", existing(map[string]string{"enableFalco": "false"}), machine{"kubectl": "ok", "nodes": "a 6.15.1\n"}, nil},
 	} {
