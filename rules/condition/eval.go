@@ -415,7 +415,7 @@ func socketPort(op string, values []constant) check {
 					}
 				}
 			default:
-				if compareUnsigned(op, uint64(p), values[0].num) {
+				if ordered(op, uint64(p), values[0].num) {
 					return true
 				}
 			}
@@ -469,11 +469,11 @@ func (c *compiler) compareFields(op string, left, right *operand) evaluator {
 func compareTwo(op string, t Type, l, r *constant) bool {
 	switch t.kind() {
 	case kindSigned:
-		return compareSigned(op, l.num, r.num)
+		return ordered(op, int64(l.num), int64(r.num))
 	case kindUnsigned, kindBool:
-		return compareUnsigned(op, l.num, r.num)
+		return ordered(op, l.num, r.num)
 	case kindFloat:
-		return compareFloat(op, l.flt, r.flt)
+		return ordered(op, l.flt, r.flt)
 	case kindIP:
 		return (l.addr == r.addr) == (op == "=")
 	default:
@@ -481,42 +481,8 @@ func compareTwo(op string, t Type, l, r *constant) bool {
 	}
 }
 
-func compareSigned(op string, l, r uint64) bool {
-	a, b := int64(l), int64(r)
-	switch op {
-	case "=":
-		return a == b
-	case "!=":
-		return a != b
-	case "<":
-		return a < b
-	case "<=":
-		return a <= b
-	case ">":
-		return a > b
-	default:
-		return a >= b
-	}
-}
-
-func compareUnsigned(op string, a, b uint64) bool {
-	switch op {
-	case "=":
-		return a == b
-	case "!=":
-		return a != b
-	case "<":
-		return a < b
-	case "<=":
-		return a <= b
-	case ">":
-		return a > b
-	default:
-		return a >= b
-	}
-}
-
-func compareFloat(op string, a, b float64) bool {
+// ordered compares two numbers of one type; an operator that is none of the first five is >=.
+func ordered[T int64 | uint64 | float64](op string, a, b T) bool {
 	switch op {
 	case "=":
 		return a == b
@@ -601,15 +567,15 @@ func valueTest(op string, t Type, values []constant) func(*constant) bool {
 	case kindString, kindBytes:
 		return textTest(op, first.str, values)
 	case kindSigned:
-		return func(v *constant) bool { return compareSigned(op, v.num, first.num) }
+		return func(v *constant) bool { return ordered(op, int64(v.num), int64(first.num)) }
 	case kindFloat:
-		return func(v *constant) bool { return compareFloat(op, v.flt, first.flt) }
+		return func(v *constant) bool { return ordered(op, v.flt, first.flt) }
 	case kindIP:
 		return func(v *constant) bool { return (v.addr == first.addr) == (op == "=") }
 	case kindNet:
 		return func(v *constant) bool { return first.net.contains(v.addr) == (op == "=") }
 	default:
-		return func(v *constant) bool { return compareUnsigned(op, v.num, first.num) }
+		return func(v *constant) bool { return ordered(op, v.num, first.num) }
 	}
 }
 
