@@ -217,7 +217,6 @@ func overrides(in Inputs, documents []document) (File, error) {
 			fmt.Sprintf("(evt.res = ENXIO and fd.name endswith %s)", quote("/"+base))))),
 		macroOverride("spire_mtls_workload_starting", starting(in.Workloads)),
 		macroOverride("spire_mtls_args_name_socket_dir", or([]string{"evt.args contains " + quote(dir)})),
-		macroOverride("spire_mtls_fd_in_socket_dir", or([]string{"fd.name contains " + quote(dir+"/")})),
 		listOverride("spire_mtls_traced_processes", quoted(tracedProcesses(in.Workloads))),
 	}
 	values := exceptionValues(in)
@@ -467,7 +466,6 @@ var fedBy = map[string][]string{
 	"spire_mtls_opened_socket":        {"AgentSocketPath", "Workloads.SocketPath"},
 	"spire_mtls_workload_starting":    {"Workloads.Executable"},
 	"spire_mtls_args_name_socket_dir": {"AgentSocketPath"},
-	"spire_mtls_fd_in_socket_dir":     {"AgentSocketPath"},
 	"spire_mtls_traced_processes":     {"Workloads.Executable"},
 	"workloads":                       {"Workloads.Namespace", "Workloads.Executable"},
 	"allowed_processes":               {"AllowedSocketProcesses"},

@@ -40,7 +40,6 @@ var (
 	agentConnects     = recorded{"N3", 991469} // spire-agent to itself
 	agentUnlinks      = recorded{"N3", 971752} // spire-agent removes its socket
 	socketChmod       = recorded{"G3", 465810} // on the node
-	fileInSocketDir   = recorded{"G3", 466306} // on the node
 	serverBinds9000   = recorded{"C1", 200688}
 	serverBinds8443   = recorded{"N2", 914907}
 	serverDials80     = recorded{"F1", 56318}  // 10.244.0.32:80
@@ -87,8 +86,6 @@ func TestSettings(t *testing.T) {
 		"another socket's name in a foreign mount":        {otherSocket, catOpensSocket, fields{"fd.name": "/mnt/x/agent.sock"}, socketRule},
 		"another socket's directory is watched":           {otherSocket, socketChmod, fields{"evt.args": "res=0 filename=/host/run/spire/sockets mode=0777"}, tamperRule},
 		"and the directory of the default is not":         {otherSocket, socketChmod, nil, ""},
-		"a file in another socket's directory":            {otherSocket, fileInSocketDir, fields{"fd.name": "/run/spire/sockets/x"}, tamperRule},
-		"a file in the directory of the default":          {otherSocket, fileInSocketDir, nil, ""},
 		"another place of the socket in containers":       {server(func(w *rules.Workload) { w.SocketPath = "/run/api/api.sock" }), evilFailsConnect, fields{"evt.arg.fd": "<u>/run/api/api.sock"}, socketRule},
 		"the same on newer Falco":                         {server(func(w *rules.Workload) { w.SocketPath = "/run/api/api.sock" }), evilFailsConnect, fields{"evt.arg.fd": "<u>", "evt.arg.addr": "/run/api/x"}, socketRule},
 		"which is nothing by default":                     {nil, evilFailsConnect, fields{"evt.arg.fd": "<u>/run/api/api.sock"}, ""},
