@@ -351,10 +351,10 @@ func newRulesTestCommand(t *target) *cobra.Command {
 func writeFile(path string, write func(io.Writer) error) error {
 	f, err := os.Create(filepath.Clean(path))
 	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
+		return fmt.Errorf("write: %w", err)
 	}
 	if err := errors.Join(write(f), f.Close()); err != nil {
-		return fmt.Errorf("write the report %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
@@ -426,6 +426,11 @@ func newRulesRenderCommand(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if dir != "" {
+				if err := os.MkdirAll(dir, 0o750); err != nil {
+					return fmt.Errorf("make the folder of --output: %w", err)
+				}
+			}
 			for _, f := range rendered.Files {
 				if dir == "" {
 					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", f.Name, f.Content); err != nil {
@@ -444,6 +449,6 @@ func newRulesRenderCommand(t *target) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&dir, "output", "", "folder to write the files to")
+	cmd.Flags().StringVar(&dir, "output", "", "folder to write the files to; it is made when it is not there")
 	return cmd
 }

@@ -144,7 +144,7 @@ func TestRulesExplainShowsWhatFeedsARule(t *testing.T) {
 }
 
 func TestRulesRenderWritesWhatTheConfigMapHolds(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	_, err := run(t, project, "rules", "render", "--output", dir)
 	require.NoError(t, err)
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
