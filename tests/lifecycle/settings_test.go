@@ -139,7 +139,7 @@ var single = map[string]string{
 }
 
 // sample is one in how many settings is flipped unless LIFECYCLE=full: each flip is a run of the engine.
-const sample = 5
+const sample = 6
 
 func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 	t.Parallel()
