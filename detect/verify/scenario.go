@@ -104,8 +104,13 @@ func Scenarios() []Scenario {
 			command: func(e env) []string { return []string{"ls", "/proc/version", "/" + e.marker} },
 		},
 		{
+			ID: "debugger", Title: "a program in a labelled pod attaches to a process, as a debugger does",
+			Rule: "Debugger Attached to mTLS Process", actor: toolbox,
+			command: func(e env) []string { return []string{"sh", "-c", attach("/etc/ssl/certs/" + e.marker)} },
+		},
+		{
 			ID: "memory", Title: "a debug container opens the memory of the running server",
-			Rule: "Debugger Attached to mTLS Process", actor: debugger,
+			Rule: "Sensitive File Read by mTLS Process", actor: debugger,
 			command: func(e env) []string { return []string{"head", "-c", "0", "/proc/1/mem", "/" + e.marker} },
 		},
 		{
