@@ -39,7 +39,7 @@ func TestTheDebuggerRunsAndLeavesNothing(t *testing.T) {
 		t.Skipf("there is no program for %s", runtime.GOARCH)
 	}
 	file := filepath.Join(t.TempDir(), "marker")
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", attach(file)+"; echo unreachable").CombinedOutput() //nolint:gosec // our own script
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", attach(file)+"; echo unreachable").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Empty(t, string(out))
 	_, err = os.Stat(file)
