@@ -132,6 +132,8 @@ var badValues = []struct {
 	{"falco.allowedProcesses", `my-client`, "list of texts", nil},
 	{"falco.extraRules", `{}`, "list of texts", nil},
 	{"falco.fileOutput", "events.txt", "absolute path", nil},
+	{"falco.fileOutput", "/etc/falco/alerts.json", "below /var/log", nil},
+	{"falco.fileOutput", "/var/log/", "below /var/log", nil},
 	{"falco.syslogOutput", "sometimes", "true or false", nil},
 	{"falco.metrics", "x", "true or false", nil},
 	{"falco.serviceMonitor", "true", "needs falco.metrics", map[string]string{"falco.metrics": "false"}},

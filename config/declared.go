@@ -79,7 +79,7 @@ var Declared = []Setting{
 	{Key: "falco.leastPrivileged", Type: Boolean, Default: "false", Description: "Run Falco with four capabilities (BPF, PERFMON, SYS_RESOURCE, SYS_PTRACE) in place of privileged; the nodes' runtime must be able to grant them"},
 	{Key: "falco.allowedProcesses", Type: Strings, Default: "[]", Description: "Absolute paths of further executables that may use the agent socket"},
 	{Key: "falco.extraRules", Type: Strings, Default: "[]", Description: "Paths of further Falco rule files, checked with ours and loaded after them"},
-	{Key: "falco.fileOutput", Type: String, Description: "Path of a file inside the Falco pod that also gets every alert; empty for none"},
+	{Key: "falco.fileOutput", Type: String, Description: "File on each node, below /var/log, that also gets every alert; its directory is made and mounted into Falco's pod; empty for none"},
 	{Key: "falco.syslogOutput", Type: Boolean, Default: "false", Description: "Send every alert to the node's syslog too"},
 	{Key: "falco.metrics", Type: Boolean, Default: "true", Description: "Serve Falco's own metrics for Prometheus"},
 	{Key: "falco.serviceMonitor", Type: Boolean, Default: "false", Description: "Make a ServiceMonitor for these metrics; the cluster must have its CRD"},

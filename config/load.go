@@ -427,8 +427,9 @@ func (l *loader) falco() Falco {
 		ServiceMonitor:   l.boolean("falco.serviceMonitor"),
 		Dashboard:        l.boolean("falco.dashboard"),
 	}
-	if f.FileOutput != "" && !cleanAbsolute(f.FileOutput) {
-		l.problem("falco.fileOutput", f.FileOutput, "must be an absolute path, or empty for none")
+	// Its directory of the node is mounted into Falco's pod, where it must hide nothing.
+	if f.FileOutput != "" && (!cleanAbsolute(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
+		l.problem("falco.fileOutput", f.FileOutput, "must be the absolute path of a file below /var/log, or empty for none")
 	}
 	for _, r := range []struct {
 		key            string

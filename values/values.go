@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"maps"
+	"path"
 	"strconv"
 	"strings"
 
@@ -103,13 +104,19 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 	return v
 }
 
-// mounts are the rules and, for syslog, the node's socket: a pod has no /dev/log of its own, and Falco would not say so.
+// mounts are the rules and, for syslog and the file, the node's socket and directory. A pod has neither /dev/log nor /var/log, and Falco
+// starts all the same: it says "failed to open output file" at each alert.
 func mounts(s config.Falco, in FalcoInputs) Map {
 	volumes := []any{Map{"name": "spire-falco-rules", "configMap": Map{"name": in.RulesConfigMap}}}
 	volumeMounts := []any{Map{"name": "spire-falco-rules", "mountPath": RulesDir, "readOnly": true}}
 	if s.SyslogOutput {
 		volumes = append(volumes, Map{"name": "syslog", "hostPath": Map{"path": "/dev/log", "type": "Socket"}})
 		volumeMounts = append(volumeMounts, Map{"name": "syslog", "mountPath": "/dev/log"})
+	}
+	if s.FileOutput != "" {
+		dir := path.Dir(s.FileOutput)
+		volumes = append(volumes, Map{"name": "alert-file", "hostPath": Map{"path": dir, "type": "DirectoryOrCreate"}})
+		volumeMounts = append(volumeMounts, Map{"name": "alert-file", "mountPath": dir})
 	}
 	return Map{"volumes": volumes, "volumeMounts": volumeMounts}
 }

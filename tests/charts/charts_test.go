@@ -195,10 +195,20 @@ func falcoSettings(t *testing.T, chart map[string]string) {
 		return o, falcoYAML(t, o), daemonSet(o, config.FalcoRelease).Spec.Template.Spec
 	}
 	t.Run("outputs", func(t *testing.T) {
-		_, cfg, _ := with(t, map[string]string{"falco.fileOutput": "/tmp/a.log", "falco.syslogOutput": "true", "falco.priority": "warning"})
+		_, cfg, pod := with(t, map[string]string{"falco.fileOutput": "/var/log/falco/a.log", "falco.syslogOutput": "true", "falco.priority": "warning"})
 		assert.True(t, cfg.File.Enabled)
-		assert.Equal(t, "/tmp/a.log", cfg.File.Filename)
+		assert.Equal(t, "/var/log/falco/a.log", cfg.File.Filename)
 		assert.True(t, cfg.Syslog.Enabled)
+		mounts := map[string]string{}
+		for _, m := range pod.Containers[0].VolumeMounts {
+			for _, v := range pod.Volumes {
+				if v.Name == m.Name && v.HostPath != nil {
+					mounts[m.MountPath] = v.HostPath.Path
+				}
+			}
+		}
+		assert.Equal(t, "/var/log/falco", mounts["/var/log/falco"], "the file's directory is the node's")
+		assert.Equal(t, "/dev/log", mounts["/dev/log"])
 		assert.Equal(t, "warning", cfg.Priority)
 	})
 	t.Run("metrics", func(t *testing.T) {

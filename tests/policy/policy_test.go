@@ -36,7 +36,7 @@ func TestTheProgramKeepsEveryPolicy(t *testing.T) {
 		"defaults": {},
 		"falco":    {Values: falco()},
 		"every output": {Values: falco("falcosidekick.elasticsearch.hostPort", "http://es:9200", "falcosidekick.elasticsearch.username", "u",
-			"falcosidekick.ui.enabled", "true", "falco.fileOutput", "/tmp/x", "falco.syslogOutput", "true"), Secrets: outputs},
+			"falcosidekick.ui.enabled", "true", "falco.fileOutput", "/var/log/falco/x", "falco.syslogOutput", "true"), Secrets: outputs},
 		"existing cluster": {Values: falco("cluster.mode", "existing", "cluster.kubeconfig", "/k", "cluster.context", "c",
 			"image.repository", "registry.example.org/mtls", "spire.mode", "existing")},
 		"more workloads": {Values: falco("workloads", `[{"name":"a","namespace":"x","port":9443,"peers":["b"],"egress":[{"cidr":"10.0.0.0/8","port":5432,"protocol":"tcp"}]},
