@@ -36,6 +36,9 @@ func (systemTools) run(ctx context.Context, name string, args ...string) (string
 // driverPrograms are what Minikube's drivers need on PATH; other drivers bring what they need or ask the system.
 var driverPrograms = map[string]string{"docker": "docker", "podman": "podman", "kvm2": "virsh", "qemu2": "qemu-system-x86_64", "virtualbox": "VBoxManage"}
 
+// serviceMonitorCRD is what the Prometheus Operator brings.
+const serviceMonitorCRD = "servicemonitors.monitoring.coreos.com"
+
 // preflight checks what an up needs before it changes anything, and says for each thing that is missing how to get it.
 func preflight(ctx context.Context, dir string, s *config.Settings, t tools) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
@@ -80,6 +83,16 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 		if err != nil {
 			add("the nodes of the cluster cannot be listed: %s", lastLine(out))
 			break
+		}
+		if s.Falco.ServiceMonitor {
+			out, err := t.run(ctx, "kubectl", "--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get", "crd", "-o", "name", "--ignore-not-found",
+				serviceMonitorCRD)
+			switch {
+			case err != nil:
+				add("the CRD %s cannot be looked for: %s", serviceMonitorCRD, lastLine(out))
+			case out == "":
+				add("falco.serviceMonitor = true: the cluster has no CRD %s: install the Prometheus Operator first, or set it to false", serviceMonitorCRD)
+			}
 		}
 		for line := range strings.Lines(out) {
 			node, kernel, _ := strings.Cut(strings.TrimSpace(line), " ")

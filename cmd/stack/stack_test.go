@@ -176,6 +176,9 @@ func (m machine) run(_ context.Context, name string, args ...string) (string, er
 	if name == "kubectl" && strings.Contains(strings.Join(args, " "), "get nodes") {
 		return m["nodes"], nil
 	}
+	if name == "kubectl" && strings.Contains(strings.Join(args, " "), "get crd") {
+		return m["crd"], nil
+	}
 	if failed, ok := strings.CutPrefix(answer, "fail:"); ok {
 		return failed, errors.New("exit status 1")
 	}
@@ -192,6 +195,7 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		}
 		return m
 	}
+	monitored := map[string]string{"falco.serviceMonitor": "true"}
 	for _, tt := range []struct {
 		name     string
 		settings map[string]string
@@ -207,6 +211,8 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		{"the cluster does not answer", existing(nil), machine{"kubectl": "fail:connection refused"}, []string{"does not answer: connection refused"}},
 		{"a kernel that is too new", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\nb 6.15.1\n"}, []string{"node b:", "chart 5.0.1"}},
 		{"kernels that are right", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\n"}, nil},
+		{"no Prometheus Operator", existing(monitored), machine{"kubectl": "ok", "nodes": "a 6.8.0\n"}, []string{"falco.serviceMonitor = true", "Prometheus Operator"}},
+		{"with its CRD", existing(monitored), machine{"kubectl": "ok", "nodes": "a 6.8.0\n", "crd": "customresourcedefinition/servicemonitors"}, nil},
 		{"any kernel while Falco is off", existing(map[string]string{"enableFalco": "false"}), machine{"kubectl": "ok", "nodes": "a 6.15.1\n"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
