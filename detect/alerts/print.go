@@ -64,7 +64,7 @@ func (p *Printer) row(color bool, priority Priority, at, name, rule, where, what
 	if color {
 		label = priorityColor(priority) + label + colorOff
 	}
-	_, err := fmt.Fprintf(p.Out, "%-23s  %s  %-45s  %-40s  %s\n", at, label, Printable(rule), Printable(where), Printable(what))
+	_, err := fmt.Fprintf(p.Out, "%-23s  %s  %-46s  %-40s  %s\n", at, label, Printable(rule), Printable(where), Printable(what))
 	return err
 }
 

@@ -24,7 +24,7 @@ type Check struct {
 // dropRule begins the name of the alert by which Falco tells that it lost events.
 const dropRule = "Falco internal: syscall event drop"
 
-// fleet is Falco's pods as they were at one time.
+// fleet is Falco's pods as they were at one time, without those that were going.
 type fleet struct {
 	pods []kube.Pod
 	// desired is on how many nodes Falco should run.
@@ -50,6 +50,8 @@ func (r *run) fleet(ctx context.Context) (fleet, error) {
 	if err != nil {
 		return fleet{}, fmt.Errorf("list Falco's pods: %w", err)
 	}
+	// After a rollout the pod that goes is there for a while beside the one that came.
+	pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return p.Metadata.DeletionTimestamp != "" })
 	return fleet{pods: pods, desired: set.Status.Desired, ready: set.Status.Ready}, nil
 }
 

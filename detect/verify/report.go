@@ -220,7 +220,7 @@ type table struct {
 	live  bool
 }
 
-const rowFormat = "%-6s  %-20s  %-45s  %-9s  %-6s  %9s  %s\n"
+const rowFormat = "%-6s  %-20s  %-46s  %-9s  %-6s  %9s  %s\n"
 
 func (t table) header() {
 	_, _ = fmt.Fprintf(t.out, rowFormat, "", "SCENARIO", "RULE", "PRIORITY", "FIRED", "LATENCY", "DELIVERED")
