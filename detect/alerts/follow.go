@@ -166,21 +166,17 @@ func (f *Follower) list(ctx context.Context) ([]kube.Pod, bool) {
 
 // follow reads one pod's log for as long as the pod is there.
 func (f *Follower) follow(ctx context.Context, t *tail, uid string, current *podTable) {
-	first, _ := current.get(uid)
-	seen := restarts(first)
-	if seen > 0 {
-		_ = t.read(ctx, false, true)
-	}
 	wait := f.poll()
 	for ctx.Err() == nil {
-		pod, there := current.get(uid)
-		if there && restarts(pod) > seen {
-			seen = restarts(pod)
-			_ = t.read(ctx, false, true) // what the stream of before did not give to the end
-		}
 		before := t.lines
-		err := t.read(ctx, true, false)
-		if _, there = current.get(uid); !there || err != nil && kube.IsNotFound(err) {
+		stream, err := t.open(ctx, true, false)
+		if err == nil {
+			// When this is the log of a new container, the end of the old one's is read first. It is asked for after the new one is open,
+			// because nobody tells when the one takes the other's place: the pod's count of restarts comes late.
+			_ = t.read(ctx, false, true)
+			err = t.consume(ctx, stream)
+		}
+		if _, there := current.get(uid); !there || err != nil && kube.IsNotFound(err) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
@@ -225,17 +221,26 @@ type tail struct {
 }
 
 func (t *tail) read(ctx context.Context, follow, previous bool) error {
-	stream, err := t.logs.Open(ctx, t.pod, kube.LogOptions{
-		Container: FalcoContainer, Since: t.at, Follow: follow, Previous: previous,
-	})
+	stream, err := t.open(ctx, follow, previous)
 	if err != nil {
 		return err
 	}
+	return t.consume(ctx, stream)
+}
+
+func (t *tail) open(ctx context.Context, follow, previous bool) (io.ReadCloser, error) {
+	return t.logs.Open(ctx, t.pod, kube.LogOptions{
+		Container: FalcoContainer, Since: t.at, Follow: follow, Previous: previous,
+	})
+}
+
+// consume hands on what the stream has beyond the last line given.
+func (t *tail) consume(ctx context.Context, stream io.ReadCloser) error {
 	defer stream.Close() //nolint:errcheck // only read
 	stop := context.AfterFunc(ctx, func() { _ = stream.Close() })
 	defer stop()
 	skip, skipAt := t.count, t.at
-	err = eachLine(stream, func(text []byte) {
+	err := eachLine(stream, func(text []byte) {
 		stamp, rest, ok := bytes.Cut(text, []byte(" "))
 		at, err := time.Parse(time.RFC3339Nano, string(stamp))
 		if !ok || err != nil {
