@@ -2,6 +2,7 @@ package verify
 
 import (
 	"debug/elf"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +23,14 @@ func TestTheDebuggerSeizesItsParentAndExitsWithZeroWhenRefused(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	command := exec.CommandContext(t.Context(), file)
 	command.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
-	require.NoError(t, command.Start())
+	err := command.Start()
+	if errors.Is(err, syscall.EPERM) {
+		t.Skip("nothing may be traced here; what the program calls is not checked")
+	}
+	require.NoError(t, err)
 	pid := command.Process.Pid
 	var status syscall.WaitStatus
-	_, err := syscall.Wait4(pid, &status, 0, nil)
+	_, err = syscall.Wait4(pid, &status, 0, nil)
 	require.NoError(t, err)
 
 	type call struct{ number, a, b, c, d uint64 }
