@@ -20,8 +20,6 @@ type flip struct {
 	// value that the setting gets; a secret's is encrypted first.
 	value any
 	want  []string
-	// also are settings that the value cannot be without.
-	also map[string]any
 }
 
 // What a rule edit does: other rules, another name, and Falco mounts that.
@@ -35,59 +33,66 @@ var (
 	spireWaits  = []string{"spire-release", "spire-spire-agent-ready", "spire-spire-spiffe-csi-driver-ready"}
 	identities  = []string{"mtls-client-identity", "mtls-server-identity"}
 	deployments = []string{"mtls-client-deployment", "mtls-server-deployment"}
+	spireParts  = sorted(spireWaits, []string{"spire-crds", "spire-namespace"})
 	// The cluster's own SPIRE takes the place of the stack's.
-	ownSPIRE = each("delete", sorted(spireWaits, []string{"spire-crds", "spire-namespace"}))
+	ownSPIRE = each("delete", spireParts)
 	// Everything in the cluster, with every output on.
 	anew = each("replace", sorted(inCluster, []string{"cluster-provider", "falcosidekick-outputs"}))
 )
 
+// also are the settings that a flipped one cannot be without.
+var also = map[string]map[string]any{
+	"cluster.mode":    {"cluster.kubeconfig": "elsewhere/kubeconfig", "cluster.context": "other", "image.repository": "ghcr.io/you/mtls-server"},
+	"spire.className": {"spire.mode": "existing"},
+}
+
 // onMinikube are flips on a stack with everything switched on.
 var onMinikube = []flip{
-	{"enableFalco", false, each("delete", sorted(falcoResources, []string{"falcosidekick-outputs"})), nil},
-	{"cluster.kubeconfig", "elsewhere/kubeconfig", updates("cluster-minikube", "cluster-provider", "falco-check-nodes"), nil},
-	{"cluster.testing", true, nil, nil},
-	{"minikube.driver", "kvm2", updates("cluster-minikube"), nil},
+	{"enableFalco", false, each("delete", sorted(falcoResources, []string{"falcosidekick-outputs"}))},
+	{"cluster.kubeconfig", "elsewhere/kubeconfig", updates("cluster-minikube", "cluster-provider", "falco-check-nodes")},
+	{"cluster.testing", true, nil},
+	{"minikube.driver", "kvm2", updates("cluster-minikube")},
 	// Another cluster: everything is planned anew there. With another profile the running one refuses (minikube-up.sh) before anything is lost.
-	{"minikube.profile", "other", sorted(anew, updates("cluster-minikube", "falco-check-nodes", "image")), nil},
-	{"cluster.mode", "existing", sorted(anew, each("delete", []string{"cluster-minikube"}), updates("falco-check-nodes", "image")), map[string]any{"cluster.kubeconfig": "elsewhere/kubeconfig", "cluster.context": "other", "image.repository": "ghcr.io/you/mtls-server"}},
-	{"minikube.cpus", 4, updates("cluster-minikube"), nil},
-	{"minikube.memory", 8192, updates("cluster-minikube"), nil},
-	{"minikube.disk", "40g", updates("cluster-minikube"), nil},
-	{"minikube.kubernetesVersion", "v1.34.1", updates("cluster-minikube"), nil},
-	{"spire.trustDomain", "other.example", updates(sorted(spireWaits, identities, deployments)...), nil},
-	{"spire.clusterName", "other", updates(spireWaits...), nil},
-	{"spire.persistence", "emptyDir", updates(spireWaits...), nil},
-	{"spire.agentSocketPath", "/run/spire-agent/public/api.sock", sorted(updates(spireWaits...), ruleEdit), nil},
-	{"falco.chartVersion", "5.0.1", updates("falco-check-nodes", "falco-release"), nil}, // it loads on other kernels
-	{"falco.leastPrivileged", true, updates("falco-release"), nil},
-	{"falco.priority", "notice", updates("falco-release"), nil},
-	{"falco.requests.cpu", "200m", updates("falco-release"), nil},
-	{"falco.requests.memory", "300Mi", updates("falco-release"), nil},
-	{"falco.limits.cpu", "1", updates("falco-release"), nil},
-	{"falco.limits.memory", "1Gi", updates("falco-release"), nil},
-	{"falco.bufferPreset", 5, updates("falco-release"), nil},
-	{"falco.allowedProcesses", []string{"/usr/bin/other"}, ruleEdit, nil},
-	{"falco.extraRules", []string{"mine.yaml"}, ruleEdit, nil},
-	{"falco.fileOutput", "/var/log/falco.log", updates("falco-release"), nil},
-	{"falco.syslogOutput", true, updates("falco-release"), nil},
-	{"falco.metrics", false, updates("falco-release"), nil},
-	{"falco.serviceMonitor", true, updates("falco-release"), nil},
-	{"falco.dashboard", true, each("create", []string{"falco-dashboard"}), nil},
-	{"falcosidekick.chartVersion", "0.10.2", updates("falcosidekick-release"), nil},
-	{config.SlackWebhookKey, slackWebhook + "2", updates("falcosidekick-outputs", "falcosidekick-release"), nil},
-	{"falcosidekick.slack.minimumPriority", "error", updates("falcosidekick-release"), nil},
-	{"falcosidekick.elasticsearch.hostPort", "http://other:9200", updates("falcosidekick-release"), nil},
-	{"falcosidekick.elasticsearch.index", "other", updates("falcosidekick-release"), nil},
-	{"falcosidekick.elasticsearch.type", "other", updates("falcosidekick-release"), nil},
-	{"falcosidekick.elasticsearch.minimumPriority", "error", updates("falcosidekick-release"), nil},
-	{"falcosidekick.elasticsearch.username", "other", updates("falcosidekick-release"), nil},
-	{config.ElasticsearchPasswordKey, elasticsearchPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release"), nil},
-	{"falcosidekick.ui.enabled", false, updates("falcosidekick-outputs", "falcosidekick-release"), nil},
-	{"falcosidekick.ui.user", "other", updates("falcosidekick-outputs", "falcosidekick-release"), nil},
-	{config.UIPasswordKey, uiPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release"), nil},
-	{"charts.falcoRepository", "https://mirror.example/falco", updates("falco-release", "falcosidekick-release"), nil},
-	{"charts.spireRepository", "https://mirror.example/spire", updates("spire-crds", "spire-release"), nil},
-	{"image.repository", "ghcr.io/you/mtls-server", updates(sorted(deployments, []string{"image"})...), nil},
+	{"minikube.profile", "other", sorted(anew, updates("cluster-minikube", "falco-check-nodes", "image"))},
+	{"cluster.mode", "existing", sorted(anew, each("delete", []string{"cluster-minikube"}), updates("falco-check-nodes", "image"))},
+	{"minikube.cpus", 4, updates("cluster-minikube")},
+	{"minikube.memory", 8192, updates("cluster-minikube")},
+	{"minikube.disk", "40g", updates("cluster-minikube")},
+	{"minikube.kubernetesVersion", "v1.34.1", updates("cluster-minikube")},
+	{"spire.trustDomain", "other.example", updates(sorted(spireWaits, identities, deployments)...)},
+	{"spire.clusterName", "other", updates(spireWaits...)},
+	{"spire.persistence", "emptyDir", updates(spireWaits...)},
+	{"spire.agentSocketPath", "/run/spire-agent/public/api.sock", sorted(updates(spireWaits...), ruleEdit)},
+	{"falco.chartVersion", "5.0.1", updates("falco-check-nodes", "falco-release")}, // it loads on other kernels
+	{"falco.leastPrivileged", true, updates("falco-release")},
+	{"falco.priority", "notice", updates("falco-release")},
+	{"falco.requests.cpu", "200m", updates("falco-release")},
+	{"falco.requests.memory", "300Mi", updates("falco-release")},
+	{"falco.limits.cpu", "1", updates("falco-release")},
+	{"falco.limits.memory", "1Gi", updates("falco-release")},
+	{"falco.bufferPreset", 5, updates("falco-release")},
+	{"falco.allowedProcesses", []string{"/usr/bin/other"}, ruleEdit},
+	{"falco.extraRules", []string{"mine.yaml"}, ruleEdit},
+	{"falco.fileOutput", "/var/log/falco.log", updates("falco-release")},
+	{"falco.syslogOutput", true, updates("falco-release")},
+	{"falco.metrics", false, updates("falco-release")},
+	{"falco.serviceMonitor", true, updates("falco-release")},
+	{"falco.dashboard", true, each("create", []string{"falco-dashboard"})},
+	{"falcosidekick.chartVersion", "0.10.2", updates("falcosidekick-release")},
+	{config.SlackWebhookKey, slackWebhook + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"falcosidekick.slack.minimumPriority", "error", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.hostPort", "http://other:9200", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.index", "other", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.type", "other", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.minimumPriority", "error", updates("falcosidekick-release")},
+	{"falcosidekick.elasticsearch.username", "other", updates("falcosidekick-release")},
+	{config.ElasticsearchPasswordKey, elasticsearchPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"falcosidekick.ui.enabled", false, updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"falcosidekick.ui.user", "other", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{config.UIPasswordKey, uiPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{"charts.falcoRepository", "https://mirror.example/falco", updates("falco-release", "falcosidekick-release")},
+	{"charts.spireRepository", "https://mirror.example/spire", updates("spire-crds", "spire-release")},
+	{"image.repository", "ghcr.io/you/mtls-server", updates(sorted(deployments, []string{"image"})...)},
 }
 
 // Everything of the stack in an existing cluster but its image.
@@ -98,11 +103,11 @@ var inCluster = slices.DeleteFunc(sorted(baseResources, falcoResources), func(na
 // onExisting are flips on a stack in a cluster that exists.
 var onExisting = []flip{
 	// Another cluster: everything is made there and taken from here.
-	{"cluster.context", "other", sorted(each("replace", append([]string{"cluster-provider"}, inCluster...)), updates("falco-check-nodes")), nil},
-	{"spire.mode", "existing", sorted(ownSPIRE, updates(identities...)), nil},
-	{"spire.namespace", "other", sorted(each("replace", sorted(spireWaits, []string{"spire-crds", "spire-namespace"})), updates(identities...), ruleEdit), nil},
-	{"falco.namespace", "other", each("replace", []string{"falco-namespace", "falco-release", "falco-rules", "falcosidekick-release"}), nil},
-	{"spire.className", "other", sorted(ownSPIRE, updates(identities...)), map[string]any{"spire.mode": "existing"}},
+	{"cluster.context", "other", sorted(each("replace", append([]string{"cluster-provider"}, inCluster...)), updates("falco-check-nodes"))},
+	{"spire.mode", "existing", sorted(ownSPIRE, updates(identities...))},
+	{"spire.namespace", "other", sorted(each("replace", spireParts), updates(identities...), ruleEdit)},
+	{"falco.namespace", "other", each("replace", []string{"falco-namespace", "falco-release", "falco-rules", "falcosidekick-release"})},
+	{"spire.className", "other", sorted(ownSPIRE, updates(identities...))},
 	{
 		"workloads", // another port
 		[]map[string]any{
@@ -110,19 +115,18 @@ var onExisting = []flip{
 			{"name": "mtls-client", "namespace": "mtls", "env": map[string]string{"SERVER_ADDRESS": "mtls-server.mtls.svc:9443", "CLIENT_RATE": "1"}},
 		},
 		sorted(ruleEdit, updates(deployments...), updates("mtls-client-policy", "mtls-server-policy", "mtls-server-service")),
-		nil,
 	},
 }
 
 // onHosts are flips on a stack with a host outside the cluster.
 var onHosts = []flip{
-	{"hosts.list", []map[string]any{edge, {"name": "here", "local": true}}, each("create", []string{"hosts-here-check", "hosts-here-base", "hosts-here-package", "hosts-here-falco"}), nil},
-	{config.HostKeysKey, `{"edge":"other key"}`, updates("hosts-edge-base", "hosts-edge-check", "hosts-edge-falco", "hosts-edge-package"), nil},
-	{"hosts.alertFile", "/var/log/falco/other.json", updates("hosts-edge-falco"), nil},
-	{"hosts.rotateMB", 50, updates("hosts-edge-falco"), nil},
-	{"hosts.rotateKeep", 3, updates("hosts-edge-falco"), nil},
-	{"hosts.syslog", false, updates("hosts-edge-falco"), nil},
-	{"hosts.httpOutput", "http://falcosidekick.example:2801", updates("hosts-edge-falco"), nil},
+	{"hosts.list", []map[string]any{edge, {"name": "here", "local": true}}, each("create", []string{"hosts-here-check", "hosts-here-base", "hosts-here-package", "hosts-here-falco"})},
+	{config.HostKeysKey, `{"edge":"other key"}`, updates("hosts-edge-base", "hosts-edge-check", "hosts-edge-falco", "hosts-edge-package")},
+	{"hosts.alertFile", "/var/log/falco/other.json", updates("hosts-edge-falco")},
+	{"hosts.rotateMB", 50, updates("hosts-edge-falco")},
+	{"hosts.rotateKeep", 3, updates("hosts-edge-falco")},
+	{"hosts.syslog", false, updates("hosts-edge-falco")},
+	{"hosts.httpOutput", "http://falcosidekick.example:2801", updates("hosts-edge-falco")},
 }
 
 var edge = map[string]any{
@@ -187,7 +191,7 @@ func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 					continue
 				}
 				s.settings, s.secure = maps.Clone(settings), maps.Clone(secure)
-				maps.Copy(s.settings, f.also)
+				maps.Copy(s.settings, also[f.key])
 				if changed[f.key] != "" {
 					s.secure[f.key] = changed[f.key]
 				} else {
