@@ -71,22 +71,23 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 			add("kubectl is not installed: see https://kubernetes.io/docs/tasks/tools/")
 			break
 		}
-		if out, err := t.run(ctx, "kubectl", "--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get", "--raw", "/readyz"); err != nil {
+		get := func(args ...string) (string, error) {
+			return t.run(ctx, "kubectl", append([]string{"--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get"}, args...)...)
+		}
+		if out, err := get("--raw", "/readyz"); err != nil {
 			add("the cluster of context %s in %s does not answer: %s", s.Cluster.Context, s.Cluster.Kubeconfig, lastLine(out))
 			break
 		}
 		if !s.EnableFalco {
 			break
 		}
-		out, err := t.run(ctx, "kubectl", "--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get", "nodes",
-			"-o", `jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kernelVersion}{"\n"}{end}`)
+		out, err := get("nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kernelVersion}{"\n"}{end}`)
 		if err != nil {
 			add("the nodes of the cluster cannot be listed: %s", lastLine(out))
 			break
 		}
 		if s.Falco.ServiceMonitor {
-			out, err := t.run(ctx, "kubectl", "--kubeconfig", path, "--context", s.Cluster.Context, "--request-timeout=20s", "get", "crd", "-o", "name", "--ignore-not-found",
-				serviceMonitorCRD)
+			out, err := get("crd", "-o", "name", "--ignore-not-found", serviceMonitorCRD)
 			switch {
 			case err != nil:
 				add("the CRD %s cannot be looked for: %s", serviceMonitorCRD, lastLine(out))
