@@ -176,7 +176,7 @@ func (f *Follower) follow(ctx context.Context, t *tail, uid string, current *pod
 			_ = t.read(ctx, false, true)
 			err = t.consume(ctx, stream)
 		}
-		if _, there := current.get(uid); !there || err != nil && kube.IsNotFound(err) {
+		if !current.has(uid) || err != nil && kube.IsNotFound(err) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
@@ -266,29 +266,28 @@ func (t *tail) consume(ctx context.Context, stream io.ReadCloser) error {
 	return err
 }
 
-// podTable is the newest list of pods, by UID.
+// podTable is which pods the newest list has, by UID.
 type podTable struct {
 	mu   sync.Mutex
-	pods map[string]kube.Pod
+	pods map[string]bool
 }
 
 func newPodTable() *podTable { return &podTable{} }
 
 func (t *podTable) set(pods []kube.Pod) {
-	m := make(map[string]kube.Pod, len(pods))
+	m := make(map[string]bool, len(pods))
 	for _, p := range pods {
-		m[p.Metadata.UID] = p
+		m[p.Metadata.UID] = true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.pods = m
 }
 
-func (t *podTable) get(uid string) (kube.Pod, bool) {
+func (t *podTable) has(uid string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p, ok := t.pods[uid]
-	return p, ok
+	return t.pods[uid]
 }
 
 func restarts(p kube.Pod) int {
