@@ -1,6 +1,9 @@
 package condition
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Source is a text that nodes were parsed from. Locate, when set, maps a byte
 // offset of Text to the place that a person wrote it at.
@@ -222,4 +225,41 @@ func Walk(e Expr, visit func(Expr) bool) {
 	case *Transformer:
 		Walk(n.Value, visit)
 	}
+}
+
+// Same tells whether two trees are the same but for their positions.
+func Same(a, b Expr) bool {
+	switch a := a.(type) {
+	case *And:
+		b, ok := b.(*And)
+		return ok && slices.EqualFunc(a.Children, b.Children, Same)
+	case *Or:
+		b, ok := b.(*Or)
+		return ok && slices.EqualFunc(a.Children, b.Children, Same)
+	case *Not:
+		b, ok := b.(*Not)
+		return ok && Same(a.Child, b.Child)
+	case *Identifier:
+		b, ok := b.(*Identifier)
+		return ok && a.Name == b.Name
+	case *Value:
+		b, ok := b.(*Value)
+		return ok && a.Value == b.Value
+	case *List:
+		b, ok := b.(*List)
+		return ok && slices.Equal(a.Values, b.Values)
+	case *Unary:
+		b, ok := b.(*Unary)
+		return ok && a.Op == b.Op && Same(a.Left, b.Left)
+	case *Binary:
+		b, ok := b.(*Binary)
+		return ok && a.Op == b.Op && Same(a.Left, b.Left) && Same(a.Right, b.Right)
+	case *Field:
+		b, ok := b.(*Field)
+		return ok && a.Name == b.Name && a.Arg == b.Arg
+	case *Transformer:
+		b, ok := b.(*Transformer)
+		return ok && a.Name == b.Name && Same(a.Value, b.Value)
+	}
+	return false
 }

@@ -56,8 +56,12 @@ func CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
 // Check tells whether Falco accepts a condition without macros. It reports the
 // same warnings and error as Compile.
 func Check(e Expr) ([]Warning, error) {
-	_, warnings, err := Compile(e)
-	return warnings, err
+	c := &compiler{}
+	_, err := c.compile(e)
+	if err != nil {
+		return nil, err
+	}
+	return c.warnings, nil
 }
 
 // Match parses, compiles and evaluates a condition over one event: for tests
@@ -76,19 +80,33 @@ func Match(text string, ev Event) (bool, error) {
 	return p.Match(ctx), nil
 }
 
+// compiler checks conditions, and compiles them when it has a layout.
 type compiler struct {
 	layout   *Layout
 	warnings []Warning
 }
 
+func (c *compiler) checkOnly() bool { return c.layout == nil }
+
+// checked stands for the evaluator of a check that is not to be evaluated.
+type checked struct{}
+
+func (checked) eval(*Context) bool { return false }
+
 func (c *compiler) compile(e Expr) (evaluator, error) {
 	switch n := e.(type) {
 	case *And:
 		kids, err := c.compileAll(n.Children)
-		return allOf(kids), err
+		if err != nil {
+			return nil, err
+		}
+		return allOf(kids), nil
 	case *Or:
 		kids, err := c.compileAll(n.Children)
-		return anyOf(kids), err
+		if err != nil {
+			return nil, err
+		}
+		return anyOf(kids), nil
 	case *Not:
 		kid, err := c.compile(n.Child)
 		return negation{kid}, err
@@ -188,6 +206,9 @@ func (c *compiler) unary(n *Unary) (evaluator, error) {
 	if err := c.comparable(n.Left.Position(), n.Op, left); err != nil {
 		return nil, err
 	}
+	if c.checkOnly() {
+		return checked{}, nil
+	}
 	return c.exists(left), nil
 }
 
@@ -214,23 +235,38 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 		if msg := refuseRight(op, left, right); msg != "" {
 			return nil, &Error{Pos: rightFieldPos(n.Right), Message: msg}
 		}
+		if c.checkOnly() {
+			return checked{}, nil
+		}
 		return c.compareFields(op, left, right), nil
 	}
-	var values []string
-	var positions []Pos
+	var constants []constant
+	add := func(v string, at Pos) error {
+		c.warn(op, at, v)
+		k, err := c.constant(op, left, v)
+		if err != nil {
+			return &Error{Pos: at, Message: err.Error(), Hint: valueHint(left, v)}
+		}
+		if !c.checkOnly() {
+			constants = append(constants, k)
+		}
+		return nil
+	}
 	switch r := n.Right.(type) {
 	case *Value:
-		values, positions = []string{r.Value}, []Pos{r.pos}
+		err = add(r.Value, r.pos)
 	case *List:
-		values, positions = r.Values, r.Positions
-	}
-	constants := make([]constant, len(values))
-	for i, v := range values {
-		c.warn(op, positions[i], v)
-		constants[i], err = c.constant(op, left, v)
-		if err != nil {
-			return nil, &Error{Pos: positions[i], Message: err.Error(), Hint: valueHint(left, v)}
+		for i, v := range r.Values {
+			if err = add(v, r.Positions[i]); err != nil {
+				break
+			}
 		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.checkOnly() {
+		return checked{}, nil
 	}
 	return c.compareConstants(op, left, constants), nil
 }
@@ -306,29 +342,38 @@ func refuseRight(op string, left, right *operand) string {
 
 // warn collects what Falco suspects of a constant.
 func (c *compiler) warn(op string, pos Pos, v string) {
-	add := func(msg string) { c.warnings = append(c.warnings, Warning{pos, msg}) }
 	if op == "regex" && simpleRegex(v) {
-		add("regex check with '" + v + "' may be optimized with simpler operators such as '=', 'contains', 'startswith', 'endswith'")
+		c.add(pos, "regex check with '"+v+"' may be optimized with simpler operators such as '=', 'contains', 'startswith', 'endswith'")
 	}
-	stripped := strings.Map(func(r rune) rune {
-		if r < 0x80 && isSpace(byte(r)) {
-			return -1
-		}
-		return r
-	}, v)
+	stripped := v
+	if strings.ContainsFunc(v, isSpaceRune) {
+		stripped = strings.Map(func(r rune) rune {
+			if isSpaceRune(r) {
+				return -1
+			}
+			return r
+		}, v)
+	}
 	_, isField, err := LookupField(stripped)
 	if err != nil {
 		return
 	}
 	if isField {
-		add("'" + v + "' may be a valid field misused as a const string value")
+		c.add(pos, "'"+v+"' may be a valid field misused as a const string value")
 	}
-	for _, t := range append([]string{"val"}, Transformers()...) {
-		if len(stripped) >= len(t)+2 && strings.HasPrefix(stripped, t+"(") && strings.HasSuffix(stripped, ")") {
-			add("'" + v + "' may be a valid field transformer misused as a const string value")
+	if !strings.HasSuffix(stripped, ")") {
+		return
+	}
+	for _, t := range append([]string{"val("}, transformerTokens...) {
+		if len(stripped) > len(t) && strings.HasPrefix(stripped, t) {
+			c.add(pos, "'"+v+"' may be a valid field transformer misused as a const string value")
 		}
 	}
 }
+
+func (c *compiler) add(pos Pos, msg string) { c.warnings = append(c.warnings, Warning{pos, msg}) }
+
+func isSpaceRune(r rune) bool { return r < 0x80 && isSpace(byte(r)) }
 
 // simpleRegex tells whether a regular expression has nothing but text,
 // anchors, and "any characters" at its ends.

@@ -2,7 +2,9 @@ package condition
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // MaxDepth bounds how deep parentheses and transformers nest. Falco announces
@@ -22,7 +24,9 @@ var (
 )
 
 // Operators returns every operator of the language in Falco's order.
-func Operators() []string {
+func Operators() []string { return slices.Clone(operators()) }
+
+var operators = sync.OnceValue(func() []string {
 	var all []string
 	for _, group := range [][]string{unaryOperators, numberOperators, stringOperators, listOperators} {
 		for _, op := range group {
@@ -30,18 +34,34 @@ func Operators() []string {
 		}
 	}
 	return all
-}
+})
 
-// ListOperators returns the operators that take a list.
-func ListOperators() []string { return append([]string(nil), listOperators...) }
+// IsOperator tells whether the language has an operator of that name.
+func IsOperator(name string) bool { return slices.Contains(operators(), name) }
+
+// TakesList tells whether an operator takes a list.
+func TakesList(op string) bool { return slices.Contains(listOperators, op) }
 
 // Transformers returns the names of the functions that change a field's value.
-func Transformers() []string {
+func Transformers() []string { return slices.Clone(transformers()) }
+
+var transformers = sync.OnceValue(func() []string {
 	names := make([]string, len(transformerTokens))
 	for i, t := range transformerTokens {
 		names[i] = strings.TrimSuffix(t, "(")
 	}
 	return names
+})
+
+// LeadingTransformer returns the transformer that text starts with, without
+// its parenthesis, and "" when there is none.
+func LeadingTransformer(text string) string {
+	for i, t := range transformerTokens {
+		if strings.HasPrefix(text, t) {
+			return transformers()[i]
+		}
+	}
+	return ""
 }
 
 // Error is what is wrong with a condition. Message is Falco's own; Hint, when

@@ -10,10 +10,13 @@ import (
 
 // compiled is what the definitions of all files loaded so far come to.
 type compiled struct {
-	lists  []*listDef
-	macros []*macroDef
-	byName map[string]*macroDef
-	rules  []*compiledRule
+	lists []*listDef
+	// listIndex finds a list by its name; oddLists have names with delimiters in them.
+	listIndex map[string]int
+	oddLists  []int
+	macros    []*macroDef
+	byName    map[string]*macroDef
+	rules     []*compiledRule
 	// usedMacros names the macros that what was taken over uses.
 	usedMacros []string
 }
@@ -93,12 +96,17 @@ func (c *collector) compileLists(out *compiled) {
 		}
 		out.lists = append(out.lists, l)
 	}
-	for _, l := range out.lists {
+	out.listIndex = make(map[string]int, len(out.lists))
+	for i, l := range out.lists {
 		l.used = used[l.name]
+		out.listIndex[l.name] = i
+		if hasDelimiter(l.name) {
+			out.oddLists = append(out.oddLists, i)
+		}
 	}
 }
 
-func (c *collector) compileMacros(out *compiled, changed []string) error {
+func (c *collector) compileMacros(out *compiled, changed *names) error {
 	for _, info := range c.macros.list {
 		m := out.reuseMacro(c.last, info, changed)
 		if m == nil {
@@ -118,11 +126,11 @@ func (c *collector) compileMacros(out *compiled, changed []string) error {
 			continue
 		}
 		// A macro sees the macros that were first defined before its last change.
-		visible := map[string]*macroDef{}
-		for _, other := range out.macros {
-			if other.info.index < m.info.visibility {
-				visible[other.name] = other
+		visible := func(name string) *macroDef {
+			if other := out.byName[name]; other != nil && other.info.index < m.info.visibility {
+				return other
 			}
+			return nil
 		}
 		e, macros, err := out.resolve(m.expr, visible, item("macro", m.name))
 		if err != nil {
@@ -137,12 +145,17 @@ func (c *collector) compileMacros(out *compiled, changed []string) error {
 // the lists used, and the text after expansion.
 func (out *compiled) parse(t text, what string) (e condition.Expr, used []string, expandedText string, err error) {
 	var lists []string
-	for _, l := range out.lists {
+	named := out.listsNamed(t.s)
+	for i, l := range out.lists {
+		if !named[i] {
+			continue
+		}
 		expanded, found := expandList(t, l)
 		if !found {
 			continue
 		}
 		t = expanded
+		named = out.listsNamed(t.s) // its items may be names of the lists that come after
 		l.used = true
 		lists = append(lists, l.name)
 		if len(t.s) > maxConditionLength {
@@ -154,6 +167,20 @@ func (out *compiled) parse(t text, what string) (e condition.Expr, used []string
 		return nil, nil, "", conditionProblem(err, t, what)
 	}
 	return e, lists, t.s, nil
+}
+
+// listsNamed tells for each list whether its name may stand in a text.
+func (out *compiled) listsNamed(s string) []bool {
+	named := make([]bool, len(out.lists))
+	for _, i := range out.oddLists {
+		named[i] = true
+	}
+	words(s, func(word string) {
+		if i, ok := out.listIndex[word]; ok {
+			named[i] = true
+		}
+	})
+	return named
 }
 
 // conditionProblem places an error of package condition in the file.
@@ -175,7 +202,7 @@ func (p *Problem) locate(pos condition.Pos, t text) {
 	p.File, p.Line, p.Column = loc.File, loc.Line, loc.Column
 }
 
-func (out *compiled) resolve(e condition.Expr, visible map[string]*macroDef, what string) (condition.Expr, []string, error) {
+func (out *compiled) resolve(e condition.Expr, visible func(name string) *macroDef, what string) (condition.Expr, []string, error) {
 	r := &resolver{visible: visible}
 	e = r.resolve(e)
 	switch {
@@ -189,6 +216,9 @@ func (out *compiled) resolve(e condition.Expr, visible map[string]*macroDef, wha
 		p.locate(r.unknown[0].pos, text{})
 		return nil, nil, &loadError{p}
 	}
+	if r.resolved == nil {
+		return e, nil, nil
+	}
 	var macros []string
 	for _, m := range out.macros {
 		if r.resolved[m.name] {
@@ -198,6 +228,8 @@ func (out *compiled) resolve(e condition.Expr, visible map[string]*macroDef, wha
 	}
 	return e, macros, nil
 }
+
+func (out *compiled) macro(name string) *macroDef { return out.byName[name] }
 
 func (out *compiled) macroHint(name string) string {
 	if out.byName[name] != nil {
@@ -243,7 +275,7 @@ func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, erro
 	if err != nil {
 		return nil, err
 	}
-	e, macros, err := out.resolve(e, out.byName, what)
+	e, macros, err := out.resolve(e, out.macro, what)
 	if err != nil {
 		return nil, err
 	}
@@ -298,8 +330,8 @@ func (r *ruleInfo) outputPlace() place {
 func outputProblem(err error, r *ruleInfo, what string) error {
 	at, output := r.outputPlace(), r.output
 	var oe *outputError
-	if errors.As(err, &oe) && oe.offset < len(output.at) && !strings.Contains(output.s, "%container.info") {
-		at = output.at[oe.offset]
+	if errors.As(err, &oe) && oe.offset < len(output.s) && !strings.Contains(output.s, "%container.info") {
+		at = output.placeOf(oe.offset)
 	}
 	p := problemAt(ErrCompileOutput, at, what, err.Error())
 	if oe != nil {

@@ -88,6 +88,7 @@ type Engine struct {
 type engineRule struct {
 	*compiledRule
 	program *condition.Program
+	output  outputWriter
 	prefix  string
 }
 
@@ -104,7 +105,7 @@ func (rs *Ruleset) NewEngine(matching Matching) *Engine {
 			// Load has compiled the same condition before.
 			panic(fmt.Sprintf("rule %q: %v", r.info.name, err))
 		}
-		e.rules = append(e.rules, engineRule{r, p, r.info.priority.String() + " "})
+		e.rules = append(e.rules, engineRule{r, p, newOutputWriter(r.output), r.info.priority.String() + " "})
 	}
 	e.ctx = layout.NewContext()
 	return e

@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"slices"
 	"strings"
 
 	"spire-falco/rules/condition"
@@ -54,7 +53,7 @@ func (ex *exception) validate(rule string, knownSource bool) error {
 		return ex.fail(rule, "Fields and comps lists must have equal length")
 	}
 	for _, c := range ex.comps.items {
-		if !slices.Contains(condition.Operators(), c.item.s) {
+		if !condition.IsOperator(c.item.s) {
 			return ex.fail(rule, "'"+c.item.s+"' is not a supported comparison operator")
 		}
 	}
@@ -182,7 +181,7 @@ func valueText(v entry, comp string) text {
 		b.add(")", place{})
 		return b.text()
 	}
-	if slices.Contains(condition.ListOperators(), comp) {
+	if condition.TakesList(comp) {
 		return parenItem(v.item)
 	}
 	return quoteItem(v.item)

@@ -38,15 +38,39 @@ type macroDef struct {
 
 const blanks = " \t\n\r"
 
-func isDelimiter(c byte) bool { return strings.IndexByte(blanks+"(),=", c) >= 0 }
+var isDelimiter = func() (table [256]bool) {
+	for _, c := range []byte(blanks + "(),=") {
+		table[c] = true
+	}
+	return table
+}()
+
+func hasDelimiter(s string) bool { return strings.ContainsAny(s, blanks+"(),=") }
+
+// words calls visit for every longest part of s without a delimiter: the only
+// places where the name of a list can stand.
+func words(s string, visit func(word string)) {
+	start := 0
+	for i := range len(s) {
+		if isDelimiter[s[i]] {
+			if i > start {
+				visit(s[start:i])
+			}
+			start = i + 1
+		}
+	}
+	if start < len(s) {
+		visit(s[start:])
+	}
+}
 
 // expandList replaces the name of a list in a condition's text by its items,
 // blank for blank as Falco does. It tells whether the list was used.
 func expandList(t text, l *listDef) (text, bool) {
-	if l.name == "" || !strings.Contains(t.s, l.name) {
+	if l.name == "" {
 		return t, false
 	}
-	out := builder{b: make([]byte, 0, len(t.s)+512), at: make([]place, 0, len(t.s)+512)}
+	out := builder{b: make([]byte, 0, len(t.s)+512), at: make([]segment, 0, len(t.at)+16)}
 	used := false
 	rest := 0 // what is behind it has been copied
 	from := 0 // where to look for the next name
@@ -63,18 +87,18 @@ func expandList(t text, l *listDef) (text, bool) {
 		} else if n := len(out.b); n > 0 {
 			before = out.last()
 		}
-		if start > 0 && !isDelimiter(before) || end < len(t.s) && !isDelimiter(t.s[end]) {
+		if start > 0 && !isDelimiter[before] || end < len(t.s) && !isDelimiter[t.s[end]] {
 			from = start + 1
 			continue
 		}
-		out.addText(text{t.s[rest:start], t.at[rest:start]})
+		out.addPart(t, rest, start)
 		for len(out.b) > 0 && strings.IndexByte(blanks, out.last()) >= 0 {
 			out.truncate(len(out.b) - 1)
 		}
 		for end < len(t.s) && strings.IndexByte(blanks, t.s[end]) >= 0 {
 			end++
 		}
-		at := t.at[start]
+		at := t.placeOf(start)
 		var sub builder
 		for _, item := range l.items {
 			if len(sub.b) > 0 {
@@ -109,13 +133,14 @@ func expandList(t text, l *listDef) (text, bool) {
 	if !used {
 		return t, false
 	}
-	out.addText(text{t.s[rest:], t.at[rest:]})
+	out.addPart(t, rest, len(t.s))
 	return out.text(), true
 }
 
 // resolver replaces the names of macros in a tree by copies of their conditions.
 type resolver struct {
-	visible map[string]*macroDef
+	// visible returns the macro of a name, nil when there is none or it comes later.
+	visible func(name string) *macroDef
 	path    []string
 	// errors and unknown hold what went wrong, in the order met.
 	errors   []resolveError
@@ -168,7 +193,7 @@ func (r *resolver) resolveAll(list []condition.Expr) []condition.Expr {
 }
 
 func (r *resolver) identifier(n *condition.Identifier) condition.Expr {
-	m := r.visible[n.Name]
+	m := r.visible(n.Name)
 	if m == nil {
 		r.unknown = append(r.unknown, resolveError{n.Name, n.Position()})
 		return n

@@ -83,7 +83,7 @@ func (f Finding) String() string {
 // Lint looks for rules that load and still do not do what they seem to. It
 // looks at the enabled rules of the syscall source.
 func Lint(rs *Ruleset, opts LintOptions) []Finding {
-	l := &linter{opts: opts, texts: map[condition.Expr]string{}}
+	l := &linter{opts: opts}
 	for i, r := range rs.compiled.rules {
 		if !r.info.enabled || r.info.source != syscallSource {
 			continue
@@ -104,7 +104,6 @@ type linter struct {
 	findings []Finding
 	// allowances holds the checks of the rule that trust a name.
 	allowances []*condition.Binary
-	texts      map[condition.Expr]string
 }
 
 func (l *linter) report(code FindingCode, at condition.Location, msg, hint string) {
@@ -204,6 +203,9 @@ type possibility struct{ canTrue, canFalse bool }
 
 var unknown = possibility{true, true}
 
+// fixed is the possibility of a check that comes out one way.
+func fixed(is bool) possibility { return possibility{is, !is} }
+
 // assumption is what is known of an event. Checks that it says nothing about
 // can come out either way, independently of each other.
 type assumption struct {
@@ -251,6 +253,17 @@ func (a assumption) check(left, whole condition.Expr, op string, values []string
 		if op != "exists" && values == nil {
 			return unknown
 		}
+		// The usual checks need no compiling.
+		of := a.event
+		if name == "evt.dir" {
+			of = a.dir
+		}
+		switch op {
+		case "=", "==", "in":
+			return fixed(slices.Contains(values, of))
+		case "!=":
+			return fixed(!slices.Contains(values, of))
+		}
 		p, _, err := condition.Compile(whole)
 		if err != nil {
 			return unknown
@@ -260,10 +273,7 @@ func (a assumption) check(left, whole condition.Expr, op string, values []string
 			"evt.type": condition.StringValue(a.event), "syscall.type": condition.StringValue(a.event),
 			"evt.dir": condition.StringValue(a.dir),
 		}))
-		if p.Match(ctx) {
-			return possibility{canTrue: true}
-		}
-		return possibility{canFalse: true}
+		return fixed(p.Match(ctx))
 	case a.noFD && strings.HasPrefix(name, "fd."):
 		return possibility{canFalse: true}
 	case a.unixName && name == "fd.name" && onlyPaths(op, values):
@@ -287,12 +297,17 @@ func onlyPaths(op string, values []string) bool {
 	return len(values) > 0
 }
 
+// constants returns the constants that a check compares with, for reading
+// only, and nil when it compares with another field.
 func constants(b *condition.Binary) []string {
 	switch r := b.Right.(type) {
 	case *condition.Value:
 		return []string{r.Value}
 	case *condition.List:
-		return append([]string{}, r.Values...)
+		if r.Values == nil {
+			return []string{}
+		}
+		return r.Values
 	}
 	return nil
 }

@@ -12,18 +12,42 @@ type outputFormat struct {
 	raw    string
 	tokens []outputToken
 	// names holds the fields that the output names, once each, in order.
-	names []outputField
+	names []*outputField
 }
 
+// outputToken is a text, or a field in a width.
 type outputToken struct {
 	literal string
-	field   *condition.Extractor
+	field   *outputField
 	width   int
 }
 
 type outputField struct {
 	name  string
-	field *condition.Extractor
+	ref   condition.FieldRef
+	chain []string
+}
+
+// outputWriter renders an output for events.
+type outputWriter struct {
+	*outputFormat
+	extractors map[*outputField]*condition.Extractor
+}
+
+func newOutputWriter(f *outputFormat) outputWriter {
+	w := outputWriter{f, map[*outputField]*condition.Extractor{}}
+	add := func(field *outputField) {
+		if field != nil && w.extractors[field] == nil {
+			w.extractors[field] = condition.NewExtractor(field.ref, field.chain)
+		}
+	}
+	for _, t := range f.tokens {
+		add(t.field)
+	}
+	for _, field := range f.names {
+		add(field)
+	}
+	return w
 }
 
 // outputError is a failure in Falco's words with its place in the output.
@@ -40,15 +64,15 @@ const notAvailable = "<NA>"
 // parseOutput reads an output as Falco's formatter does: %field, with a width
 // between the percent sign and the name, or a transformer around it.
 func parseOutput(format string) (*outputFormat, error) {
-	f := &outputFormat{raw: format}
 	if format == "" {
 		return nil, &outputError{msg: "empty formatting token"}
 	}
+	n := strings.Count(format, "%")
+	f := &outputFormat{raw: format, tokens: make([]outputToken, 0, 2*n+1), names: make([]*outputField, 0, n)}
 	body, shift := format, 0
 	if body[0] == '*' {
 		body, shift = body[1:], 1
 	}
-	seen := map[string]bool{}
 	last := 0
 	fail := func(at int, msg string) error { return &outputError{msg: msg, offset: at + shift} }
 	for j := 0; j < len(body); j++ {
@@ -81,31 +105,40 @@ func parseOutput(format string) (*outputFormat, error) {
 		}
 		j += n
 		name := rest[:n]
-		plain := condition.NewExtractor(ref, nil)
-		if !seen[name] {
-			seen[name] = true
-			f.names = append(f.names, outputField{name, plain})
+		field := f.named(name)
+		if field == nil {
+			field = &outputField{name: name, ref: ref}
+			f.names = append(f.names, field)
 		}
-		shown := plain
 		if len(chain) > 0 {
 			if msg := condition.CheckTransformers(ref, chain); msg != "" {
 				return nil, fail(percent, msg)
 			}
+			field = &outputField{name, ref, chain}
 			for range chain {
 				if j+1 >= len(body) || body[j+1] != ')' {
 					return nil, fail(percent, "missing closing transformer parenthesis: "+body[min(j, len(body)):])
 				}
 				j++
 			}
-			shown = condition.NewExtractor(ref, chain)
 		}
-		f.tokens = append(f.tokens, outputToken{field: shown, width: width})
+		f.tokens = append(f.tokens, outputToken{field: field, width: width})
 		last = j + 1
 	}
 	if last < len(body) {
 		f.tokens = append(f.tokens, outputToken{literal: body[last:]})
 	}
 	return f, nil
+}
+
+// named returns the field of that name, nil when the output has not named it yet.
+func (f *outputFormat) named(name string) *outputField {
+	for _, field := range f.names {
+		if field.name == name {
+			return field
+		}
+	}
+	return nil
 }
 
 func atoi(s string) int {
@@ -126,16 +159,12 @@ const maxWidth = 1 << 16
 // first, and returns them innermost first.
 func outputTransformers(s string) (chain []string, size int) {
 	for {
-		before := size
-		for _, name := range condition.Transformers() {
-			if size+len(name)+1 < len(s) && strings.HasPrefix(s[size:], name+"(") {
-				chain = append([]string{name}, chain...)
-				size += len(name) + 1
-			}
-		}
-		if size == before {
+		name := condition.LeadingTransformer(s[size:])
+		if name == "" || size+len(name)+1 == len(s) {
 			return chain, size
 		}
+		chain = append([]string{name}, chain...)
+		size += len(name) + 1
 	}
 }
 
@@ -154,12 +183,12 @@ func outputHint(rest string) string {
 }
 
 // render writes the output for an event.
-func (f *outputFormat) render(b *strings.Builder, ev condition.Event) {
-	for _, t := range f.tokens {
+func (w outputWriter) render(b *strings.Builder, ev condition.Event) {
+	for _, t := range w.tokens {
 		s := t.literal
 		if t.field != nil {
 			var ok bool
-			if s, ok = t.field.Text(ev); !ok {
+			if s, ok = w.extractors[t.field].Text(ev); !ok {
 				s = notAvailable
 			}
 		}
@@ -176,10 +205,10 @@ func (f *outputFormat) render(b *strings.Builder, ev condition.Event) {
 }
 
 // fields returns the value of each field that the output names; null is nil.
-func (f *outputFormat) fields(ev condition.Event) map[string]any {
-	values := make(map[string]any, len(f.names)+1)
-	for _, n := range f.names {
-		v, ok := n.field.Value(ev)
+func (w outputWriter) fields(ev condition.Event) map[string]any {
+	values := make(map[string]any, len(w.names)+1)
+	for _, n := range w.names {
+		v, ok := w.extractors[n].Value(ev)
 		if ok {
 			values[n.name] = v.Any()
 		} else {

@@ -568,7 +568,9 @@ func (t text) trim() text {
 	if start >= end {
 		return text{}
 	}
-	return text{t.s[start:end], t.at[start:end]}
+	var b builder
+	b.addPart(t, start, end)
+	return b.text()
 }
 
 func (r *reader) readExceptions(s scope, appending bool) ([]*exception, error) {

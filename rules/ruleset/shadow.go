@@ -33,7 +33,7 @@ func (l *linter) implies(a, b condition.Expr, depth int) bool {
 	if depth > 12 {
 		return false
 	}
-	if l.text(a) == l.text(b) {
+	if condition.Same(a, b) {
 		return true
 	}
 	switch n := b.(type) {
@@ -58,7 +58,7 @@ func (l *linter) implies(a, b condition.Expr, depth int) bool {
 			return checkImplies(n, m)
 		}
 		if m, ok := b.(*condition.Unary); ok {
-			return n.Left.String() == m.Left.String()
+			return condition.Same(n.Left, m.Left)
 		}
 	}
 	return false
@@ -72,19 +72,9 @@ func some(list []condition.Expr, test func(condition.Expr) bool) bool {
 	return len(list) <= maxClauses && slices.ContainsFunc(list, test)
 }
 
-// text renders a node, once.
-func (l *linter) text(e condition.Expr) string {
-	s, ok := l.texts[e]
-	if !ok {
-		s = e.String()
-		l.texts[e] = s
-	}
-	return s
-}
-
 // checkImplies compares two checks of the same field.
 func checkImplies(a, b *condition.Binary) bool {
-	if a.Left.String() != b.Left.String() {
+	if !condition.Same(a.Left, b.Left) {
 		return false
 	}
 	from, to := constants(a), constants(b)

@@ -54,30 +54,62 @@ func (p place) location() condition.Location {
 // text is a text of which every byte knows where it was written, through
 // folding, appending and the expansion of lists.
 type text struct {
-	s  string
-	at []place
+	s string
+	// at holds the segments of s in their order; the first starts with s.
+	at []segment
+}
+
+// segment is a part of a text, up to the next one: its bytes were written one
+// after the other from off on, or all of them at off when it is fixed.
+type segment struct {
+	start int32
+	fixed bool
+	place
+}
+
+func (s segment) placeOf(i int) place {
+	if !s.fixed {
+		s.off += i - int(s.start)
+	}
+	return s.place
 }
 
 // placed returns a text all of whose bytes were written at one place.
 func placed(s string, at place) text {
-	t := text{s: s, at: make([]place, len(s))}
-	for i := range t.at {
-		t.at[i] = at
+	if s == "" {
+		return text{}
 	}
-	return t
+	return text{s: s, at: []segment{{fixed: true, place: at}}}
 }
 
 func (t text) empty() bool { return t.s == "" }
 
+// segmentOf returns the index of the segment that byte i is in.
+func (t text) segmentOf(i int) int {
+	return sort.Search(len(t.at), func(k int) bool { return int(t.at[k].start) > i }) - 1
+}
+
+// placeOf returns where byte i was written.
+func (t text) placeOf(i int) place { return t.at[t.segmentOf(i)].placeOf(i) }
+
 // first is the place of the text as a whole.
 func (t text) first() place {
-	for i, p := range t.at {
-		if p.src != nil && t.s[i] != ' ' && t.s[i] != '\n' {
-			return p
+	for k, seg := range t.at {
+		if seg.src == nil {
+			continue
+		}
+		end := len(t.s)
+		if k+1 < len(t.at) {
+			end = int(t.at[k+1].start)
+		}
+		for i := int(seg.start); i < end; i++ {
+			if t.s[i] != ' ' && t.s[i] != '\n' {
+				return seg.placeOf(i)
+			}
 		}
 	}
 	if len(t.at) > 0 {
-		return t.at[0]
+		return t.at[0].place
 	}
 	return place{}
 }
@@ -87,19 +119,19 @@ func (t text) source() *condition.Source {
 	return &condition.Source{
 		Text: t.s,
 		Locate: func(offset int) condition.Location {
-			if len(t.at) == 0 {
+			if t.s == "" {
 				return condition.Location{}
 			}
-			if offset >= len(t.at) {
+			if offset >= len(t.s) {
 				// The end of the text: just behind its last byte that is not blank.
 				last := len(strings.TrimRight(t.s, " \t\r\n")) - 1
-				p := t.at[max(last, 0)]
+				p := t.placeOf(max(last, 0))
 				if p.src != nil {
 					p.off++
 				}
 				return p.location()
 			}
-			return t.at[offset].location()
+			return t.placeOf(offset).location()
 		},
 	}
 }
@@ -107,26 +139,49 @@ func (t text) source() *condition.Source {
 // builder joins texts.
 type builder struct {
 	b  []byte
-	at []place
+	at []segment
 }
 
+// add adds a text that was written at one place.
 func (b *builder) add(s string, at place) {
-	b.b = append(b.b, s...)
-	for range len(s) {
-		b.at = append(b.at, at)
+	if s == "" {
+		return
 	}
+	if n := len(b.at); n == 0 || !b.at[n-1].fixed || b.at[n-1].place != at {
+		b.at = append(b.at, segment{int32(len(b.b)), true, at})
+	}
+	b.b = append(b.b, s...)
 }
 
-func (b *builder) addText(t text) {
-	b.b = append(b.b, t.s...)
-	b.at = append(b.at, t.at...)
+func (b *builder) addText(t text) { b.addPart(t, 0, len(t.s)) }
+
+// addPart adds the bytes of t from start up to end.
+func (b *builder) addPart(t text, start, end int) {
+	if start >= end {
+		return
+	}
+	shift := len(b.b) - start
+	for k := t.segmentOf(start); k < len(t.at) && int(t.at[k].start) < end; k++ {
+		seg := t.at[k]
+		if from := int(seg.start); from < start {
+			seg.place, seg.start = seg.placeOf(start), int32(start)
+		}
+		seg.start += int32(shift)
+		b.at = append(b.at, seg)
+	}
+	b.b = append(b.b, t.s[start:end]...)
 }
 
 func (b *builder) text() text { return text{string(b.b), b.at} }
 
 func (b *builder) last() byte { return b.b[len(b.b)-1] }
 
-func (b *builder) truncate(n int) { b.b, b.at = b.b[:n], b.at[:n] }
+func (b *builder) truncate(n int) {
+	b.b = b.b[:n]
+	for len(b.at) > 0 && int(b.at[len(b.at)-1].start) >= n {
+		b.at = b.at[:len(b.at)-1]
+	}
+}
 
 func join(parts ...text) text {
 	var b builder

@@ -103,9 +103,9 @@ func (n node) unsigned() (uint32, bool) {
 
 // text returns the scalar's value with the place that each byte comes from.
 func (n node) text() text {
-	t := text{s: n.Value, at: make([]place, len(n.Value))}
-	for i := range t.at {
-		t.at[i] = place{n.src, int(n.At[i])}
+	t := text{s: n.Value, at: make([]segment, len(n.Runs))}
+	for i, r := range n.Runs {
+		t.at[i] = segment{r.Start, r.Fixed, place{n.src, int(r.Offset)}}
 	}
 	return t
 }

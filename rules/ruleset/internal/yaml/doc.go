@@ -30,12 +30,29 @@ type Node struct {
 	Kind Kind
 	// Value is the text of a scalar.
 	Value string
-	// At holds the offset in the file of each byte of Value.
-	At []int32
+	// Runs tell where in the file the bytes of Value were read from, in order.
+	Runs []Run
 	// Content holds the items of a sequence, or the keys and values of a map in turn.
 	Content []*Node
 	// Offset is where the node starts in the file, in bytes.
 	Offset int
+}
+
+// Run is a part of a scalar, up to the next one: the bytes of the value from
+// Start on were read from Offset on, one after the other, or all of them from
+// Offset when the run is fixed, such as what an escape sequence stands for.
+type Run struct {
+	Start, Offset int32
+	Fixed         bool
+}
+
+// At returns the offset in the file of a byte of the run, i being its place in
+// the value.
+func (r Run) At(i int) int {
+	if r.Fixed {
+		return int(r.Offset)
+	}
+	return int(r.Offset) + i - int(r.Start)
 }
 
 // Error is a failure to read a file. Message is that of yaml-cpp.

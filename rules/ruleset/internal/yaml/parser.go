@@ -126,7 +126,7 @@ func (p *parser) node() *Node {
 			p.pop()
 			return n
 		}
-		n.Kind, n.Value, n.At = Scalar, t.value, t.at
+		n.Kind, n.Value, n.Runs = Scalar, t.value, t.runs
 		p.pop()
 		return n
 	case tFlowSeqStart:

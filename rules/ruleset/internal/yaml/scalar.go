@@ -1,6 +1,7 @@
 package yaml
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -48,29 +49,54 @@ type scalarParams struct {
 
 // scalarText is a scalar while it is read.
 type scalarText struct {
-	b  []byte
-	at []int32
+	b    []byte
+	runs []Run
 }
 
-func (t *scalarText) add(s string, from int) {
-	t.b = append(t.b, s...)
-	for range len(s) {
-		t.at = append(t.at, int32(from))
+// add adds a text that stands for what is at one offset of the file.
+func (t *scalarText) add(s string, from int) { t.append(s, from, len(s) > 1) }
+
+// copy adds a part of the file as it is.
+func (t *scalarText) copy(s string, from int) { t.append(s, from, false) }
+
+func (t *scalarText) append(s string, from int, fixed bool) {
+	if s == "" {
+		return
 	}
+	n := len(t.runs)
+	if fixed || n == 0 || t.runs[n-1].Fixed || t.runs[n-1].At(len(t.b)) != from {
+		t.runs = append(t.runs, Run{int32(len(t.b)), int32(from), fixed})
+	}
+	t.b = append(t.b, s...)
 }
 
 func (t *scalarText) cut(n int) {
-	if n < len(t.b) {
-		t.b, t.at = t.b[:n], t.at[:n]
+	if n >= len(t.b) {
+		return
+	}
+	t.b = t.b[:n]
+	for len(t.runs) > 0 && int(t.runs[len(t.runs)-1].Start) >= n {
+		t.runs = t.runs[:len(t.runs)-1]
 	}
 }
 
 // lastNot returns the index of the last byte that is not in cut, -1 for none.
-func (t *scalarText) lastNot(cut string) int { return len(strings.TrimRight(string(t.b), cut)) - 1 }
+func (t *scalarText) lastNot(cut string) int { return len(bytes.TrimRight(t.b, cut)) - 1 }
 
 func (s *scanner) finish(typ tokenType, at mark, t *scalarText) {
 	tok := s.push(typ, at)
-	tok.value, tok.at = string(t.b), t.at
+	start := len(s.runs)
+	s.runs = append(s.runs, t.runs...)
+	tok.runs = s.runs[start:len(s.runs):len(s.runs)]
+	if len(t.runs) == 1 {
+		// Most scalars stand in the file as they are.
+		from := int(t.runs[0].Offset)
+		if end := from + len(t.b); end <= len(s.in) && s.in[from:end] == string(t.b) {
+			tok.value = s.in[from:end]
+			return
+		}
+	}
+	tok.value = string(t.b)
 }
 
 func (s *scanner) plainScalar() {
@@ -210,10 +236,8 @@ func (s *scanner) blockHeader(p *scalarParams) {
 // scalar reads a scalar line by line: its text, the line break, the
 // indentation of the next line.
 func (s *scanner) scalar(p *scalarParams) *scalarText {
-	t := &scalarText{b: make([]byte, 0, 48), at: make([]int32, 0, 48)}
-	if p.fold != foldFlow {
-		t.b, t.at = make([]byte, 0, 512), make([]int32, 0, 512)
-	}
+	t := &s.scalarText
+	t.b, t.runs = t.b[:0], t.runs[:0]
 	foundNonEmpty, pastOpening := false, p.fold == foldFlow
 	emptyLine, moreIndented := false, false
 	folded, foldedMoreIndented := 0, false
@@ -239,10 +263,7 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 			}
 			from := s.pos
 			if n := s.ordinary(); n > 0 {
-				t.b = append(t.b, s.in[from:from+n]...)
-				for i := range n {
-					t.at = append(t.at, int32(from+i))
-				}
+				t.copy(s.in[from:from+n], from)
 				s.pos += n
 				s.column += n
 				lastNonBlank = len(t.b)
@@ -254,7 +275,7 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 				continue
 			}
 			c := s.get()
-			t.b, t.at = append(t.b, c), append(t.at, int32(from))
+			t.copy(s.in[from:s.pos], from)
 			if c != ' ' && c != '\t' {
 				lastNonBlank = len(t.b)
 			}

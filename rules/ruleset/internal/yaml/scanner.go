@@ -42,7 +42,7 @@ type token struct {
 	status status
 	mark   mark
 	value  string
-	at     []int32
+	runs   []Run
 	params []string
 }
 
@@ -94,6 +94,10 @@ type scanner struct {
 	simpleKeyAllowed   bool
 	scalarValueAllowed bool
 	canBeJSONFlow      bool
+
+	// scalarText is the scalar that is being read; runs holds those of all scalars.
+	scalarText scalarText
+	runs       []Run
 
 	simpleKeys []*simpleKey
 	indents    []*indent

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"os"
+	"sort"
 	"strings"
 	"testing"
 
@@ -96,8 +97,25 @@ func TestEveryByteOfAScalarKnowsItsOffset(t *testing.T) {
 		value := docs[0].Content[i].Content[1]
 		at := strings.Index(value.Value, want)
 		require.GreaterOrEqual(t, at, 0)
-		assert.Equal(t, want, file[value.At[at]:][:len(want)])
-		assert.Len(t, value.At, len(value.Value))
+		assert.Equal(t, want, file[offsetOf(t, value, at):][:len(want)])
+		checkRuns(t, value, len(file))
+	}
+}
+
+func offsetOf(t *testing.T, n *yaml.Node, i int) int {
+	t.Helper()
+	k := sort.Search(len(n.Runs), func(k int) bool { return int(n.Runs[k].Start) > i }) - 1
+	require.GreaterOrEqual(t, k, 0)
+	return n.Runs[k].At(i)
+}
+
+// checkRuns checks that every byte of every scalar has an offset inside the file.
+func checkRuns(t *testing.T, n *yaml.Node, size int) {
+	t.Helper()
+	for i := range n.Value {
+		at := offsetOf(t, n, i)
+		require.GreaterOrEqual(t, at, 0)
+		require.Less(t, at, size)
 	}
 }
 
@@ -109,7 +127,7 @@ func FuzzParse(f *testing.F) {
 		docs, err := yaml.Parse(content)
 		if err == nil {
 			for _, d := range docs {
-				assert.Len(t, d.At, len(d.Value))
+				checkRuns(t, d, len(content))
 			}
 		}
 	})
