@@ -19,13 +19,26 @@ type Location struct {
 	Column int
 }
 
-// Pos is a place in a condition's text. Offset counts bytes from 0, Line and
-// Column count from 1.
+// Pos is a place in a condition's text. Offset counts bytes from 0.
 type Pos struct {
 	Source *Source
 	Offset int
-	Line   int
-	Column int
+}
+
+// LineColumn returns the line and the column within the condition's text, both from 1.
+func (p Pos) LineColumn() (line, column int) {
+	line, column = 1, 1
+	if p.Source == nil {
+		return line, column
+	}
+	for i := range min(p.Offset, len(p.Source.Text)) {
+		if c := p.Source.Text[i]; c == '\n' || c == '\r' {
+			line, column = line+1, 1
+		} else {
+			column++
+		}
+	}
+	return line, column
 }
 
 // Location returns the place in the file that the text came from, and false
@@ -79,8 +92,9 @@ type (
 	// List holds the constants on the right-hand side of a list check.
 	List struct {
 		node
-		Values    []string
-		Positions []Pos
+		Values []string
+		// offsets holds where each value starts.
+		offsets []int32
 	}
 	// Unary is a check without a right-hand side (exists).
 	Unary struct {
@@ -93,7 +107,6 @@ type (
 		node
 		Left  Expr
 		Op    string
-		OpPos Pos
 		Right Expr
 	}
 	// Field names a field of an event, with its argument in brackets if any.

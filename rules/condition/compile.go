@@ -257,7 +257,7 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 		err = add(r.Value, r.pos)
 	case *List:
 		for i, v := range r.Values {
-			if err = add(v, r.Positions[i]); err != nil {
+			if err = add(v, Pos{r.pos.Source, int(r.offsets[i])}); err != nil {
 				break
 			}
 		}

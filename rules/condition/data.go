@@ -81,27 +81,34 @@ var classOrder = []string{
 	"fdlist", "k8s", "mesos", "span", "evtin",
 }
 
+// Prepare reads the catalogues, which the first question would otherwise wait for.
+func Prepare() { tables() }
+
 var tables = sync.OnceValue(loadCatalogue)
 
 func loadCatalogue() *catalogue {
+	fields, events, calls := rows(fieldsTSV)[1:], rows(eventsTSV)[1:], rows(syscallsText)
 	c := &catalogue{
-		byName:     map[string]*FieldInfo{},
-		syscalls:   map[string]bool{},
-		uncaptured: map[string]bool{},
-		codes:      map[string][]int{},
+		fields:     make([]FieldInfo, len(fields)),
+		byName:     make(map[string]*FieldInfo, len(fields)),
+		events:     make([]eventInfo, len(events)),
+		syscalls:   make(map[string]bool, len(calls)),
+		uncaptured: make(map[string]bool, len(calls)),
+		codes:      make(map[string][]int, len(events)),
 
 		classesByWord: map[string][]fieldClass{},
 	}
-	rows := strings.Split(strings.TrimSuffix(fieldsTSV, "\n"), "\n")[1:]
-	c.fields = make([]FieldInfo, len(rows))
 	byClass := map[string][]*FieldInfo{}
-	for i, line := range rows {
-		row := strings.Split(line, "\t")
-		flag := func(s string) bool { return strings.Contains(row[3], s) }
+	for i, line := range fields {
+		class, line, _ := strings.Cut(line, "\t")
+		name, line, _ := strings.Cut(line, "\t")
+		typ, flags, _ := strings.Cut(line, "\t")
+		flags, _, _ = strings.Cut(flags, "\t")
+		flag := func(b byte) bool { return strings.IndexByte(flags, b) >= 0 }
 		c.fields[i] = FieldInfo{
-			Class: row[0], Name: row[1], Type: Type(row[2]),
-			List: flag("l"), ArgRequired: flag("r"), ArgAllowed: flag("a"), FilterOnly: flag("f"),
-			NoRight: flag("n"), NoTransformer: flag("t"), Deprecated: flag("d"), Hidden: flag("h"),
+			Class: class, Name: name, Type: Type(typ),
+			List: flag('l'), ArgRequired: flag('r'), ArgAllowed: flag('a'), FilterOnly: flag('f'),
+			NoRight: flag('n'), NoTransformer: flag('t'), Deprecated: flag('d'), Hidden: flag('h'),
 		}
 		info := &c.fields[i]
 		c.byName[info.Name] = info
@@ -116,21 +123,36 @@ func loadCatalogue() *catalogue {
 			}
 		}
 	}
-	c.loadEvents()
+	c.loadEvents(events)
+	for _, line := range calls {
+		name, left := strings.CutPrefix(line, "-")
+		if strings.HasPrefix(name, "#") {
+			continue
+		}
+		c.syscalls[name] = true
+		if left {
+			c.uncaptured[name] = true
+		}
+	}
 	return c
 }
 
-func (c *catalogue) loadEvents() {
-	rows := strings.Split(strings.TrimSuffix(eventsTSV, "\n"), "\n")[1:]
-	seen := map[string]bool{}
-	c.events = make([]eventInfo, len(rows))
+// rows cuts a table into its lines.
+func rows(table string) []string { return strings.Split(strings.TrimSuffix(table, "\n"), "\n") }
+
+func (c *catalogue) loadEvents(rows []string) {
+	seen := make(map[string]bool, len(rows))
 	for i, line := range rows {
-		row := strings.Split(line, "\t")
+		name, line, _ := strings.Cut(line, "\t")
+		flags, line, _ := strings.Cut(line, "\t")
+		params, calls, _ := strings.Cut(line, "\t")
+		calls, _, _ = strings.Cut(calls, "\t")
 		info := eventInfo{
-			name: row[0], exit: row[1][0] == '<', hasFD: strings.Contains(row[1], "f"), old: strings.Contains(row[1], "o"),
+			name: name, exit: flags[0] == '<', hasFD: strings.Contains(flags, "f"), old: strings.Contains(flags, "o"),
 		}
-		if row[2] != "" {
-			for p := range strings.SplitSeq(row[2], ",") {
+		if params != "" {
+			info.params = make([]param, 0, strings.Count(params, ",")+1)
+			for p := range strings.SplitSeq(params, ",") {
 				name, typ, _ := strings.Cut(p, ":")
 				info.params = append(info.params, param{name, Type(typ)})
 				if !seen[name] {
@@ -139,22 +161,12 @@ func (c *catalogue) loadEvents() {
 				}
 			}
 		}
-		if row[3] != "" {
-			info.syscalls = strings.Split(row[3], ",")
+		if calls != "" {
+			info.syscalls = strings.Split(calls, ",")
 		}
 		c.events[i] = info
 		if i >= 2 {
 			c.codes[info.name] = append(c.codes[info.name], i)
-		}
-	}
-	for line := range strings.SplitSeq(strings.TrimSuffix(syscallsText, "\n"), "\n") {
-		name, left := strings.CutPrefix(line, "-")
-		if strings.HasPrefix(name, "#") {
-			continue
-		}
-		c.syscalls[name] = true
-		if left {
-			c.uncaptured[name] = true
 		}
 	}
 }

@@ -39,14 +39,13 @@ func LookupField(name string) (ref FieldRef, ok bool, err error) {
 // LookupOutputField resolves the field that text starts with, as an output
 // does after a percent sign, and returns how many bytes of text name it.
 func LookupOutputField(text string) (ref FieldRef, length int, err error) {
-	n, _, err := parseField(text, true)
-	if err != nil {
-		return FieldRef{}, 0, err
+	n, ref, err := parseField(text, true)
+	if err == nil && n < 0 {
+		err = fieldError("invalid formatting token " + text)
 	}
-	if n < 0 {
-		return FieldRef{}, 0, fieldError("invalid formatting token " + text)
+	if err == nil && ref.Info.FilterOnly {
+		n, ref, err = parseField(text, false)
 	}
-	n, ref, err = parseField(text, false)
 	if err != nil {
 		return FieldRef{}, 0, err
 	}
@@ -143,8 +142,12 @@ func (c fieldClass) parse(val string, filtering bool) (int, FieldRef, error) {
 func (c fieldClass) longest(val string, filtering bool) (int, FieldRef, error) {
 	best := -1
 	var info *FieldInfo
-	if exact := tables().byName[val]; exact != nil && exact.Class == c.name {
-		best, info = len(val), exact
+	end := 0
+	for end < len(val) && (isWord(val[end]) || val[end] == '.') {
+		end++
+	}
+	if exact := tables().byName[val[:end]]; exact != nil && exact.Class == c.name {
+		best, info = end, exact
 	} else {
 		for _, f := range c.fields {
 			if len(f.Name) > best && strings.HasPrefix(val, f.Name) {

@@ -12,28 +12,15 @@ type lexer struct {
 	src  *Source
 	text string
 	off  int
-	// Line starts are counted on demand: lineOff is the offset that line and
-	// column belong to.
-	lineOff, line, column int
 	// last is the token read last, for messages.
 	last string
 }
 
 func newLexer(src *Source) *lexer {
-	return &lexer{src: src, text: src.Text, line: 1, column: 1}
+	return &lexer{src: src, text: src.Text}
 }
 
-func (l *lexer) pos() Pos {
-	for ; l.lineOff < l.off; l.lineOff++ {
-		if c := l.text[l.lineOff]; c == '\n' || c == '\r' {
-			l.column = 1
-			l.line++
-		} else {
-			l.column++
-		}
-	}
-	return Pos{Source: l.src, Offset: l.off, Line: l.line, Column: l.column}
-}
+func (l *lexer) pos() Pos { return Pos{l.src, l.off} }
 
 func (l *lexer) peek() byte {
 	if l.off < len(l.text) {

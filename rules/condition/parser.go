@@ -74,7 +74,8 @@ type Error struct {
 
 // Error returns the position within the condition and the message.
 func (e *Error) Error() string {
-	msg := fmt.Sprintf("%d:%d: %s", e.Pos.Line, e.Pos.Column, e.Message)
+	line, column := e.Pos.LineColumn()
+	msg := fmt.Sprintf("%d:%d: %s", line, column, e.Message)
 	if e.Hint != "" {
 		msg += " (" + e.Hint + ")"
 	}
@@ -302,14 +303,13 @@ func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 		op    string
 		err   error
 	)
-	opPos := p.pos()
 	switch {
 	case p.operator(numberOperators):
 		op = p.last
 		right, err = p.numberValue()
 	case p.operator(stringOperators):
 		op = p.last
-		right, err = p.stringValue(false)
+		right, err = p.stringValue()
 	case p.operator(listOperators):
 		op = p.last
 		right, err = p.listValue()
@@ -319,7 +319,7 @@ func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Binary{node{pos}, left, op, opPos, right}, nil
+	return &Binary{node{pos}, left, op, right}, nil
 }
 
 func (p *parser) numberValue() (Expr, error) {
@@ -334,25 +334,26 @@ func (p *parser) numberValue() (Expr, error) {
 	return nil, p.fail("expected a number value or a field with a valid transformer: " + transformerNames())
 }
 
-func (p *parser) stringValue(constant bool) (Expr, error) {
+func (p *parser) stringValue() (Expr, error) {
 	p.blank()
 	pos := p.pos()
-	if !constant {
-		if e, err := p.rightField(); e != nil || err != nil {
-			return e, err
-		}
+	if e, err := p.rightField(); e != nil || err != nil {
+		return e, err
 	}
-	ok, failure := p.quoted()
-	if failure != "" {
+	if ok, failure := p.constant(); failure != "" {
 		return nil, p.fail(failure)
-	}
-	if ok || p.bareString() {
+	} else if ok {
 		return &Value{node{pos}, p.last}, nil
 	}
-	if constant {
-		return nil, p.fail("expected a string value")
-	}
 	return nil, p.fail("expected a string value or a field with a valid transformer: " + transformerNames())
+}
+
+// constant reads a quoted or bare string into last.
+func (p *parser) constant() (ok bool, failure string) {
+	if ok, failure = p.quoted(); ok || failure != "" {
+		return ok, failure
+	}
+	return p.bareString(), ""
 }
 
 func (p *parser) listValue() (Expr, error) {
@@ -360,24 +361,26 @@ func (p *parser) listValue() (Expr, error) {
 	pos := p.pos()
 	if p.literal("(") {
 		list := &List{node: node{pos}}
-		add := func(e Expr) {
-			v, ok := e.(*Value)
-			if ok {
-				list.Values = append(list.Values, v.Value)
-				list.Positions = append(list.Positions, v.pos)
+		next := func() (ok bool, failure string) {
+			p.blank()
+			at := p.off
+			if ok, failure = p.constant(); ok {
+				list.Values = append(list.Values, p.last)
+				list.offsets = append(list.offsets, int32(at))
 			}
+			return ok, failure
 		}
-		p.blank()
 		// A first value that cannot be read means an empty list.
-		if first, err := p.stringValue(true); err == nil {
-			add(first)
+		if ok, _ := next(); ok {
 			p.blank()
 			for p.literal(",") {
-				next, err := p.stringValue(true)
-				if err != nil {
-					return nil, err
+				ok, failure := next()
+				if failure != "" {
+					return nil, p.fail(failure)
 				}
-				add(next)
+				if !ok {
+					return nil, p.fail("expected a string value")
+				}
 				p.blank()
 			}
 		}

@@ -17,8 +17,6 @@ type compiled struct {
 	macros    []*macroDef
 	byName    map[string]*macroDef
 	rules     []*compiledRule
-	// usedMacros names the macros that what was taken over uses.
-	usedMacros []string
 }
 
 type compiledRule struct {
@@ -41,29 +39,31 @@ func (c *collector) compile() (*compiled, error) {
 	if err := c.compileMacros(out, changed); err != nil {
 		return nil, err
 	}
-	for _, r := range c.rules.list {
+	results := make([]ruleResult, len(c.rules.list))
+	each(len(results), func(i int) {
+		r := c.rules.list[i]
 		if r.unknownSource {
-			continue
+			return
 		}
-		rule := out.reuseRule(c.last, r, changed)
-		if rule == nil {
-			start := len(*c.warnings)
-			var err error
-			if rule, err = c.compileRule(out, r); err != nil {
-				return nil, err
-			}
-			if rule != nil {
-				rule.warnings = slices.Clone((*c.warnings)[start:])
-			}
-		} else {
-			*c.warnings = append(*c.warnings, rule.warnings...)
+		if rule := c.last.reusedRule(r, changed); rule != nil {
+			results[i] = ruleResult{rule: rule, lists: rule.lists, macros: rule.macros, warnings: rule.warnings}
+			return
 		}
-		if rule != nil {
-			out.rules = append(out.rules, rule)
+		results[i].err = out.compileRule(r, &results[i])
+		if rule := results[i].rule; rule != nil {
+			rule.warnings = results[i].warnings
 		}
-	}
-	for _, name := range out.usedMacros {
-		out.byName[name].used = true
+	})
+	for i := range results {
+		r := &results[i]
+		out.markUsed(r.lists, r.macros)
+		*c.warnings = append(*c.warnings, r.warnings...)
+		if r.err != nil {
+			return nil, r.err
+		}
+		if r.rule != nil {
+			out.rules = append(out.rules, r.rule)
+		}
 	}
 	for _, m := range out.macros {
 		if !m.used {
@@ -83,17 +83,23 @@ func (c *collector) compile() (*compiled, error) {
 func (c *collector) compileLists(out *compiled) {
 	used := map[string]bool{}
 	for _, info := range c.lists.list {
-		l := &listDef{name: info.name, at: info.at}
-		for _, it := range info.items {
+		l := &listDef{name: info.name, at: info.at, items: info.items}
+		for i, it := range info.items {
 			ref := c.lists.at(it.s)
 			if ref == nil || ref.index >= info.visibility {
-				l.items = append(l.items, it)
+				if l.refs != nil {
+					l.items = append(l.items, it)
+				}
 				continue
+			}
+			if l.refs == nil {
+				l.items = slices.Clone(info.items[:i])
 			}
 			used[ref.name] = true
 			l.refs = append(l.refs, ref.name)
 			l.items = append(l.items, ref.items...)
 		}
+		l.joined = joinItems(l.items)
 		out.lists = append(out.lists, l)
 	}
 	out.listIndex = make(map[string]int, len(out.lists))
@@ -107,22 +113,28 @@ func (c *collector) compileLists(out *compiled) {
 }
 
 func (c *collector) compileMacros(out *compiled, changed *names) error {
-	for _, info := range c.macros.list {
-		m := out.reuseMacro(c.last, info, changed)
-		if m == nil {
-			e, lists, expanded, err := out.parse(info.cond, item("macro", info.name))
-			if err != nil {
-				return err
-			}
-			m = &macroDef{
-				name: info.name, expr: e, info: info, order: info.order, lists: lists, scan: [2]string{info.cond.s, expanded},
-			}
+	out.macros = make([]*macroDef, len(c.macros.list))
+	errs := make([]error, len(out.macros))
+	each(len(out.macros), func(i int) {
+		info := c.macros.list[i]
+		if out.macros[i] = c.last.reusedMacro(info, changed); out.macros[i] != nil {
+			return
 		}
-		out.macros = append(out.macros, m)
+		e, lists, expanded, err := out.parse(info.cond, item("macro", info.name))
+		out.macros[i] = &macroDef{
+			name: info.name, expr: e, info: info, order: info.order, lists: lists, scan: [2]string{info.cond.s, expanded},
+		}
+		errs[i] = err
+	})
+	for i, m := range out.macros {
+		if errs[i] != nil {
+			return errs[i]
+		}
 		out.byName[m.name] = m
 	}
 	for _, m := range out.macros {
 		if m.reused {
+			out.markUsed(m.lists, m.macros)
 			continue
 		}
 		// A macro sees the macros that were first defined before its last change.
@@ -137,6 +149,7 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 			return err
 		}
 		m.expr, m.macros = e, macros
+		out.markUsed(m.lists, macros)
 	}
 	return nil
 }
@@ -156,7 +169,6 @@ func (out *compiled) parse(t text, what string) (e condition.Expr, used []string
 		}
 		t = expanded
 		named = out.listsNamed(t.s) // its items may be names of the lists that come after
-		l.used = true
 		lists = append(lists, l.name)
 		if len(t.s) > maxConditionLength {
 			return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
@@ -175,11 +187,11 @@ func (out *compiled) listsNamed(s string) []bool {
 	for _, i := range out.oddLists {
 		named[i] = true
 	}
-	words(s, func(word string) {
+	for word := range words(s) {
 		if i, ok := out.listIndex[word]; ok {
 			named[i] = true
 		}
-	})
+	}
 	return named
 }
 
@@ -222,7 +234,6 @@ func (out *compiled) resolve(e condition.Expr, visible func(name string) *macroD
 	var macros []string
 	for _, m := range out.macros {
 		if r.resolved[m.name] {
-			m.used = true
 			macros = append(macros, m.name)
 		}
 	}
@@ -254,33 +265,58 @@ func unknownFieldOrType(msg string) bool {
 		strings.Contains(msg, "unknown event type")
 }
 
-func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, error) {
+// ruleResult is what a rule comes to. There may be no rule without an error,
+// where Falco skips it.
+type ruleResult struct {
+	rule          *compiledRule
+	lists, macros []string
+	warnings      []Problem
+	err           error
+}
+
+func (res *ruleResult) warn(code Code, at place, item, msg string) {
+	res.warnings = append(res.warnings, problemAt(code, at, item, msg))
+}
+
+// markUsed marks the lists and macros of these names.
+func (out *compiled) markUsed(lists, macros []string) {
+	for _, name := range lists {
+		out.lists[out.listIndex[name]].used = true
+	}
+	for _, name := range macros {
+		out.byName[name].used = true
+	}
+}
+
+func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	what := item("rule", r.name)
 	cond := r.cond
 	if len(r.exceptions) > 0 {
 		var err error
 		if cond, err = withExceptions(r); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	format, err := parseOutput(containerInfo(r.output.s))
 	if err != nil {
 		if unknownFieldOrType(err.Error()) && r.skipUnknown {
-			c.warn(WarnUnknownFilter, r.outputPlace(), what, err.Error())
-			return nil, nil
+			res.warn(WarnUnknownFilter, r.outputPlace(), what, err.Error())
+			return nil
 		}
-		return nil, outputProblem(err, r, what)
+		return outputProblem(err, r, what)
 	}
 	e, lists, expanded, err := out.parse(cond, what)
+	res.lists = lists
 	if err != nil {
-		return nil, err
+		return err
 	}
 	e, macros, err := out.resolve(e, out.macro, what)
+	res.macros = macros
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if unsafeNA(e) {
-		c.warn(WarnUnsafeNACheck, r.at, what, "")
+		res.warn(WarnUnsafeNACheck, r.at, what, "")
 	}
 	warnings, err := condition.Check(e)
 	if err != nil {
@@ -288,15 +324,15 @@ func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, erro
 		var le *loadError
 		if errors.As(err, &le) && unknownFieldOrType(le.Message) && r.skipUnknown {
 			le.Code = WarnUnknownFilter
-			*c.warnings = append(*c.warnings, le.Problem)
-			return nil, nil
+			res.warnings = append(res.warnings, le.Problem)
+			return nil
 		}
-		return nil, err
+		return err
 	}
 	for _, w := range warnings {
 		p := Problem{Code: WarnCompileCondition, Message: w.Message, Item: what}
 		p.locate(w.Pos, cond)
-		*c.warnings = append(*c.warnings, p)
+		res.warnings = append(res.warnings, p)
 	}
 	rule := &compiledRule{
 		info: r, condition: e, output: format, macros: macros, lists: lists,
@@ -304,14 +340,15 @@ func (c *collector) compileRule(out *compiled, r *ruleInfo) (*compiledRule, erro
 	}
 	if r.source == syscallSource {
 		if rule.types, err = condition.NeededEventTypes(e); err != nil {
-			return nil, conditionProblem(err, cond, what)
+			return conditionProblem(err, cond, what)
 		}
 		if n := rule.types.Len(); (n == 0 || n > 100) && r.warnEvttypes {
-			c.warn(WarnNoEventType, r.at, what,
+			res.warn(WarnNoEventType, r.at, what,
 				"Rule matches too many evt.type values. This has a significant performance penalty.")
 		}
 	}
-	return rule, nil
+	res.rule = rule
+	return nil
 }
 
 // containerInfo replaces the placeholder of old that stands for two fields.

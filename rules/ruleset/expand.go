@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 
 	"spire-falco/rules/condition"
@@ -17,8 +18,10 @@ const (
 type listDef struct {
 	name  string
 	items []text
-	used  bool
-	at    place
+	// joined is what the name of the list is replaced by.
+	joined string
+	used   bool
+	at     place
 	// refs names the lists whose items it took over.
 	refs []string
 }
@@ -47,21 +50,32 @@ var isDelimiter = func() (table [256]bool) {
 
 func hasDelimiter(s string) bool { return strings.ContainsAny(s, blanks+"(),=") }
 
-// words calls visit for every longest part of s without a delimiter: the only
-// places where the name of a list can stand.
-func words(s string, visit func(word string)) {
-	start := 0
-	for i := range len(s) {
-		if isDelimiter[s[i]] {
-			if i > start {
-				visit(s[start:i])
+// words are the longest parts of s without a delimiter: the only places where
+// the name of a list can stand.
+func words(s string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		start := 0
+		for i := 0; i <= len(s); i++ {
+			if i < len(s) && !isDelimiter[s[i]] {
+				continue
+			}
+			if i > start && !yield(s[start:i]) {
+				return
 			}
 			start = i + 1
 		}
 	}
-	if start < len(s) {
-		visit(s[start:])
+}
+
+func joinItems(items []text) string {
+	var b strings.Builder
+	for _, it := range items {
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(quoteItem(it).s)
 	}
+	return b.String()
 }
 
 // expandList replaces the name of a list in a condition's text by its items,
@@ -70,7 +84,7 @@ func expandList(t text, l *listDef) (text, bool) {
 	if l.name == "" {
 		return t, false
 	}
-	out := builder{b: make([]byte, 0, len(t.s)+512), at: make([]segment, 0, len(t.at)+16)}
+	var out builder
 	used := false
 	rest := 0 // what is behind it has been copied
 	from := 0 // where to look for the next name
@@ -91,6 +105,9 @@ func expandList(t text, l *listDef) (text, bool) {
 			from = start + 1
 			continue
 		}
+		if out.b == nil {
+			out = builder{b: make([]byte, 0, len(t.s)+len(l.joined)+2), at: make([]segment, 0, len(t.at)+4)}
+		}
 		out.addPart(t, rest, start)
 		for len(out.b) > 0 && strings.IndexByte(blanks, out.last()) >= 0 {
 			out.truncate(len(out.b) - 1)
@@ -99,14 +116,7 @@ func expandList(t text, l *listDef) (text, bool) {
 			end++
 		}
 		at := t.placeOf(start)
-		var sub builder
-		for _, item := range l.items {
-			if len(sub.b) > 0 {
-				sub.add(", ", at)
-			}
-			sub.add(quoteItem(item).s, at)
-		}
-		if len(sub.b) == 0 {
+		if l.joined == "" {
 			// An empty list takes a comma beside it away.
 			if len(out.b) > 0 && out.last() == ',' {
 				out.truncate(len(out.b) - 1)
@@ -118,7 +128,7 @@ func expandList(t text, l *listDef) (text, bool) {
 		if !atStart {
 			out.add(" ", at)
 		}
-		out.addText(sub.text())
+		out.add(l.joined, at)
 		out.add(" ", at)
 		rest, from = end, end
 		if atStart {

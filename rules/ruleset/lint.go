@@ -83,21 +83,24 @@ func (f Finding) String() string {
 // Lint looks for rules that load and still do not do what they seem to. It
 // looks at the enabled rules of the syscall source.
 func Lint(rs *Ruleset, opts LintOptions) []Finding {
-	l := &linter{opts: opts}
-	for i, r := range rs.compiled.rules {
+	findings := make([][]Finding, len(rs.compiled.rules))
+	each(len(findings), func(i int) {
+		r := rs.compiled.rules[i]
 		if !r.info.enabled || r.info.source != syscallSource {
-			continue
+			return
 		}
-		l.rule = r
+		l := &linter{opts: opts, rule: r}
 		l.liveness()
 		l.checks()
 		if opts.Matching == First {
 			l.shadowed(rs.compiled.rules[:i])
 		}
-	}
-	return l.findings
+		findings[i] = l.findings
+	})
+	return slices.Concat(findings...)
 }
 
+// linter looks at one rule.
 type linter struct {
 	opts     LintOptions
 	rule     *compiledRule
@@ -126,10 +129,10 @@ func (l *linter) at(e condition.Expr) condition.Location {
 
 // liveness asks for which events the condition can be true at all.
 func (l *linter) liveness() {
-	expr, start := l.rule.condition, l.rule.info.cond.first().location()
+	expr, start := l.rule.condition, l.rule.info.cond.first()
 	if dir := (assumption{dir: "<"}); !l.rule.types.All() && l.rule.types.Len() > 0 || mentions(expr, "evt.dir") {
 		if !dir.possible(expr).canTrue && (assumption{dir: ">"}).possible(expr).canTrue {
-			l.report(LintEnterEvent, start, "is true for enter events only (evt.dir=>)",
+			l.report(LintEnterEvent, start.location(), "is true for enter events only (evt.dir=>)",
 				"Falco 0.42 and later deliver exit events only: write the condition for evt.dir=< or without evt.dir")
 		}
 	}
@@ -164,7 +167,7 @@ func (l *linter) liveness() {
 		if len(alive) == 0 {
 			msg = "never fires live: " + msg
 		}
-		l.report(LintUncaptured, start, msg, "watch the open, connect or exec that comes before")
+		l.report(LintUncaptured, start.location(), msg, "watch the open, connect or exec that comes before")
 	}
 	l.reportDead(LintNoDescriptor, dead, alive, start, "such events have no fd.* fields",
 		"use evt.arg.path, evt.arg.name or evt.arg.oldpath, or fs.path.name, fs.path.source and fs.path.target")
@@ -175,7 +178,7 @@ func (l *linter) liveness() {
 
 var socketCalls = map[string]bool{"connect": true, "accept": true, "accept4": true}
 
-func (l *linter) reportDead(code FindingCode, dead map[FindingCode][]string, alive []string, at condition.Location, why, hint string) {
+func (l *linter) reportDead(code FindingCode, dead map[FindingCode][]string, alive []string, at place, why, hint string) {
 	names := dead[code]
 	if len(names) == 0 {
 		return
@@ -184,7 +187,7 @@ func (l *linter) reportDead(code FindingCode, dead map[FindingCode][]string, ali
 	if len(names) == len(alive) {
 		msg = "never fires: " + msg
 	}
-	l.report(code, at, msg, hint)
+	l.report(code, at.location(), msg, hint)
 }
 
 func mentions(e condition.Expr, field string) bool {

@@ -32,10 +32,11 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 	c := &collector{engine: parseVersion(engine), sources: []string{syscallSource}}
 	report := &Report{}
 	var last *compiled
-	for _, f := range files {
+	docs := parseAll(files)
+	for i, f := range files {
 		fr := FileReport{Name: f.Name}
 		c.warnings = &fr.Warnings
-		err := (&reader{c, newSource(f)}).read()
+		err := (&reader{c}).read(docs(i))
 		if err == nil {
 			last, err = c.compile()
 			c.last = last

@@ -8,12 +8,10 @@ import (
 // reader reads the items of one file into the collector.
 type reader struct {
 	*collector
-	src *source
 }
 
-// read reads a file. It stops at the first error, which is a *loadError.
-func (r *reader) read() error {
-	docs, err := parseYAML(r.src)
+// read reads the documents of a file. It stops at the first error, which is a *loadError.
+func (r *reader) read(docs []node, err error) error {
 	if err != nil {
 		return err
 	}

@@ -57,41 +57,37 @@ func (n *names) add(name string) {
 }
 
 // mentionsAny tells whether one of the names may be used in a text, before or
-// after the expansion of lists: as a word, or as an identifier, which is what
-// a macro that can be used goes by.
+// after the expansion of lists. Names stand there as words; only a backspace,
+// which Falco takes for a blank, can be between a macro's name and the rest of
+// a word.
 func mentionsAny(scan [2]string, n *names) bool {
-	found := false
 	for _, text := range scan {
-		words(text, func(word string) { found = found || n.known[word] })
-		start := 0
-		for i := 0; i <= len(text) && !found; i++ {
-			if i < len(text) && isIdentifierByte(text[i]) {
-				continue
+		if strings.IndexByte(text, '\b') >= 0 {
+			return true
+		}
+		for word := range words(text) {
+			if n.known[word] {
+				return true
 			}
-			found = n.known[text[start:i]]
-			start = i + 1
 		}
 	}
-	return found || slices.ContainsFunc(n.odd, func(name string) bool {
+	return slices.ContainsFunc(n.odd, func(name string) bool {
 		return strings.Contains(scan[0], name) || strings.Contains(scan[1], name)
 	})
 }
 
-func isIdentifierByte(c byte) bool {
-	return c == '_' || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
-}
-
-func (out *compiled) reuseMacro(last *compiled, info *macroInfo, changed *names) *macroDef {
+// reusedMacro returns what the macro came to before, nil when it has to be compiled.
+func (last *compiled) reusedMacro(info *macroInfo, changed *names) *macroDef {
 	if last == nil || changed.known[info.name] {
 		return nil
 	}
 	m := *last.byName[info.name]
 	m.used, m.reused = false, true
-	out.markUsed(m.lists, m.macros)
 	return &m
 }
 
-func (out *compiled) reuseRule(last *compiled, info *ruleInfo, changed *names) *compiledRule {
+// reusedRule returns what the rule came to before, nil when it has to be compiled.
+func (last *compiled) reusedRule(info *ruleInfo, changed *names) *compiledRule {
 	if last == nil {
 		return nil
 	}
@@ -99,16 +95,5 @@ func (out *compiled) reuseRule(last *compiled, info *ruleInfo, changed *names) *
 	if i < 0 || last.rules[i].order != info.order || mentionsAny(last.rules[i].scan, changed) {
 		return nil
 	}
-	out.markUsed(last.rules[i].lists, last.rules[i].macros)
 	return last.rules[i]
-}
-
-// markUsed marks lists now and macros as soon as all of them are there.
-func (out *compiled) markUsed(lists, macros []string) {
-	for _, l := range out.lists {
-		if slices.Contains(lists, l.name) {
-			l.used = true
-		}
-	}
-	out.usedMacros = append(out.usedMacros, macros...)
 }

@@ -14,28 +14,23 @@ type File struct {
 	Content []byte
 }
 
-// source is a file with what it takes to tell lines and columns.
+// source is a file. Lines are counted when they are asked for, which is seldom.
 type source struct {
 	name    string
 	content string
-	lines   []int // offsets at which lines start
 }
 
 func newSource(f File) *source {
-	s := &source{name: f.Name, content: string(f.Content), lines: []int{0}}
-	for i := range len(s.content) {
-		if s.content[i] == '\n' {
-			s.lines = append(s.lines, i+1)
-		}
-	}
-	return s
+	return &source{name: f.Name, content: string(f.Content)}
 }
 
 // location returns the line and column of an offset, both from 1.
 func (s *source) location(offset int) condition.Location {
 	offset = max(0, min(offset, len(s.content)))
-	line := sort.SearchInts(s.lines, offset+1) - 1
-	return condition.Location{File: s.name, Line: line + 1, Column: offset - s.lines[line] + 1}
+	before := s.content[:offset]
+	return condition.Location{
+		File: s.name, Line: strings.Count(before, "\n") + 1, Column: offset - strings.LastIndexByte(before, '\n'),
+	}
 }
 
 // place is a byte of a file. The zero place is nowhere.

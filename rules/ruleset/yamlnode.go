@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"spire-falco/rules/condition"
 	"spire-falco/rules/ruleset/internal/yaml"
 )
 
@@ -65,7 +66,7 @@ func (n node) place() place {
 	if n.Node == nil {
 		return place{n.src, 0}
 	}
-	return place{n.src, n.Offset}
+	return place{n.src, int(n.Offset)}
 }
 
 // truth reads y, yes, true, on and their opposites, in lower, upper or
@@ -103,8 +104,9 @@ func (n node) unsigned() (uint32, bool) {
 
 // text returns the scalar's value with the place that each byte comes from.
 func (n node) text() text {
-	t := text{s: n.Value, at: make([]segment, len(n.Runs))}
-	for i, r := range n.Runs {
+	runs := n.Runs()
+	t := text{s: n.Value, at: make([]segment, len(runs))}
+	for i, r := range runs {
 		t.at[i] = segment{r.Start, r.Fixed, place{n.src, int(r.Offset)}}
 	}
 	return t
@@ -126,4 +128,27 @@ func parseYAML(src *source) ([]node, error) {
 		docs[i] = node{r, src}
 	}
 	return docs, nil
+}
+
+// parseAll parses the first file when it is asked for, and the others meanwhile.
+func parseAll(files []File) func(i int) ([]node, error) {
+	type parsed struct {
+		docs []node
+		err  error
+	}
+	done := make(chan parsed, len(files))
+	go func() {
+		condition.Prepare()
+		for i := 1; i < len(files); i++ {
+			docs, err := parseYAML(newSource(files[i]))
+			done <- parsed{docs, err}
+		}
+	}()
+	return func(i int) ([]node, error) {
+		if i == 0 {
+			return parseYAML(newSource(files[0]))
+		}
+		p := <-done
+		return p.docs, p.err
+	}
 }

@@ -14,7 +14,7 @@ package yaml
 import "fmt"
 
 // Kind is the kind of a node.
-type Kind int
+type Kind uint8
 
 // The kinds of nodes. Only a plain scalar without a tag can be null.
 const (
@@ -27,15 +27,24 @@ const (
 // Node is a node of a document. Aliases are the very node that they name, so
 // that a document may contain itself.
 type Node struct {
-	Kind Kind
 	// Value is the text of a scalar.
 	Value string
-	// Runs tell where in the file the bytes of Value were read from, in order.
-	Runs []Run
+	// runs tell where the bytes of Value were read from, nil when the file has
+	// them as they are from Offset on.
+	runs []Run
 	// Content holds the items of a sequence, or the keys and values of a map in turn.
 	Content []*Node
 	// Offset is where the node starts in the file, in bytes.
-	Offset int
+	Offset int32
+	Kind   Kind
+}
+
+// Runs tell where in the file the bytes of Value were read from, in order.
+func (n *Node) Runs() []Run {
+	if n.runs == nil && n.Value != "" {
+		return []Run{{Offset: n.Offset}}
+	}
+	return n.runs
 }
 
 // Run is a part of a scalar, up to the next one: the bytes of the value from

@@ -7,6 +7,8 @@ const maxDepth = 500
 
 type parser struct {
 	*scanner
+	// nodes is room for nodes, which are made many at a time.
+	nodes   []Node
 	anchors map[string]*Node
 	depth   int
 	// inFlowSeq tells for each open collection whether it is a flow sequence.
@@ -45,26 +47,26 @@ func (p *parser) directives() {
 		case "YAML":
 			p.yamlDirective(t)
 		case "TAG":
-			if len(t.params) != 2 {
+			if len(p.params) != 2 {
 				fail(t.mark, "TAG directives must have exactly two arguments")
 			}
-			if p.tags[t.params[0]] {
+			if p.tags[p.params[0]] {
 				fail(t.mark, "repeated TAG directive")
 			}
-			p.tags[t.params[0]] = true
+			p.tags[p.params[0]] = true
 		}
 		p.pop()
 	}
 }
 
 func (p *parser) yamlDirective(t *token) {
-	if len(t.params) != 1 {
+	if len(p.params) != 1 {
 		fail(t.mark, "YAML directives must have exactly one argument")
 	}
 	if p.version {
 		fail(t.mark, "repeated YAML directive")
 	}
-	v := t.params[0]
+	v := p.params[0]
 	n := 0
 	for n < len(v) && v[n] >= '0' && v[n] <= '9' {
 		n++
@@ -84,6 +86,16 @@ func (p *parser) yamlDirective(t *token) {
 	p.version = true
 }
 
+func (p *parser) newNode(offset int) *Node {
+	if len(p.nodes) == 0 {
+		p.nodes = make([]Node, 64)
+	}
+	n := &p.nodes[0]
+	p.nodes = p.nodes[1:]
+	n.Offset = int32(offset)
+	return n
+}
+
 func isNull(s string) bool {
 	switch s {
 	case "", "~", "null", "Null", "NULL":
@@ -100,9 +112,9 @@ func (p *parser) node() *Node {
 	}
 	t := p.peek()
 	if t == nil {
-		return &Node{Offset: p.pos}
+		return p.newNode(p.pos)
 	}
-	n := &Node{Offset: t.mark.pos}
+	n := p.newNode(t.mark.pos)
 	switch t.typ {
 	case tValue:
 		p.compactMap(n, false)
@@ -126,7 +138,10 @@ func (p *parser) node() *Node {
 			p.pop()
 			return n
 		}
-		n.Kind, n.Value, n.Runs = Scalar, t.value, t.runs
+		n.Kind, n.Value, n.runs = Scalar, t.value, t.runs
+		if n.runs == nil && int(n.Offset) != t.mark.pos {
+			n.runs = []Run{{Offset: int32(t.mark.pos)}} // a tag or an anchor is before it
+		}
 		p.pop()
 		return n
 	case tFlowSeqStart:
@@ -205,7 +220,7 @@ func (p *parser) blockSequence(n *Node) {
 			return
 		}
 		if next := p.peek(); next != nil && (next.typ == tBlockEntry || next.typ == tBlockSeqEnd) {
-			n.Content = append(n.Content, &Node{Offset: next.mark.pos})
+			n.Content = append(n.Content, p.newNode(next.mark.pos))
 			continue
 		}
 		n.Content = append(n.Content, p.node())
@@ -235,16 +250,19 @@ func (p *parser) flowSequence(n *Node) {
 
 // pair reads a key and a value, either of which may be missing.
 func (p *parser) pair(n *Node, t *token) {
-	key := &Node{Offset: t.mark.pos}
-	at := t.mark
+	at := t.mark.pos
+	var key, value *Node
 	if t.typ == tKey {
 		p.pop()
 		key = p.node()
+	} else {
+		key = p.newNode(at)
 	}
-	value := &Node{Offset: at.pos}
 	if v := p.peek(); v != nil && v.typ == tValue {
 		p.pop()
 		value = p.node()
+	} else {
+		value = p.newNode(at)
 	}
 	n.Content = append(n.Content, key, value)
 }
@@ -302,7 +320,7 @@ func (p *parser) compactMap(n *Node, withKey bool) {
 		p.pair(n, t)
 		return
 	}
-	key := &Node{Offset: t.mark.pos}
+	key := p.newNode(t.mark.pos)
 	p.pop()
 	n.Content = append(n.Content, key, p.node())
 }

@@ -85,18 +85,24 @@ func (t *scalarText) lastNot(cut string) int { return len(bytes.TrimRight(t.b, c
 
 func (s *scanner) finish(typ tokenType, at mark, t *scalarText) {
 	tok := s.push(typ, at)
-	start := len(s.runs)
-	s.runs = append(s.runs, t.runs...)
-	tok.runs = s.runs[start:len(s.runs):len(s.runs)]
+	verbatim := false
 	if len(t.runs) == 1 {
 		// Most scalars stand in the file as they are.
 		from := int(t.runs[0].Offset)
-		if end := from + len(t.b); end <= len(s.in) && s.in[from:end] == string(t.b) {
+		end := from + len(t.b)
+		if verbatim = end <= len(s.in) && s.in[from:end] == string(t.b); verbatim {
 			tok.value = s.in[from:end]
-			return
+			if from == at.pos {
+				return
+			}
 		}
 	}
-	tok.value = string(t.b)
+	if !verbatim {
+		tok.value = string(t.b)
+	}
+	start := len(s.runs)
+	s.runs = append(s.runs, t.runs...)
+	tok.runs = s.runs[start:len(s.runs):len(s.runs)]
 }
 
 func (s *scanner) plainScalar() {

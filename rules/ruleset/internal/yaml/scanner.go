@@ -2,7 +2,7 @@ package yaml
 
 import "strings"
 
-type tokenType int
+type tokenType uint8
 
 const (
 	tDirective tokenType = iota
@@ -27,7 +27,7 @@ const (
 	tNonPlain
 )
 
-type status int
+type status uint8
 
 const (
 	valid status = iota
@@ -43,7 +43,6 @@ type token struct {
 	mark   mark
 	value  string
 	runs   []Run
-	params []string
 }
 
 type indentType int
@@ -70,7 +69,7 @@ type simpleKey struct {
 	key       *token
 }
 
-func (k *simpleKey) set(s status) {
+func (k simpleKey) set(s status) {
 	if k.indent != nil {
 		k.indent.status = s
 	}
@@ -87,8 +86,14 @@ type scanner struct {
 	mark
 	lineEnd byte
 
+	// tokens holds those that have been read; the parser is at head. Those that
+	// it is done with are used again, the one that it popped last excepted.
 	tokens []*token
 	head   int
+	popped *token
+	free   []*token
+	// params holds the parameters of the directive read last.
+	params []string
 
 	started, ended     bool
 	simpleKeyAllowed   bool
@@ -99,7 +104,7 @@ type scanner struct {
 	scalarText scalarText
 	runs       []Run
 
-	simpleKeys []*simpleKey
+	simpleKeys []simpleKey
 	indents    []*indent
 	flows      []byte
 }
@@ -229,6 +234,7 @@ func (s *scanner) peek() *token {
 			case valid:
 				return t
 			case invalid:
+				s.free = append(s.free, t)
 				s.head++
 				continue
 			}
@@ -245,17 +251,29 @@ func (s *scanner) peek() *token {
 }
 
 func (s *scanner) pop() {
-	if s.peek() != nil {
-		s.head++
+	t := s.peek()
+	if t == nil {
+		return
 	}
-	if s.head > 1024 {
-		s.tokens = append([]*token(nil), s.tokens[s.head:]...)
-		s.head = 0
+	s.head++
+	if s.popped != nil {
+		s.free = append(s.free, s.popped)
+	}
+	s.popped = t
+	if s.head == len(s.tokens) || s.head > 1024 {
+		n := copy(s.tokens, s.tokens[s.head:])
+		s.tokens, s.head = s.tokens[:n], 0
 	}
 }
 
 func (s *scanner) push(typ tokenType, at mark) *token {
-	t := &token{typ: typ, mark: at}
+	var t *token
+	if n := len(s.free); n > 0 {
+		t, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		t = new(token)
+	}
+	*t = token{typ: typ, mark: at}
 	s.tokens = append(s.tokens, t)
 	return t
 }
@@ -421,7 +439,7 @@ func (s *scanner) insertSimpleKey() {
 	if n := len(s.simpleKeys); n > 0 && s.simpleKeys[n-1].flowLevel == len(s.flows) {
 		return
 	}
-	key := &simpleKey{mark: s.mark, flowLevel: len(s.flows)}
+	key := simpleKey{mark: s.mark, flowLevel: len(s.flows)}
 	if s.inBlock() {
 		if key.indent = s.pushIndent(s.column, indentMap); key.indent != nil {
 			key.indent.status = unverified
@@ -434,25 +452,25 @@ func (s *scanner) insertSimpleKey() {
 	s.simpleKeys = append(s.simpleKeys, key)
 }
 
-func (s *scanner) topSimpleKey() *simpleKey {
+func (s *scanner) topSimpleKey() (key simpleKey, ok bool) {
 	n := len(s.simpleKeys)
 	if n == 0 || s.simpleKeys[n-1].flowLevel != len(s.flows) {
-		return nil
+		return simpleKey{}, false
 	}
-	key := s.simpleKeys[n-1]
+	key = s.simpleKeys[n-1]
 	s.simpleKeys = s.simpleKeys[:n-1]
-	return key
+	return key, true
 }
 
 func (s *scanner) invalidateSimpleKey() {
-	if key := s.topSimpleKey(); key != nil {
+	if key, ok := s.topSimpleKey(); ok {
 		key.set(invalid)
 	}
 }
 
 func (s *scanner) verifySimpleKey() bool {
-	key := s.topSimpleKey()
-	if key == nil {
+	key, ok := s.topSimpleKey()
+	if !ok {
 		return false
 	}
 	if s.line != key.mark.line || s.pos-key.mark.pos > 1024 {
@@ -467,7 +485,8 @@ func (s *scanner) directive() {
 	s.popAllIndents()
 	s.simpleKeys = nil
 	s.simpleKeyAllowed, s.canBeJSONFlow = false, false
-	t := &token{typ: tDirective, mark: s.mark}
+	t := s.push(tDirective, s.mark)
+	s.params = nil
 	s.get()
 	word := func() string {
 		start := s.pos
@@ -484,9 +503,8 @@ func (s *scanner) directive() {
 		if !s.more() || s.breakAt(0) > 0 || s.is('#') {
 			break
 		}
-		t.params = append(t.params, word())
+		s.params = append(s.params, word())
 	}
-	s.tokens = append(s.tokens, t)
 }
 
 func (s *scanner) docIndicator(typ tokenType) {

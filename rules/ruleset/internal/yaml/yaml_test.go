@@ -104,9 +104,9 @@ func TestEveryByteOfAScalarKnowsItsOffset(t *testing.T) {
 
 func offsetOf(t *testing.T, n *yaml.Node, i int) int {
 	t.Helper()
-	k := sort.Search(len(n.Runs), func(k int) bool { return int(n.Runs[k].Start) > i }) - 1
+	k := sort.Search(len(n.Runs()), func(k int) bool { return int(n.Runs()[k].Start) > i }) - 1
 	require.GreaterOrEqual(t, k, 0)
-	return n.Runs[k].At(i)
+	return n.Runs()[k].At(i)
 }
 
 // checkRuns checks that every byte of every scalar has an offset inside the file.
