@@ -7,12 +7,11 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"spire-falco/config"
 	"spire-falco/program"
 )
 
 func main() {
-	keys, err := config.KeysFromEnvironment()
+	keys, err := program.KeysFromEnvironment()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -108,10 +108,7 @@ func stack(t *testing.T, s *config.Settings, secrets FalcosidekickSecrets) (*rec
 		ImageLoad: &ImageArgs{Digest: "sha256:1", Archive: "/cache/image.tar", Repository: s.ImageRepository, Dir: "/project"},
 	}
 	if s.EnableFalco {
-		in, err := RulesInputs(s, ".")
-		require.NoError(t, err)
-		args.Rules, err = rules.Render(in)
-		require.NoError(t, err)
+		args.Rules = mustRender(t, s)
 	}
 	r := &recorder{}
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {

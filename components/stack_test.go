@@ -11,6 +11,7 @@ import (
 
 	"spire-falco/config"
 	"spire-falco/rules"
+	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/ruleset"
 	"spire-falco/values"
 )
@@ -377,9 +378,7 @@ func TestHostsGetTheClustersRulesAndTheirKeysStaySecret(t *testing.T) {
 
 func mustRender(t *testing.T, s *config.Settings) *rules.Rendered {
 	t.Helper()
-	in, err := RulesInputs(s, ".")
-	require.NoError(t, err)
-	rendered, err := rules.Render(in)
+	rendered, err := fromsettings.Render(s, ".")
 	require.NoError(t, err)
 	return rendered
 }

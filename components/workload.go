@@ -50,9 +50,6 @@ type Workload struct {
 // userID is the non-root user and group that workloads run as; the project's own image is made for it.
 const userID = 65532
 
-// dnsPort is where the cluster's DNS listens.
-const dnsPort = 53
-
 // NewWorkload registers the ServiceAccount, identity, network policy, Deployment and Service of one workload.
 func NewWorkload(ctx *pulumi.Context, name string, args *WorkloadArgs, opts ...pulumi.ResourceOption) (*Workload, error) {
 	if args == nil || args.Provider == nil || args.Namespace == nil {
@@ -185,7 +182,7 @@ func (b workloadBuilder) networkPolicy() (pulumi.Resource, error) {
 				NamespaceSelector: matchLabels("kubernetes.io/metadata.name", "kube-system"),
 				PodSelector:       matchLabels("k8s-app", "kube-dns"),
 			}},
-			Ports: append(ports(dnsPort, "UDP"), ports(dnsPort, "TCP")...),
+			Ports: append(ports(config.DNSPort, "UDP"), ports(config.DNSPort, "TCP")...),
 		})
 	}
 	for _, e := range w.Egress {

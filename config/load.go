@@ -145,8 +145,8 @@ func (l *loader) unknownKeys() {
 			continue
 		}
 		want := "no such setting"
-		if isGroup(k) {
-			want += "; it is the beginning of others, such as " + firstOf(k)
+		if first := firstOf(k); first != "" {
+			want += "; it is the beginning of others, such as " + first
 		} else if near := nearest(k); near != "" {
 			want += "; did you mean " + near + "?"
 		}
@@ -154,7 +154,7 @@ func (l *loader) unknownKeys() {
 	}
 }
 
-// firstOf is the first declared key of a group.
+// firstOf is the first declared key of a group; empty when no declared key begins with it and a dot.
 func firstOf(group string) string {
 	for _, d := range Declared {
 		if strings.HasPrefix(d.Key, group+".") {
@@ -164,9 +164,10 @@ func firstOf(group string) string {
 	return ""
 }
 
-// isGroup tells whether declared keys begin with key and a dot.
-func isGroup(key string) bool {
-	return firstOf(key) != ""
+// Known tells whether key is that of a setting, or of a group of settings, such as minikube of minikube.cpus.
+func Known(key string) bool {
+	_, ok := declared(key)
+	return ok || firstOf(key) != ""
 }
 
 // raw is the value of a key, or its default. A secret whose value is not known here is given as "".

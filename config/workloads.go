@@ -82,6 +82,9 @@ func authorises(w Workload, all []Workload) bool {
 	return len(w.Peers) > 0 || len(Servers(w, all)) > 0
 }
 
+// DNSPort is where the cluster's DNS listens, which a workload that has servers must ask.
+const DNSPort = 53
+
 // Servers lists the workloads that have w as a peer: those that it may connect to.
 func Servers(w Workload, all []Workload) []Workload {
 	var servers []Workload

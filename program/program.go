@@ -1,5 +1,5 @@
 // Package program is the Pulumi program: it loads the settings, checks and renders what it can without the engine, and
-// registers the stack. main.go runs it under `pulumi`, cmd/stack through the Automation API, tests on mocks.
+// registers the stack. main.go runs it under `pulumi`, cmd/stack-engine through the Automation API, tests on mocks.
 package program
 
 import (
@@ -15,6 +15,7 @@ import (
 	"spire-falco/config"
 	"spire-falco/image"
 	"spire-falco/rules"
+	"spire-falco/rules/fromsettings"
 )
 
 // Image is the project's own image, built.
@@ -44,7 +45,7 @@ func New(opts Options) pulumi.RunFunc {
 		if dir == "" {
 			dir = ctx.RootDirectory()
 		}
-		settings, err := config.FromPulumi(ctx, opts.Keys)
+		settings, err := loadSettings(ctx, opts.Keys)
 		if err != nil {
 			return err
 		}
@@ -64,26 +65,9 @@ func New(opts Options) pulumi.RunFunc {
 	}
 }
 
-// RenderRules renders and checks the rules of the settings; nil when Falco is off. Relative paths in the settings are
-// taken from dir.
-func RenderRules(settings *config.Settings, dir string) (*rules.Rendered, error) {
-	if !settings.EnableFalco {
-		return nil, nil //nolint:nilnil // no Falco, no rules: not an error
-	}
-	in, err := components.RulesInputs(settings, dir)
-	if err != nil {
-		return nil, err
-	}
-	rendered, err := rules.Render(in)
-	if err != nil {
-		return nil, fmt.Errorf("the rules cannot be deployed: %w", err)
-	}
-	return rendered, nil
-}
-
 // prepare does everything that needs no engine, so that what is wrong is known before the first resource is registered.
 func prepare(ctx context.Context, settings *config.Settings, dir string, opts Options) (*components.StackArgs, error) {
-	rendered, err := RenderRules(settings, dir)
+	rendered, err := fromsettings.Render(settings, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +134,7 @@ func hostKeys(ctx *pulumi.Context, settings *config.Settings) map[string]pulumi.
 		if h.Local {
 			continue
 		}
-		keys[h.Name] = config.Secret(ctx, config.HostKeysKey).ApplyT(func(text string) (string, error) {
+		keys[h.Name] = secret(ctx, config.HostKeysKey).ApplyT(func(text string) (string, error) {
 			var all map[string]string
 			if err := json.Unmarshal([]byte(text), &all); err != nil {
 				return "", fmt.Errorf("%s: must be a JSON object from host names to private keys", config.HostKeysKey)
@@ -168,13 +152,13 @@ func hostKeys(ctx *pulumi.Context, settings *config.Settings) map[string]pulumi.
 func secrets(ctx *pulumi.Context, settings *config.Settings) components.FalcosidekickSecrets {
 	var s components.FalcosidekickSecrets
 	if settings.Sidekick.Slack.Enabled {
-		s.SlackWebhookURL = config.Secret(ctx, config.SlackWebhookKey)
+		s.SlackWebhookURL = secret(ctx, config.SlackWebhookKey)
 	}
 	if settings.Sidekick.Elasticsearch.HasPassword {
-		s.ElasticsearchPassword = config.Secret(ctx, config.ElasticsearchPasswordKey)
+		s.ElasticsearchPassword = secret(ctx, config.ElasticsearchPasswordKey)
 	}
 	if settings.Sidekick.UI.Enabled {
-		s.UIPassword = config.Secret(ctx, config.UIPasswordKey)
+		s.UIPassword = secret(ctx, config.UIPasswordKey)
 	}
 	return s
 }

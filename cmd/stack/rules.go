@@ -15,11 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"spire-falco/components"
 	"spire-falco/config"
-	"spire-falco/program"
 	"spire-falco/rules"
 	"spire-falco/rules/condition"
+	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/ruleset"
 	"spire-falco/rules/scenario"
 )
@@ -49,7 +48,7 @@ func (t *target) ownRules() (*rules.Rendered, error) {
 		return nil, err
 	}
 	settings.EnableFalco = true
-	return program.RenderRules(settings, t.dir)
+	return fromsettings.Render(settings, t.dir)
 }
 
 // loadRules loads the named files in order, or the stack's own rules when there are none.
@@ -402,7 +401,7 @@ func writeRule(out io.Writer, r ruleset.Rule) error {
 	fmt.Fprintf(w, "exceptions\t%s\n", strings.Join(r.Exceptions, ", "))
 	var settings []string
 	for _, field := range rules.SettingsOf(r) {
-		settings = append(settings, components.SettingKey(field))
+		settings = append(settings, fromsettings.Key(field))
 	}
 	fmt.Fprintf(w, "settings\t%s\n", strings.Join(settings, ", "))
 	if err := w.Flush(); err != nil {

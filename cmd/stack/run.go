@@ -10,6 +10,7 @@ import (
 	"spire-falco/engine"
 	"spire-falco/program"
 	"spire-falco/rules"
+	"spire-falco/rules/fromsettings"
 )
 
 // plan is what is known of a stack before the engine is asked.
@@ -29,7 +30,7 @@ func (t *target) load() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := program.RenderRules(settings, t.dir)
+	rendered, err := fromsettings.Render(settings, t.dir)
 	if err != nil {
 		return nil, err
 	}

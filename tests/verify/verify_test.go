@@ -24,8 +24,8 @@ import (
 	"spire-falco/config"
 	"spire-falco/detect/kube"
 	"spire-falco/detect/verify"
-	"spire-falco/program"
 	"spire-falco/rules"
+	"spire-falco/rules/fromsettings"
 )
 
 // The alerts that Falco 0.40.0 raised for each scenario on a real cluster, with the run, its pods and ports left open.
@@ -40,7 +40,7 @@ func settings(t *testing.T) (*config.Settings, *rules.Rendered) {
 		"image.repository": "registry.example.org/mtls",
 	}})
 	require.NoError(t, err)
-	rendered, err := program.RenderRules(s, ".")
+	rendered, err := fromsettings.Render(s, ".")
 	require.NoError(t, err)
 	return s, rendered
 }

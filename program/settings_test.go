@@ -1,4 +1,4 @@
-package config
+package program
 
 import (
 	"testing"
@@ -7,6 +7,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/config"
 )
 
 type noResources struct{}
@@ -21,7 +23,7 @@ func inProgram(t *testing.T, values map[string]string, secrets []string, program
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		program(ctx)
 		return nil
-	}, pulumi.WithMocks(Project, "dev", noResources{}), func(info *pulumi.RunInfo) {
+	}, pulumi.WithMocks(config.Project, "dev", noResources{}), func(info *pulumi.RunInfo) {
 		info.Config = values
 		info.ConfigSecretKeys = secrets
 	})
@@ -39,8 +41,8 @@ func TestAProgramReadsSettingsAsTheEnginePassesThem(t *testing.T) {
 	}
 	keys := []string{"minikube", "minikube.cpus", "enableFalco", "falco", "falcosidekick"}
 	inProgram(t, values, []string{"spire-falco:falcosidekick"}, func(ctx *pulumi.Context) {
-		t.Setenv(EnableFalcoVariable, "true")
-		s, err := FromPulumi(ctx, keys)
+		t.Setenv(config.EnableFalcoVariable, "true")
+		s, err := loadSettings(ctx, keys)
 		require.NoError(t, err)
 		assert.Equal(t, 6, s.Cluster.Minikube.CPUs, "a key that was set wins over the object of defaults")
 		assert.Equal(t, "200m", s.Falco.Requests.CPU)
@@ -49,22 +51,22 @@ func TestAProgramReadsSettingsAsTheEnginePassesThem(t *testing.T) {
 		assert.True(t, s.Sidekick.Slack.Enabled)
 		assert.False(t, s.Sidekick.UI.Enabled)
 		done := make(chan string, 1)
-		secret := Secret(ctx, SlackWebhookKey)
-		secret.ApplyT(func(v string) string { done <- v; return v })
+		webhook := secret(ctx, config.SlackWebhookKey)
+		webhook.ApplyT(func(v string) string { done <- v; return v })
 		assert.Equal(t, "https://hooks.slack.com/services/x", <-done)
 	})
 }
 
 func TestAProgramFindsMistypedKeys(t *testing.T) {
 	inProgram(t, map[string]string{"spire-falco:enablefalco": "true"}, nil, func(ctx *pulumi.Context) {
-		_, err := FromPulumi(ctx, []string{"enablefalco"})
+		_, err := loadSettings(ctx, []string{"enablefalco"})
 		assert.ErrorContains(t, err, "did you mean enableFalco?")
 	})
 }
 
 func TestAPlainSecretIsRefusedInAProgramToo(t *testing.T) {
-	inProgram(t, map[string]string{"spire-falco:" + SlackWebhookKey: "https://hooks.slack.com/services/x"}, nil, func(ctx *pulumi.Context) {
-		_, err := FromPulumi(ctx, []string{SlackWebhookKey})
+	inProgram(t, map[string]string{"spire-falco:" + config.SlackWebhookKey: "https://hooks.slack.com/services/x"}, nil, func(ctx *pulumi.Context) {
+		_, err := loadSettings(ctx, []string{config.SlackWebhookKey})
 		assert.ErrorContains(t, err, "stands in plain text")
 	})
 }

@@ -1,4 +1,4 @@
-package config
+package program
 
 import (
 	"encoding/json"
@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"spire-falco/config"
 )
 
-// FromPulumi loads the settings inside a running Pulumi program. keys lists every configuration key of the project that
+// loadSettings loads the settings inside a running Pulumi program. keys lists every configuration key of the project that
 // is set, for finding mistyped ones: the SDK itself can only be asked for keys that one knows.
-func FromPulumi(ctx *pulumi.Context, keys []string) (*Settings, error) {
-	src := Source{
+func loadSettings(ctx *pulumi.Context, keys []string) (*config.Settings, error) {
+	src := config.Source{
 		Stack:     ctx.Stack(),
 		Values:    map[string]string{},
 		Secrets:   map[string]bool{},
@@ -20,12 +22,12 @@ func FromPulumi(ctx *pulumi.Context, keys []string) (*Settings, error) {
 	}
 	lookup := lookupIn(ctx)
 	for _, k := range keys {
-		if _, isSetting := declared(k); isSetting || isGroup(k) {
+		if config.Known(k) {
 			continue // read below
 		}
 		src.Values[k] = "" // an unknown key: Load says so
 	}
-	for _, d := range Declared {
+	for _, d := range config.Declared {
 		value, secret, ok := lookup(d.Key)
 		if !ok {
 			continue
@@ -35,7 +37,7 @@ func FromPulumi(ctx *pulumi.Context, keys []string) (*Settings, error) {
 			src.Secrets[d.Key] = true
 		}
 	}
-	return Load(src)
+	return config.Load(src)
 }
 
 // KeysFromEnvironment lists the keys of the project's configuration that the engine passes to a language host's program
@@ -51,7 +53,7 @@ func KeysFromEnvironment() ([]string, error) {
 	}
 	var keys []string
 	for k := range all {
-		if key, ok := strings.CutPrefix(k, Project+":"); ok {
+		if key, ok := strings.CutPrefix(k, config.Project+":"); ok {
 			keys = append(keys, key)
 		}
 	}
@@ -107,8 +109,8 @@ func inside(tree map[string]any, path []string) (string, bool) {
 	return string(text), err == nil
 }
 
-// Secret reads the value of a secret setting, which Settings does not hold. It stays secret in every output made of it.
-func Secret(ctx *pulumi.Context, key string) pulumi.StringOutput {
+// secret reads the value of a secret setting, which config.Settings does not hold. It stays secret in every output made of it.
+func secret(ctx *pulumi.Context, key string) pulumi.StringOutput {
 	value, _, _ := lookupIn(ctx)(key)
 	return pulumi.ToSecret(pulumi.String(value)).(pulumi.StringOutput)
 }

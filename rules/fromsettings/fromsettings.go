@@ -1,4 +1,6 @@
-package components
+// Package fromsettings makes the stack's rules from its settings: what Falco takes for normal comes from the same
+// declarations as identities and network policies.
+package fromsettings
 
 import (
 	"fmt"
@@ -10,9 +12,25 @@ import (
 	"spire-falco/rules"
 )
 
-// RulesInputs are what the settings tell the rules: what Falco takes for normal comes from the same declarations as
-// identities and network policies. Relative paths of the user's rule files are taken from dir.
-func RulesInputs(s *config.Settings, dir string) (rules.Inputs, error) {
+// Render renders and checks the rules of the settings; nil when Falco is off. Relative paths in the settings are taken
+// from dir.
+func Render(settings *config.Settings, dir string) (*rules.Rendered, error) {
+	if !settings.EnableFalco {
+		return nil, nil //nolint:nilnil // no Falco, no rules: not an error
+	}
+	in, err := Inputs(settings, dir)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := rules.Render(in)
+	if err != nil {
+		return nil, fmt.Errorf("the rules cannot be deployed: %w", err)
+	}
+	return rendered, nil
+}
+
+// Inputs are what the settings tell the rules. Relative paths of the user's rule files are taken from dir.
+func Inputs(s *config.Settings, dir string) (rules.Inputs, error) {
 	in := rules.Inputs{
 		FalcoVersion:           s.Falco.Chart.AppVersion,
 		AgentSocketPath:        s.SPIRE.AgentSocketPath,
@@ -53,7 +71,7 @@ func egress(w config.Workload, all []config.Workload) []rules.Endpoint {
 		out = append(out, rules.Endpoint{Port: server.Port, Protocol: "tcp"})
 	}
 	if len(out) > 0 {
-		out = append(out, rules.Endpoint{Port: dnsPort, Protocol: "udp"}, rules.Endpoint{Port: dnsPort, Protocol: "tcp"})
+		out = append(out, rules.Endpoint{Port: config.DNSPort, Protocol: "udp"}, rules.Endpoint{Port: config.DNSPort, Protocol: "tcp"})
 	}
 	for _, e := range w.Egress {
 		out = append(out, rules.Endpoint{CIDR: e.CIDR, Port: e.Port, Protocol: e.Protocol})
@@ -61,8 +79,8 @@ func egress(w config.Workload, all []config.Workload) []rules.Endpoint {
 	return out
 }
 
-// SettingKey is the setting that a field of rules.Inputs comes from, as people write it.
-func SettingKey(field string) string {
+// Key is the setting that a field of rules.Inputs comes from, as people write it.
+func Key(field string) string {
 	switch field {
 	case "AgentSocketPath":
 		return "spire.agentSocketPath"
