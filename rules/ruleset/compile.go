@@ -13,6 +13,7 @@ type compiled struct {
 	lists []*listDef
 	// listIndex finds a list by its name; oddLists have names with delimiters in them.
 	listIndex map[string]int
+	listWords wordFilter
 	oddLists  []int
 	macros    []*macroDef
 	byName    map[string]*macroDef
@@ -22,10 +23,11 @@ type compiled struct {
 type compiledRule struct {
 	info      *ruleInfo
 	condition condition.Expr
-	output    *outputFormat
-	types     condition.EventTypes
-	macros    []string
-	lists     []string
+	// output is the rule's output with its old placeholder replaced.
+	output string
+	types  condition.EventTypes
+	macros []string
+	lists  []string
 	// order and warnings are kept for the next file, see reuse.
 	order    order
 	warnings []Problem
@@ -83,7 +85,7 @@ func (c *collector) compile() (*compiled, error) {
 func (c *collector) compileLists(out *compiled) {
 	used := map[string]bool{}
 	for _, info := range c.lists.list {
-		l := &listDef{name: info.name, at: info.at, items: info.items}
+		l := &listDef{name: info.name, order: info.order, at: info.at, items: info.items}
 		for i, it := range info.items {
 			ref := c.lists.at(it.s)
 			if ref == nil || ref.index >= info.visibility {
@@ -99,13 +101,18 @@ func (c *collector) compileLists(out *compiled) {
 			l.refs = append(l.refs, ref.name)
 			l.items = append(l.items, ref.items...)
 		}
-		l.joined = joinItems(l.items)
+		if old := c.last.list(info.name); old != nil && old.order == info.order && old.refs == nil && l.refs == nil {
+			l.joined = old.joined
+		} else {
+			l.joined = joinItems(l.items)
+		}
 		out.lists = append(out.lists, l)
 	}
 	out.listIndex = make(map[string]int, len(out.lists))
 	for i, l := range out.lists {
 		l.used = used[l.name]
 		out.listIndex[l.name] = i
+		out.listWords.add(l.name)
 		if hasDelimiter(l.name) {
 			out.oddLists = append(out.oddLists, i)
 		}
@@ -168,7 +175,7 @@ func (out *compiled) parse(t text, what string) (e condition.Expr, used []string
 			continue
 		}
 		t = expanded
-		named = out.listsNamed(t.s) // its items may be names of the lists that come after
+		out.addNamed(named, l.joined) // its items may be names of the lists that come after
 		lists = append(lists, l.name)
 		if len(t.s) > maxConditionLength {
 			return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
@@ -187,12 +194,18 @@ func (out *compiled) listsNamed(s string) []bool {
 	for _, i := range out.oddLists {
 		named[i] = true
 	}
+	out.addNamed(named, s)
+	return named
+}
+
+func (out *compiled) addNamed(named []bool, s string) {
 	for word := range words(s) {
-		if i, ok := out.listIndex[word]; ok {
-			named[i] = true
+		if out.listWords.may(word) {
+			if i, ok := out.listIndex[word]; ok {
+				named[i] = true
+			}
 		}
 	}
-	return named
 }
 
 // conditionProblem places an error of package condition in the file.
@@ -297,8 +310,8 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 			return err
 		}
 	}
-	format, err := parseOutput(containerInfo(r.output.s))
-	if err != nil {
+	output := containerInfo(r.output.s)
+	if err := checkOutput(output); err != nil {
 		if unknownFieldOrType(err.Error()) && r.skipUnknown {
 			res.warn(WarnUnknownFilter, r.outputPlace(), what, err.Error())
 			return nil
@@ -335,7 +348,7 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 		res.warnings = append(res.warnings, p)
 	}
 	rule := &compiledRule{
-		info: r, condition: e, output: format, macros: macros, lists: lists,
+		info: r, condition: e, output: output, macros: macros, lists: lists,
 		order: r.order, scan: [2]string{cond.s, expanded},
 	}
 	if r.source == syscallSource {

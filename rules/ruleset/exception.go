@@ -97,7 +97,7 @@ func parenItem(t text) text {
 // in text, before lists are expanded.
 func withExceptions(r *ruleInfo) (text, error) {
 	start := r.cond.first()
-	var b builder
+	b := builder{b: make([]byte, 0, 2*len(r.cond.s)+256), at: make([]segment, 0, 2*len(r.cond.at)+64)}
 	b.add("(", start)
 	b.addText(r.cond)
 	b.add(")", start)

@@ -17,6 +17,7 @@ const (
 
 type listDef struct {
 	name  string
+	order order
 	items []text
 	// joined is what the name of the list is replaced by.
 	joined string
@@ -66,6 +67,21 @@ func words(s string) iter.Seq[string] {
 		}
 	}
 }
+
+// wordFilter tells words that are surely not in a set from those that may be,
+// for less than it takes to look them up.
+type wordFilter [256]bool
+
+func wordSum(s string) byte { return s[0] ^ s[len(s)-1]<<3 ^ byte(len(s))<<2 }
+
+func (f *wordFilter) add(word string) {
+	if word != "" {
+		f[wordSum(word)] = true
+	}
+}
+
+// may takes a word that is not empty.
+func (f *wordFilter) may(word string) bool { return f[wordSum(word)] }
 
 func joinItems(items []text) string {
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -9,7 +10,6 @@ import (
 
 // outputFormat is the output of a rule cut into texts and fields.
 type outputFormat struct {
-	raw    string
 	tokens []outputToken
 	// names holds the fields that the output names, once each, in order.
 	names []*outputField
@@ -61,14 +61,44 @@ func (e *outputError) Error() string { return e.msg }
 
 const notAvailable = "<NA>"
 
-// parseOutput reads an output as Falco's formatter does: %field, with a width
-// between the percent sign and the name, or a transformer around it.
-func parseOutput(format string) (*outputFormat, error) {
-	if format == "" {
-		return nil, &outputError{msg: "empty formatting token"}
+// checkOutput tells whether Falco's formatter takes an output. The error is of
+// type *outputError.
+func checkOutput(format string) error {
+	return scanOutput(format, func(string, *outputField, int) {})
+}
+
+// parseOutput reads an output that has been checked.
+func parseOutput(format string) *outputFormat {
+	f := &outputFormat{}
+	err := scanOutput(format, func(literal string, field *outputField, width int) {
+		if field != nil {
+			known := f.named(field.name)
+			if known == nil {
+				known = &outputField{name: field.name, ref: field.ref}
+				f.names = append(f.names, known)
+			}
+			if len(field.chain) == 0 {
+				field = known
+			} else {
+				field = &outputField{field.name, field.ref, field.chain}
+			}
+		}
+		f.tokens = append(f.tokens, outputToken{literal, field, width})
+	})
+	if err != nil {
+		panic(fmt.Sprintf("output %q: %v", format, err))
 	}
-	n := strings.Count(format, "%")
-	f := &outputFormat{raw: format, tokens: make([]outputToken, 0, 2*n+1), names: make([]*outputField, 0, n)}
+	return f
+}
+
+// scanOutput reads an output as Falco's formatter does: %field, with a width
+// between the percent sign and the name, or a transformer around it. visit gets
+// each text, or a field that is good until visit returns.
+func scanOutput(format string, visit func(literal string, field *outputField, width int)) error {
+	if format == "" {
+		return &outputError{msg: "empty formatting token"}
+	}
+	var field outputField
 	body, shift := format, 0
 	if body[0] == '*' {
 		body, shift = body[1:], 1
@@ -81,15 +111,15 @@ func parseOutput(format string) (*outputFormat, error) {
 		}
 		percent := j
 		if last < j {
-			f.tokens = append(f.tokens, outputToken{literal: body[last:j]})
+			visit(body[last:j], nil, 0)
 		}
 		if j == len(body)-1 {
-			return nil, fail(percent, "invalid formatting syntax: formatting cannot end with a %")
+			return fail(percent, "invalid formatting syntax: formatting cannot end with a %")
 		}
 		width := 0
 		for digits := j + 1; ; j++ {
 			if j == len(body)-1 {
-				return nil, fail(percent, "invalid formatting syntax: formatting cannot end with a number")
+				return fail(percent, "invalid formatting syntax: formatting cannot end with a number")
 			}
 			if c := body[j+1]; c < '0' || c > '9' {
 				width = atoi(body[digits : j+1])
@@ -101,34 +131,28 @@ func parseOutput(format string) (*outputFormat, error) {
 		rest := body[j+1:]
 		ref, n, err := condition.LookupOutputField(rest)
 		if err != nil {
-			return nil, &outputError{msg: err.Error(), hint: outputHint(rest), offset: percent + shift}
+			return &outputError{msg: err.Error(), hint: outputHint(rest), offset: percent + shift}
 		}
 		j += n
-		name := rest[:n]
-		field := f.named(name)
-		if field == nil {
-			field = &outputField{name: name, ref: ref}
-			f.names = append(f.names, field)
-		}
+		field = outputField{rest[:n], ref, chain}
 		if len(chain) > 0 {
 			if msg := condition.CheckTransformers(ref, chain); msg != "" {
-				return nil, fail(percent, msg)
+				return fail(percent, msg)
 			}
-			field = &outputField{name, ref, chain}
 			for range chain {
 				if j+1 >= len(body) || body[j+1] != ')' {
-					return nil, fail(percent, "missing closing transformer parenthesis: "+body[min(j, len(body)):])
+					return fail(percent, "missing closing transformer parenthesis: "+body[min(j, len(body)):])
 				}
 				j++
 			}
 		}
-		f.tokens = append(f.tokens, outputToken{field: field, width: width})
+		visit("", &field, width)
 		last = j + 1
 	}
 	if last < len(body) {
-		f.tokens = append(f.tokens, outputToken{literal: body[last:]})
+		visit(body[last:], nil, 0)
 	}
-	return f, nil
+	return nil
 }
 
 // named returns the field of that name, nil when the output has not named it yet.
@@ -142,11 +166,11 @@ func (f *outputFormat) named(name string) *outputField {
 }
 
 func atoi(s string) int {
+	if s == "" {
+		return 0
+	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n > maxWidth {
-		if s == "" {
-			return 0
-		}
 		return maxWidth
 	}
 	return n

@@ -13,12 +13,14 @@ func each(n int, do func(i int)) {
 		wait sync.WaitGroup
 		next atomic.Int64
 	)
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		wait.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				do(i)
-			}
-		})
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			do(i)
+		}
 	}
+	for range min(n, runtime.GOMAXPROCS(0)) - 1 {
+		wait.Go(work)
+	}
+	work()
 	wait.Wait()
 }

@@ -17,12 +17,8 @@ func (c *collector) changedSince(out *compiled) *names {
 		return nil
 	}
 	changed := &names{known: map[string]bool{}}
-	before := map[string]*listDef{}
-	for _, l := range c.last.lists {
-		before[l.name] = l
-	}
 	for _, l := range out.lists {
-		old := before[l.name]
+		old := c.last.list(l.name)
 		if old == nil || !slices.EqualFunc(old.items, l.items, func(a, b text) bool { return a.s == b.s }) {
 			changed.add(l.name)
 		}
@@ -46,11 +42,13 @@ func (c *collector) changedSince(out *compiled) *names {
 // names is a set of names of lists and macros. Those in odd have delimiters in them.
 type names struct {
 	known map[string]bool
+	words wordFilter
 	odd   []string
 }
 
 func (n *names) add(name string) {
 	n.known[name] = true
+	n.words.add(name)
 	if hasDelimiter(name) {
 		n.odd = append(n.odd, name)
 	}
@@ -66,7 +64,7 @@ func mentionsAny(scan [2]string, n *names) bool {
 			return true
 		}
 		for word := range words(text) {
-			if n.known[word] {
+			if n.words.may(word) && n.known[word] {
 				return true
 			}
 		}
@@ -74,6 +72,17 @@ func mentionsAny(scan [2]string, n *names) bool {
 	return slices.ContainsFunc(n.odd, func(name string) bool {
 		return strings.Contains(scan[0], name) || strings.Contains(scan[1], name)
 	})
+}
+
+func (last *compiled) list(name string) *listDef {
+	if last == nil {
+		return nil
+	}
+	i, ok := last.listIndex[name]
+	if !ok {
+		return nil
+	}
+	return last.lists[i]
 }
 
 // reusedMacro returns what the macro came to before, nil when it has to be compiled.

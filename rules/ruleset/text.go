@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"bytes"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -190,12 +191,19 @@ func join(parts ...text) text {
 // a caret under the column. Lines that are very long are cut around it. It
 // returns "" when there is no such line.
 func Excerpt(content []byte, line, column int) string {
-	lines := strings.Split(string(content), "\n")
-	if line < 1 || line > len(lines) {
+	if line < 1 {
 		return ""
 	}
+	for ; line > 1; line-- {
+		_, after, found := bytes.Cut(content, []byte("\n"))
+		if !found {
+			return ""
+		}
+		content = after
+	}
 	const side = 60
-	row := strings.TrimRight(lines[line-1], "\r")
+	before, _, _ := bytes.Cut(content, []byte("\n"))
+	row := strings.TrimRight(string(before), "\r")
 	col := max(0, min(column-1, len(row)))
 	prefix, suffix := "", ""
 	start, end := 0, len(row)

@@ -195,9 +195,7 @@ func (s *scanner) blockScalar() {
 		s.get()
 	}
 	if s.is('#') {
-		for s.more() && s.breakAt(0) == 0 {
-			s.get()
-		}
+		s.skip(s.restOfLine())
 	}
 	if s.more() && s.breakAt(0) == 0 {
 		fail(s.mark, "unexpected character in block scalar")
@@ -268,10 +266,9 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 				break
 			}
 			from := s.pos
-			if n := s.ordinary(); n > 0 {
+			if n := s.ordinary(p.fold); n > 0 {
 				t.copy(s.in[from:from+n], from)
-				s.pos += n
-				s.column += n
+				s.skip(n)
 				lastNonBlank = len(t.b)
 				continue
 			}
@@ -350,11 +347,14 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 	return t
 }
 
-// ordinary returns how many of the next bytes are content in any scalar. It
+// ordinary returns how many of the next bytes are content in such a scalar. It
 // spares them the tests of the loop, which take most of the time of reading.
-func (s *scanner) ordinary() int {
+func (s *scanner) ordinary(f fold) int {
 	if s.column == 0 {
 		return 0 // a document may start or end here
+	}
+	if f != foldFlow {
+		return s.restOfLine() // of a block scalar all is content
 	}
 	i := s.pos
 	for i < len(s.in) && isOrdinary[s.in[i]] {

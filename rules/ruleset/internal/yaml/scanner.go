@@ -164,6 +164,24 @@ func (s *scanner) eat(n int) {
 	}
 }
 
+// restOfLine returns how many bytes are left in the line.
+func (s *scanner) restOfLine() int {
+	rest := s.in[s.pos:]
+	if i := strings.IndexByte(rest, '\n'); i >= 0 {
+		rest = rest[:i]
+	}
+	if i := strings.IndexByte(rest, '\r'); i >= 0 {
+		rest = rest[:i]
+	}
+	return len(rest)
+}
+
+// skip passes over bytes that hold no line break.
+func (s *scanner) skip(n int) {
+	s.pos += n
+	s.column += n
+}
+
 // breakAt returns the length of the line break i bytes ahead, 0 for none.
 func (s *scanner) breakAt(i int) int {
 	c, ok := s.at(i)
@@ -344,9 +362,7 @@ func (s *scanner) toNextToken() {
 			s.get()
 		}
 		if s.is('#') {
-			for s.more() && s.breakAt(0) == 0 {
-				s.get()
-			}
+			s.skip(s.restOfLine())
 		}
 		n := s.breakAt(0)
 		if n == 0 {
