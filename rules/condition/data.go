@@ -51,23 +51,33 @@ type eventInfo struct {
 	exit     bool
 	hasFD    bool
 	old      bool
-	params   []param
 	syscalls []string
 }
 
-type catalogue struct {
+// fieldCatalogue holds the fields of conditions and outputs.
+type fieldCatalogue struct {
 	fields []FieldInfo
 	byName map[string]*FieldInfo
 	// classesByWord maps the first word of fields to their classes, in Falco's order.
 	classesByWord map[string][]fieldClass
-	events        []eventInfo
-	// params holds the parameters of all events, the first of each name.
-	params   []param
+}
+
+// eventCatalogue holds the event table and the names of system calls.
+type eventCatalogue struct {
+	events   []eventInfo
 	syscalls map[string]bool
 	// uncaptured holds the calls that Falco leaves out unless told otherwise (-A).
 	uncaptured map[string]bool
 	// codes maps an event's name to its codes from 2 on.
 	codes map[string][]int
+}
+
+// paramCatalogue holds the parameters of events.
+type paramCatalogue struct {
+	// ofEvent has the parameters of each event of the table.
+	ofEvent [][]param
+	// all holds those of all events, the first of each name.
+	all []param
 }
 
 type fieldClass struct {
@@ -81,21 +91,24 @@ var classOrder = []string{
 	"fdlist", "k8s", "mesos", "span", "evtin",
 }
 
-// Prepare reads the catalogues, which the first question would otherwise wait for.
-func Prepare() { tables() }
+// Each catalogue is read when it is first needed: not every question needs all.
+var (
+	fieldTable = sync.OnceValue(loadFields)
+	eventTable = sync.OnceValue(loadEvents)
+	paramTable = sync.OnceValue(loadParams)
+)
 
-var tables = sync.OnceValue(loadCatalogue)
+// Prepare reads the catalogues, which the first questions would otherwise wait for.
+func Prepare() {
+	fieldTable()
+	eventTable()
+	paramTable()
+}
 
-func loadCatalogue() *catalogue {
-	fields, events, calls := rows(fieldsTSV)[1:], rows(eventsTSV)[1:], rows(syscallsText)
-	c := &catalogue{
-		fields:     make([]FieldInfo, len(fields)),
-		byName:     make(map[string]*FieldInfo, len(fields)),
-		events:     make([]eventInfo, len(events)),
-		syscalls:   make(map[string]bool, len(calls)),
-		uncaptured: make(map[string]bool, len(calls)),
-		codes:      make(map[string][]int, len(events)),
-
+func loadFields() *fieldCatalogue {
+	fields := rows(fieldsTSV)[1:]
+	c := &fieldCatalogue{
+		fields: make([]FieldInfo, len(fields)), byName: make(map[string]*FieldInfo, len(fields)),
 		classesByWord: map[string][]fieldClass{},
 	}
 	byClass := map[string][]*FieldInfo{}
@@ -123,7 +136,31 @@ func loadCatalogue() *catalogue {
 			}
 		}
 	}
-	c.loadEvents(events)
+	return c
+}
+
+func loadEvents() *eventCatalogue {
+	events, calls := rows(eventsTSV)[1:], rows(syscallsText)
+	c := &eventCatalogue{
+		events: make([]eventInfo, len(events)), syscalls: make(map[string]bool, len(calls)),
+		uncaptured: make(map[string]bool, len(calls)), codes: make(map[string][]int, len(events)),
+	}
+	for i, line := range events {
+		name, line, _ := strings.Cut(line, "\t")
+		flags, line, _ := strings.Cut(line, "\t")
+		_, from, _ := strings.Cut(line, "\t")
+		from, _, _ = strings.Cut(from, "\t")
+		info := eventInfo{
+			name: name, exit: flags[0] == '<', hasFD: strings.Contains(flags, "f"), old: strings.Contains(flags, "o"),
+		}
+		if from != "" {
+			info.syscalls = strings.Split(from, ",")
+		}
+		c.events[i] = info
+		if i >= 2 {
+			c.codes[name] = append(c.codes[name], i)
+		}
+	}
 	for _, line := range calls {
 		name, left := strings.CutPrefix(line, "-")
 		if strings.HasPrefix(name, "#") {
@@ -137,39 +174,29 @@ func loadCatalogue() *catalogue {
 	return c
 }
 
-// rows cuts a table into its lines.
-func rows(table string) []string { return strings.Split(strings.TrimSuffix(table, "\n"), "\n") }
-
-func (c *catalogue) loadEvents(rows []string) {
-	seen := make(map[string]bool, len(rows))
-	for i, line := range rows {
-		name, line, _ := strings.Cut(line, "\t")
-		flags, line, _ := strings.Cut(line, "\t")
-		params, calls, _ := strings.Cut(line, "\t")
-		calls, _, _ = strings.Cut(calls, "\t")
-		info := eventInfo{
-			name: name, exit: flags[0] == '<', hasFD: strings.Contains(flags, "f"), old: strings.Contains(flags, "o"),
+func loadParams() *paramCatalogue {
+	events := rows(eventsTSV)[1:]
+	c := &paramCatalogue{ofEvent: make([][]param, len(events))}
+	seen := map[string]bool{}
+	for i, line := range events {
+		list := strings.SplitN(line, "\t", 4)[2]
+		if list == "" {
+			continue
 		}
-		if params != "" {
-			info.params = make([]param, 0, strings.Count(params, ",")+1)
-			for p := range strings.SplitSeq(params, ",") {
-				name, typ, _ := strings.Cut(p, ":")
-				info.params = append(info.params, param{name, Type(typ)})
-				if !seen[name] {
-					seen[name] = true
-					c.params = append(c.params, param{name, Type(typ)})
-				}
+		for p := range strings.SplitSeq(list, ",") {
+			name, typ, _ := strings.Cut(p, ":")
+			c.ofEvent[i] = append(c.ofEvent[i], param{name, Type(typ)})
+			if !seen[name] {
+				seen[name] = true
+				c.all = append(c.all, param{name, Type(typ)})
 			}
 		}
-		if calls != "" {
-			info.syscalls = strings.Split(calls, ",")
-		}
-		c.events[i] = info
-		if i >= 2 {
-			c.codes[info.name] = append(c.codes[info.name], i)
-		}
 	}
+	return c
 }
+
+// rows cuts a table into its lines.
+func rows(table string) []string { return strings.Split(strings.TrimSuffix(table, "\n"), "\n") }
 
 // services maps the names of services to their ports.
 var services = sync.OnceValue(func() map[string]uint16 {
@@ -184,4 +211,4 @@ var services = sync.OnceValue(func() map[string]uint16 {
 })
 
 // Fields returns the whole field catalogue of Falco 0.40.0 for the syscall source.
-func Fields() []FieldInfo { return append([]FieldInfo(nil), tables().fields...) }
+func Fields() []FieldInfo { return append([]FieldInfo(nil), fieldTable().fields...) }

@@ -7,7 +7,7 @@ import (
 
 // KnownEventType tells whether Falco knows an event or a system call by that name.
 func KnownEventType(name string) bool {
-	c := tables()
+	c := eventTable()
 	if c.syscalls[name] || len(c.codes[name]) > 0 {
 		return true
 	}
@@ -17,7 +17,7 @@ func KnownEventType(name string) bool {
 // Captured tells whether Falco captures a call live without -A. It leaves out
 // those that read, write, send and receive.
 func Captured(name string) bool {
-	c := tables()
+	c := eventTable()
 	calls := callsOf(name)
 	for _, s := range calls {
 		if !c.uncaptured[s] {
@@ -29,7 +29,7 @@ func Captured(name string) bool {
 
 // callsOf returns the system calls that raise the event.
 func callsOf(name string) []string {
-	c := tables()
+	c := eventTable()
 	var calls []string
 	for _, code := range c.codes[name] {
 		calls = append(calls, c.events[code].syscalls...)
@@ -45,7 +45,7 @@ func callsOf(name string) []string {
 
 // UsesFD tells whether the event has a file descriptor that fd.* fields describe.
 func UsesFD(name string) bool {
-	c := tables()
+	c := eventTable()
 	for _, code := range c.codes[name] {
 		if c.events[code].hasFD && !c.events[code].old {
 			return true
@@ -62,7 +62,7 @@ type EventTypes [codeWords]uint64
 
 func allEventTypes() EventTypes {
 	var s EventTypes
-	for i := range tables().events {
+	for i := range eventTable().events {
 		s.add(i)
 	}
 	return s
@@ -82,7 +82,7 @@ func (s EventTypes) Len() int {
 }
 
 // All tells whether the set restricts nothing.
-func (s EventTypes) All() bool { return s.Len() == len(tables().events) }
+func (s EventTypes) All() bool { return s.Len() == len(eventTable().events) }
 
 // Intersects tells whether the sets have an event in common.
 func (s EventTypes) Intersects(o EventTypes) bool {
@@ -108,7 +108,7 @@ func (s EventTypes) Contains(o EventTypes) bool {
 // an event of their own share the name "syscall".
 func (s EventTypes) Names() []string {
 	var names []string
-	for i, e := range tables().events {
+	for i, e := range eventTable().events {
 		if s.has(i) && e.name != "NA" {
 			names = append(names, e.name)
 		}
@@ -123,7 +123,7 @@ func EventTypesOf(name string) EventTypes { return eventTypesNamed([]string{name
 // eventTypesNamed returns the codes of the names. One name without an event of
 // its own, but known as a system call, brings in the generic events.
 func eventTypesNamed(names []string) EventTypes {
-	c := tables()
+	c := eventTable()
 	var s EventTypes
 	for _, name := range names {
 		codes := c.codes[name]

@@ -185,18 +185,18 @@ func indexedArgument(ref FieldRef, plain getter) getter {
 
 // currentParams returns the parameters of the newest version of an event.
 func currentParams(name string, exit bool) []param {
-	c := tables()
+	c := eventTable()
 	var params []param
 	for _, code := range c.codes[name] {
 		if e := &c.events[code]; e.exit == exit && (!e.old || params == nil) {
-			params = e.params
+			params = paramTable().ofEvent[code]
 		}
 	}
 	return params
 }
 
 func typeIs(ref FieldRef, plain getter) getter {
-	c := tables()
+	c := eventTable()
 	codes := map[int]bool{}
 	if n, ok := scanUnsigned(ref.Arg, 32); ok {
 		codes[int(n)] = true

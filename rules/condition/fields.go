@@ -60,7 +60,7 @@ func parseField(val string, filtering bool) (int, FieldRef, error) {
 	}
 	// Only classes with fields that share the first word can answer.
 	word, _, _ := strings.Cut(val, ".")
-	for _, class := range tables().classesByWord[word] {
+	for _, class := range fieldTable().classesByWord[word] {
 		n, ref, err := class.parse(val, filtering)
 		if err != nil || n != -1 {
 			return n, ref, err
@@ -146,7 +146,7 @@ func (c fieldClass) longest(val string, filtering bool) (int, FieldRef, error) {
 	for end < len(val) && (isWord(val[end]) || val[end] == '.') {
 		end++
 	}
-	if exact := tables().byName[val[:end]]; exact != nil && exact.Class == c.name {
+	if exact := fieldTable().byName[val[:end]]; exact != nil && exact.Class == c.name {
 		best, info = end, exact
 	} else {
 		for _, f := range c.fields {
@@ -165,7 +165,7 @@ func (c fieldClass) longest(val string, filtering bool) (int, FieldRef, error) {
 }
 
 func makeRef(base, name, arg string) FieldRef {
-	info := tables().byName[base]
+	info := fieldTable().byName[base]
 	return FieldRef{Info: info, Name: name, Arg: arg, Type: info.Type}
 }
 
@@ -229,7 +229,7 @@ func eventArgument(base, val string) (int, FieldRef, error) {
 func longestParam(s string) *param {
 	best := 0
 	var found *param
-	params := tables().params
+	params := paramTable().all
 	for i := range params {
 		if p := &params[i]; len(p.name) > best && strings.HasPrefix(s, p.name) {
 			best, found = len(p.name), p
@@ -247,8 +247,8 @@ func eventTypeIs(val string) (int, FieldRef, error) {
 	if _, ok := scanUnsigned(arg, 32); ok {
 		return len(val), makeRef(base, val, arg), nil
 	}
-	for i := range tables().events {
-		if tables().events[i].name == arg {
+	for i := range eventTable().events {
+		if eventTable().events[i].name == arg {
 			return len(val), makeRef(base, val, arg), nil
 		}
 	}

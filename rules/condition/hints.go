@@ -15,7 +15,7 @@ func Suggest(name string) []string {
 	}
 	var found []candidate
 	limit := max(2, len(bare)/4)
-	for _, f := range tables().fields {
+	for _, f := range fieldTable().fields {
 		if f.Hidden || f.Deprecated {
 			continue
 		}
@@ -64,7 +64,7 @@ func distance(a, b string, limit int) int {
 
 func unknownFieldHint(name string) string {
 	if bare, _, ok := strings.Cut(name, "["); ok {
-		if f := tables().byName[bare]; f != nil && !f.ArgAllowed {
+		if f := fieldTable().byName[bare]; f != nil && !f.ArgAllowed {
 			return bare + " takes no argument"
 		}
 	}
@@ -97,7 +97,7 @@ func argumentHint(f *Field) string {
 
 func nearestParam(name string) string {
 	best, near := 3, ""
-	for _, p := range tables().params {
+	for _, p := range paramTable().all {
 		if d := distance(name, p.name, 2); d < best {
 			best, near = d, p.name
 		}
@@ -121,7 +121,7 @@ func valueHint(left *operand, v string) string {
 	}
 	if left.ref.Info.Name == "evt.type" {
 		best, near := 3, ""
-		for name := range tables().codes {
+		for name := range eventTable().codes {
 			if d := distance(v, name, 2); d < best || d == best && d < 3 && name < near {
 				best, near = d, name
 			}
