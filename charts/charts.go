@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Chart repositories.
@@ -98,7 +99,8 @@ type publishedChart struct {
 	AppVersion string `json:"appVersion"`
 }
 
-var published = func() map[string][]publishedChart {
+// published is read when it is first asked for: most programs that import this package never do.
+var published = sync.OnceValue(func() map[string][]publishedChart {
 	var doc struct {
 		Charts map[string][]publishedChart `json:"charts"`
 	}
@@ -106,7 +108,7 @@ var published = func() map[string][]publishedChart {
 		panic(fmt.Sprintf("charts: published.json: %v", err)) // embedded at build time: a programming error
 	}
 	return doc.Charts
-}()
+})
 
 // Default is the version of the named chart that is used when the settings name none.
 func Default(name string) string {
@@ -223,7 +225,7 @@ func parseKernel(release string) (int, bool) {
 }
 
 func appVersion(name, version string) (string, bool) {
-	for _, p := range published[name] {
+	for _, p := range published()[name] {
 		if p.Version == version {
 			return p.AppVersion, true
 		}
@@ -234,7 +236,7 @@ func appVersion(name, version string) (string, bool) {
 // neighbours lists up to two published versions below the one asked for and two above it, lowest first.
 func neighbours(name, version string) []string {
 	var all []string
-	for _, p := range published[name] {
+	for _, p := range published()[name] {
 		all = append(all, p.Version)
 	}
 	sort.Slice(all, func(i, j int) bool { return less(all[i], all[j]) })

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -251,14 +250,14 @@ func (l *loader) priority(key string) string {
 	return v
 }
 
-// matching reads a text that is either empty (where the default is) or matches the pattern.
-func (l *loader) matching(key string, pattern *regexp.Regexp, want string) string {
+// matching reads a text that is either empty (where the default is) or has the form.
+func (l *loader) matching(key string, form pattern, want string) string {
 	v := l.raw(key)
 	d, _ := declared(key)
 	if v == "" && d.Default == "" {
 		return v
 	}
-	if !pattern.MatchString(v) {
+	if !form.MatchString(v) {
 		l.problem(key, v, "must be "+want)
 	}
 	return v
@@ -320,21 +319,21 @@ func (l *loader) enableFalco() bool {
 }
 
 var (
-	dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	dnsLabel = lazily(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	// trustDomainPattern follows the SPIFFE ID specification: lower-case letters, digits, dots, dashes, underscores.
-	trustDomainPattern = regexp.MustCompile(`^[a-z0-9._-]{1,255}$`)
-	minikubeProfile    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9-]{1,62}$`)
-	diskSize           = regexp.MustCompile(`^[1-9][0-9]*(k|kb|m|mb|g|gb|t|tb)$`)
-	kubernetesVersion  = regexp.MustCompile(`^v1\.[0-9]{1,3}\.[0-9]{1,3}$`)
-	cpuQuantity        = regexp.MustCompile(`^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$`)
-	memoryQuantity     = regexp.MustCompile(`^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$`)
-	indexName          = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,254}$`)
-	typeName           = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
-	httpURL            = regexp.MustCompile(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
-	imageRepository    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
-	chartRepository    = regexp.MustCompile(`^(https?|oci)://[^\s?#@]+$`)
-	contextName        = regexp.MustCompile(`^[^\s]+$`)
-	userName           = regexp.MustCompile(`^[^\s:]+$`)
+	trustDomainPattern = lazily(`^[a-z0-9._-]{1,255}$`)
+	minikubeProfile    = lazily(`^[a-zA-Z0-9][a-zA-Z0-9-]{1,62}$`)
+	diskSize           = lazily(`^[1-9][0-9]*(k|kb|m|mb|g|gb|t|tb)$`)
+	kubernetesVersion  = lazily(`^v1\.[0-9]{1,3}\.[0-9]{1,3}$`)
+	cpuQuantity        = lazily(`^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$`)
+	memoryQuantity     = lazily(`^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$`)
+	indexName          = lazily(`^[a-z0-9][a-z0-9._-]{0,254}$`)
+	typeName           = lazily(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
+	httpURL            = lazily(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
+	imageRepository    = lazily(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
+	chartRepository    = lazily(`^(https?|oci)://[^\s?#@]+$`)
+	contextName        = lazily(`^[^\s]+$`)
+	userName           = lazily(`^[^\s:]+$`)
 )
 
 const wantDNSLabel = "a DNS label: lower-case letters, digits and dashes, at most 63"

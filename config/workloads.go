@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -20,8 +19,8 @@ const (
 )
 
 var (
-	envName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	pinnedImage = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$`)
+	envName     = lazily(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	pinnedImage = lazily(`^[a-z0-9][a-zA-Z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$`)
 )
 
 func (l *loader) workloads() []Workload {
