@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"spire-falco/cmd/internal/cli"
 	"spire-falco/config"
 	"spire-falco/rules"
 	"spire-falco/rules/condition"
@@ -23,23 +24,21 @@ import (
 	"spire-falco/rules/scenario"
 )
 
-func newRulesCommand(t *target) *cobra.Command {
+func newRulesCommand(t *cli.Target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "Check, try, test and explain Falco rules; no Falco, kernel or root is needed",
-		// Rules can be checked in any folder: only this stack's own rules need the project.
-		PersistentPreRunE: func(*cobra.Command, []string) error { return nil },
 	}
 	cmd.AddCommand(newRulesCheckCommand(), newRulesEvalCommand(t), newRulesTestCommand(t), newRulesExplainCommand(t), newRulesRenderCommand(t))
 	return cmd
 }
 
 // ownRules renders the rules of the stack's settings, whether Falco is on or not.
-func (t *target) ownRules() (*rules.Rendered, error) {
-	if err := t.find(); err != nil {
+func ownRules(t *cli.Target) (*rules.Rendered, error) {
+	if err := t.Find(); err != nil {
 		return nil, err
 	}
-	src, err := config.FromStackFile(t.dir, t.name)
+	src, err := config.FromStackFile(t.Dir, t.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -48,14 +47,14 @@ func (t *target) ownRules() (*rules.Rendered, error) {
 		return nil, err
 	}
 	settings.EnableFalco = true
-	return fromsettings.Render(settings, t.dir)
+	return fromsettings.Render(settings, t.Dir)
 }
 
 // loadRules loads the named files in order, or the stack's own rules when there are none.
-func (t *target) loadRules(paths []string) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
 	if len(paths) == 0 {
-		rendered, err := t.ownRules()
+		rendered, err := ownRules(t)
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -81,8 +80,8 @@ func asFiles(rendered *rules.Rendered) []ruleset.File {
 }
 
 // loadValidRules is loadRules for commands that need rules that Falco accepts.
-func (t *target) loadValidRules(paths []string) (*ruleset.Ruleset, error) {
-	_, files, _, err := t.loadRules(paths)
+func loadValidRules(t *cli.Target, paths []string) (*ruleset.Ruleset, error) {
+	_, files, _, err := loadRules(t, paths)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +111,7 @@ func newRulesCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, files, report, err := (&target{}).loadRules(args)
+			set, files, report, err := loadRules(&cli.Target{}, args)
 			if err != nil {
 				return err
 			}
@@ -133,7 +132,7 @@ func newRulesCheckCommand() *cobra.Command {
 				return err
 			}
 			if !result.Successful || strict && len(result.Findings) > 0 {
-				return exitCode(1)
+				return cli.ExitCode(1)
 			}
 			return nil
 		},
@@ -222,7 +221,7 @@ func writeJSON(out io.Writer, v any) error {
 	return nil
 }
 
-func newRulesEvalCommand(t *target) *cobra.Command {
+func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 	var paths []string
 	var matching string
 	cmd := &cobra.Command{
@@ -234,7 +233,7 @@ func newRulesEvalCommand(t *target) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--matching = %q: %w", matching, err)
 			}
-			set, err := t.loadValidRules(paths)
+			set, err := loadValidRules(t, paths)
 			if err != nil {
 				return err
 			}
@@ -291,9 +290,9 @@ func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 
 // recordedRules loads the named files, or the stack's own rules for the names that the recordings were made with: other
 // namespaces than those of a recording cannot be tested on it.
-func (t *target) recordedRules(paths []string) (*ruleset.Ruleset, error) {
+func recordedRules(t *cli.Target, paths []string) (*ruleset.Ruleset, error) {
 	if len(paths) > 0 {
-		return t.loadValidRules(paths)
+		return loadValidRules(t, paths)
 	}
 	rendered, err := rules.Render(rules.DefaultInputs())
 	if err != nil {
@@ -302,7 +301,7 @@ func (t *target) recordedRules(paths []string) (*ruleset.Ruleset, error) {
 	return validRules(asFiles(rendered))
 }
 
-func newRulesTestCommand(t *target) *cobra.Command {
+func newRulesTestCommand(t *cli.Target) *cobra.Command {
 	var paths []string
 	var junit string
 	cmd := &cobra.Command{
@@ -310,7 +309,7 @@ func newRulesTestCommand(t *target) *cobra.Command {
 		Short: "Run the recorded attacks and normal operations through rules, and compare with what must fire",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			set, err := t.recordedRules(paths)
+			set, err := recordedRules(t, paths)
 			if err != nil {
 				return err
 			}
@@ -337,7 +336,7 @@ func newRulesTestCommand(t *target) *cobra.Command {
 				}
 			}
 			if scenario.Failed(results) > 0 {
-				return exitCode(1)
+				return cli.ExitCode(1)
 			}
 			return nil
 		},
@@ -358,14 +357,14 @@ func writeFile(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-func newRulesExplainCommand(t *target) *cobra.Command {
+func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 	var paths []string
 	cmd := &cobra.Command{
 		Use:   "explain RULE",
 		Short: "Show a rule with macros and lists expanded, the events that it needs and the settings that feed it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			set, err := t.loadValidRules(paths)
+			set, err := loadValidRules(t, paths)
 			if err != nil {
 				return err
 			}
@@ -414,14 +413,14 @@ func writeRule(out io.Writer, r ruleset.Rule) error {
 	return nil
 }
 
-func newRulesRenderCommand(t *target) *cobra.Command {
+func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "render",
 		Short: "Print what goes into the rules ConfigMap, or write it to a folder",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rendered, err := t.ownRules()
+			rendered, err := ownRules(t)
 			if err != nil {
 				return err
 			}

@@ -247,14 +247,14 @@ func TestVerifyCleansUp(t *testing.T) {
 	})
 }
 
-// stack is the program itself, built once.
+// stack is the program itself, built once, with the program beside it that it hands its commands over to.
 var stack = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "stack")
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "stack")
-	out, err := exec.Command("go", "build", "-o", path, "../../cmd/stack").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", dir+"/", "../../cmd/stack", "../../cmd/stack-engine").CombinedOutput()
 	if err != nil {
 		return "", errors.New(string(out))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"spire-falco/cmd/internal/cli"
 	"spire-falco/config"
 	"spire-falco/detect/kube"
 	"spire-falco/detect/verify"
@@ -20,7 +21,6 @@ import (
 const (
 	exitNotVerified = 2
 	exitGate        = 2
-	exitInterrupted = 130
 )
 
 func newVerifyCommand(t *target) *cobra.Command {
@@ -30,8 +30,8 @@ func newVerifyCommand(t *target) *cobra.Command {
 		list          bool
 	)
 	command := &cobra.Command{
-		Use:   "verify",
-		Short: "attack the running stack with every documented attack and show which alerts arrive",
+		Use:   cli.Verify.Use,
+		Short: cli.Verify.Short,
 		Long: `Performs each documented attack for real, waits for its alert and for its delivery to Falcosidekick, then lets the stack
 work normally and shows that no rule of ours fires. Everything it makes has the label ` + verify.Label + ` and is removed again.
 
@@ -68,9 +68,9 @@ Exit codes: 0 verified, 2 not verified, 1 it could not be run, 130 interrupted.`
 			switch {
 			case errors.Is(err, context.Canceled):
 				_, _ = fmt.Fprintln(c.ErrOrStderr(), "interrupted")
-				return exitCode(exitInterrupted)
+				return cli.ExitInterrupted
 			case errors.Is(err, verify.ErrNotVerified):
-				return exitCode(exitNotVerified)
+				return cli.ExitCode(exitNotVerified)
 			}
 			return err
 		},
@@ -92,7 +92,7 @@ Exit codes: 0 verified, 2 not verified, 1 it could not be run, 130 interrupted.`
 func (t *target) cluster(s *config.Settings) (*kube.Client, error) {
 	path := s.Cluster.Kubeconfig
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(t.dir, path)
+		path = filepath.Join(t.Dir, path)
 	}
 	client, err := kube.New(path, s.Cluster.Context)
 	if err != nil {

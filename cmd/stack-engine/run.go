@@ -22,7 +22,7 @@ type plan struct {
 
 // load reads and checks the settings and renders the rules. It changes nothing.
 func (t *target) load() (*plan, error) {
-	src, err := config.FromStackFile(t.dir, t.name)
+	src, err := config.FromStackFile(t.Dir, t.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (t *target) load() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := fromsettings.Render(settings, t.dir)
+	rendered, err := fromsettings.Render(settings, t.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -60,28 +60,28 @@ type session struct {
 // open finds or builds the CLI and the plugins and opens the stack. With mayStandIn, plugins that cannot be had are
 // stood in for; otherwise that is an error.
 func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut io.Writer) (*session, error) {
-	cli, err := engine.CLI(ctx, t.dir, errOut)
+	cli, err := engine.CLI(ctx, t.Dir, errOut)
 	if err != nil {
 		return nil, err
 	}
-	backend, err := engine.OpenBackend(t.dir, t.name)
+	backend, err := engine.OpenBackend(t.Dir, t.Name)
 	if err != nil {
 		return nil, err
 	}
 	s := &session{backend: backend, close: func() {}}
-	real, why, err := engine.Plugins(ctx, cli, t.dir, errOut)
+	real, why, err := engine.Plugins(ctx, cli, t.Dir, errOut)
 	if err != nil {
 		return nil, err
 	}
 	opts := engine.Options{
-		Dir: t.dir, Stack: t.name, CLI: cli, Backend: backend, Out: out, Err: errOut, Color: color(out),
-		Program: program.New(program.Options{Dir: t.dir, Keys: p.keys}),
+		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: out, Err: errOut, Color: color(out),
+		Program: program.New(program.Options{Dir: t.Dir, Keys: p.keys}),
 	}
 	if !real {
 		if !mayStandIn {
 			return nil, fmt.Errorf("%s, and without them nothing can be changed", why)
 		}
-		opts.Providers, err = engine.StandIn(t.dir)
+		opts.Providers, err = engine.StandIn(t.Dir)
 		if err != nil {
 			return nil, err
 		}

@@ -4,13 +4,15 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"spire-falco/cmd/internal/cli"
 )
 
 func newPreviewCommand(t *target) *cobra.Command {
 	var expectNoChanges bool
 	cmd := &cobra.Command{
-		Use:   "preview",
-		Short: "Check settings and rules, and plan the whole stack on the real engine; nothing is changed",
+		Use:   cli.Preview.Use,
+		Short: cli.Preview.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := t.load()
@@ -27,7 +29,7 @@ func newPreviewCommand(t *target) *cobra.Command {
 			if err := s.Preview(cmd.Context(), seen.event); err != nil {
 				return err
 			}
-			if err := writeSummary(out, t.name, p, seen, s.standIn); err != nil {
+			if err := writeSummary(out, t.Name, p, seen, s.standIn); err != nil {
 				return err
 			}
 			if n := seen.changes(); expectNoChanges && n > 0 {

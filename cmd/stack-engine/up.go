@@ -8,12 +8,14 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 	"github.com/spf13/cobra"
+
+	"spire-falco/cmd/internal/cli"
 )
 
 func newUpCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use:   "up",
-		Short: "Bring the stack up, and wait until it runs",
+		Use:   cli.Up.Use,
+		Short: cli.Up.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := t.load()
@@ -24,7 +26,7 @@ func newUpCommand(t *target) *cobra.Command {
 			for _, warning := range p.settings.Warnings {
 				fmt.Fprintf(errOut, "warning: %s\n", warning)
 			}
-			if err := preflight(cmd.Context(), t.dir, p.settings, systemTools{}); err != nil {
+			if err := preflight(cmd.Context(), t.Dir, p.settings, systemTools{}); err != nil {
 				return err
 			}
 			s, err := t.open(cmd.Context(), p, false, out, errOut)
@@ -43,8 +45,8 @@ func newUpCommand(t *target) *cobra.Command {
 
 func newDownCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
-		Short: "Destroy everything that the stack made, and nothing else",
+		Use:   cli.Down.Use,
+		Short: cli.Down.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := t.load()
@@ -63,8 +65,8 @@ func newDownCommand(t *target) *cobra.Command {
 
 func newOutputsCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use:   "outputs",
-		Short: "Print the outputs of the last up; secrets are not shown",
+		Use:   cli.Outputs.Use,
+		Short: cli.Outputs.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := t.load()

@@ -8,26 +8,27 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"spire-falco/cmd/internal/cli"
 	"spire-falco/engine"
 )
 
 func newPulumiCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use:   "pulumi -- ARGUMENT...",
-		Short: "Run the Pulumi CLI with this project's backend, such as: pulumi -- config set --secret KEY",
+		Use:   cli.Pulumi.Use,
+		Short: cli.Pulumi.Short,
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cli, err := engine.CLI(cmd.Context(), t.dir, cmd.ErrOrStderr())
+			pulumi, err := engine.CLI(cmd.Context(), t.Dir, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			backend, err := engine.OpenBackend(t.dir, t.name)
+			backend, err := engine.OpenBackend(t.Dir, t.Name)
 			if err != nil {
 				return err
 			}
-			run := exec.CommandContext(cmd.Context(), cli, args...) //nolint:gosec // what the user typed
-			run.Dir = t.dir
-			run.Env = append(os.Environ(), "PULUMI_SKIP_UPDATE_CHECK=true", "PULUMI_STACK="+t.name)
+			run := exec.CommandContext(cmd.Context(), pulumi, args...) //nolint:gosec // what the user typed
+			run.Dir = t.Dir
+			run.Env = append(os.Environ(), "PULUMI_SKIP_UPDATE_CHECK=true", "PULUMI_STACK="+t.Name)
 			for k, v := range backend.Environment {
 				run.Env = append(run.Env, k+"="+v)
 			}
@@ -35,7 +36,7 @@ func newPulumiCommand(t *target) *cobra.Command {
 			err = run.Run()
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
-				return exitCode(exit.ExitCode())
+				return cli.ExitCode(exit.ExitCode())
 			}
 			if err != nil {
 				return fmt.Errorf("run the Pulumi CLI: %w", err)

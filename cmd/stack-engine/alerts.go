@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"spire-falco/cmd/internal/cli"
 	"spire-falco/detect/alerts"
 )
 
@@ -19,8 +20,8 @@ func newAlertsCommand(t *target) *cobra.Command {
 		format, colorWhen, annotate string
 	)
 	command := &cobra.Command{
-		Use:   "alerts",
-		Short: "show or follow Falco's alerts, or stop a CI run because of them",
+		Use:   cli.Alerts.Use,
+		Short: cli.Alerts.Short,
 		Long: `Reads the alerts of Falco's pods on all nodes, or with --input those of a file or pipe, such as journalctl -u falco -o cat.
 
   stack alerts --since 1h --min-priority warning
@@ -81,7 +82,7 @@ Exit codes: 0, 2 when --fail-on stops, 1 when the alerts could not be read.`,
 			var gate *alerts.GateError
 			if errors.As(err, &gate) {
 				_, _ = fmt.Fprintf(errOut, "--fail-on %s: %v\n", strings.ToLower(gate.FailOn.String()), gate)
-				return exitCode(exitGate)
+				return cli.ExitCode(exitGate)
 			}
 			return err
 		},

@@ -1,0 +1,34 @@
+// Command stack-engine has the commands of stack that need the Pulumi engine or a cluster: it plans, brings up, attacks,
+// watches and takes down the stack. People call them through cmd/stack, which starts this program.
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"spire-falco/cmd/internal/cli"
+)
+
+func main() {
+	cli.Main(newRootCommand())
+}
+
+// target is the stack that a command works on.
+type target struct {
+	cli.Target
+}
+
+func newRootCommand() *cobra.Command {
+	t := &target{}
+	root := cli.NewRoot(&t.Target)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return t.Find() }
+	root.AddCommand(
+		newPreviewCommand(t),
+		newUpCommand(t),
+		newDownCommand(t),
+		newOutputsCommand(t),
+		newPulumiCommand(t),
+		newVerifyCommand(t),
+		newAlertsCommand(t),
+	)
+	return root
+}

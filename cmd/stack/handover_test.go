@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// beTheStack makes this test binary the program itself: it is started again under the name of stack, from folders that
+// have a neighbour and from such that have none.
+const beTheStack = "SPIRE_FALCO_TEST_STACK"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beTheStack) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// install puts the program into a folder, with a neighbour that is this shell script; without one for an empty script.
+func install(t *testing.T, script string) string {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	path := filepath.Join(dir, "stack")
+	if os.Link(self, path) != nil { // another file system
+		copyProgram(t, self, path)
+	}
+	if script != "" {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "stack-engine"), []byte("#!/bin/sh\n"+script), 0o700)) //nolint:gosec // a program
+	}
+	return path
+}
+
+func copyProgram(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	require.NoError(t, err)
+	defer in.Close() //nolint:errcheck // only read
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o700)
+	require.NoError(t, err)
+	_, err = io.Copy(out, in)
+	require.NoError(t, errors.Join(err, out.Close()))
+}
+
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// start runs the program with a working folder and an environment beside that of the tests.
+func start(t *testing.T, program, dir string, env []string, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), beTheStack+"=1"), env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+func TestACommandOfTheEngineIsHandedToItsNeighbourAsItIs(t *testing.T) {
+	t.Parallel()
+	stack := install(t, `for a in "$@"; do echo "<$a>"; done; echo "env $HANDED in $(pwd)"; exit 7`)
+	for _, args := range [][]string{
+		{"preview"},
+		{"--stack", "prod", "-C", "elsewhere", "verify", "--only", "a b", ""},
+		{"alerts", "-f", "--since", "1h", "-s", "prod"},
+		{"up", "--help"},
+		{"help", "up"},
+		{"pulumi", "--", "config", "set", "--secret", "KEY"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			dir, err := filepath.EvalSymlinks(t.TempDir()) // no project: what is wrong with it the other program says
+			require.NoError(t, err)
+			r := start(t, stack, dir, []string{"HANDED=over"}, args...)
+			assert.Equal(t, "<"+strings.Join(args, ">\n<")+">\nenv over in "+dir+"\n", r.stdout)
+			assert.Empty(t, r.stderr)
+			assert.Equal(t, 7, r.code)
+		})
+	}
+	t.Run("it takes the place of the process, so that signals reach it", func(t *testing.T) {
+		t.Parallel()
+		stack := install(t, `trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done`)
+		cmd := exec.Command(stack, "alerts", "--follow")
+		cmd.Env = append(os.Environ(), beTheStack+"=1")
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		hung := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		defer hung.Stop()
+		_, err = io.ReadFull(out, make([]byte, len("ready\n")))
+		require.NoError(t, err)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		_ = cmd.Wait()
+		assert.Equal(t, 9, cmd.ProcessState.ExitCode())
+	})
+	t.Run("a shell's completion asks it too", func(t *testing.T) {
+		t.Parallel()
+		r := start(t, stack, t.TempDir(), nil, "__complete", "verify", "--on")
+		assert.Contains(t, r.stdout, "<__complete>\n<verify>\n<--on>\n")
+	})
+}
+
+func TestWhatTheStackAnswersItselfNeedsNoEngine(t *testing.T) {
+	t.Parallel()
+	stack := install(t, `echo "the engine was asked"; exit 7`)
+	for _, tt := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{nil, 0, []string{"SPIRE, Falco with tested rules", "plan the whole stack on the real engine", "-C, --dir string"}},
+		{[]string{"--help"}, 0, []string{"alerts ", "down ", "outputs ", "preview ", "pulumi ", "rules ", "up ", "verify "}},
+		{[]string{"rules"}, 0, []string{"check ", "render "}},
+		{[]string{"rules", "check", "--help"}, 0, []string{"--strict"}},
+		{[]string{"help", "rules"}, 0, []string{"explain "}},
+		{[]string{"preveiw"}, 1, []string{`unknown command "preveiw"`}},
+		{[]string{"--bogus", "x"}, 1, []string{"unknown flag: --bogus"}},
+		{[]string{"rules", "render", "-C", "/nowhere"}, 1, []string{"there is no Pulumi.yaml"}},
+		{[]string{"__complete", "rules", "ch"}, 0, []string{"check"}},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			t.Parallel()
+			r := start(t, stack, t.TempDir(), nil, tt.args...)
+			for _, want := range tt.want {
+				assert.Contains(t, r.stdout+r.stderr, want)
+			}
+			assert.NotContains(t, r.stdout, "the engine was asked")
+			assert.Equal(t, tt.code, r.code)
+		})
+	}
+}
+
+const building = "building the commands that need the Pulumi engine (the first time takes minutes)\n"
+
+// source is a project's folder whose engine is this program.
+func source(t *testing.T, program string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "cmd", "stack-engine"), 0o750))
+	for name, text := range map[string]string{
+		"Pulumi.yaml":              "name: spire-falco\n",
+		"go.mod":                   "module example.org/project\n\ngo 1.24\n",
+		"cmd/stack-engine/main.go": program,
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	return dir
+}
+
+func TestWithoutANeighbourTheEngineIsBuiltFromTheProject(t *testing.T) {
+	t.Parallel()
+	stack := install(t, "")
+	t.Run("once, and it says so", func(t *testing.T) {
+		t.Parallel()
+		dir := source(t, "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc main() {\n\tfmt.Println(os.Args)\n\tos.Exit(7)\n}\n")
+		r := start(t, stack, t.TempDir(), nil, "--dir", dir, "preview", "--expect-no-changes")
+		assert.Equal(t, result{"[stack --dir " + dir + " preview --expect-no-changes]\n", building, 7}, r)
+		before, err := os.Stat(filepath.Join(dir, ".cache", "bin", "stack-engine"))
+		require.NoError(t, err)
+		r = start(t, stack, t.TempDir(), nil, "preview", "--help", "--expect-no-changes", "-C", dir)
+		assert.Equal(t, 7, r.code)
+		assert.True(t, strings.HasPrefix(r.stdout, "[stack preview --help"), r.stdout)
+		after, err := os.Stat(filepath.Join(dir, ".cache", "bin", "stack-engine"))
+		require.NoError(t, err)
+		assert.True(t, os.SameFile(before, after), "nothing has changed, so it is not built again")
+	})
+	t.Run("again when its source has changed", func(t *testing.T) {
+		t.Parallel()
+		dir := source(t, "package main\n\nfunc main() { println(1) }\n")
+		r := start(t, stack, dir, nil, "up")
+		assert.Equal(t, building+"1\n", r.stderr)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "cmd", "stack-engine", "main.go"), []byte("package main\n\nfunc main() { println(2) }\n"), 0o600))
+		r = start(t, stack, dir, nil, "up")
+		assert.Equal(t, "2\n", strings.TrimPrefix(r.stderr, building))
+	})
+	t.Run("and what the compiler says is shown", func(t *testing.T) {
+		t.Parallel()
+		dir := source(t, "package main\n\nfunc main() { nonsense() }\n")
+		r := start(t, stack, dir, nil, "up")
+		assert.Contains(t, r.stderr, building)
+		assert.Contains(t, r.stderr, "main.go:3:15: undefined: nonsense")
+		assert.Contains(t, r.stderr, "error: build the commands that need the Pulumi engine from "+dir)
+		assert.Equal(t, 1, r.code)
+		r = start(t, stack, dir, nil, "help", "up")
+		assert.Contains(t, r.stderr, "undefined: nonsense")
+		assert.Equal(t, 1, r.code)
+	})
+	for _, tt := range []struct {
+		name string
+		dir  func(dir string) error
+		env  string
+		want string
+	}{
+		{"a folder that is no project is named", func(dir string) error { return os.Remove(filepath.Join(dir, "Pulumi.yaml")) }, "", "there is no Pulumi.yaml"},
+		{"a project without its source is named", func(dir string) error { return os.RemoveAll(filepath.Join(dir, "cmd")) }, "", "there is no cmd/stack-engine"},
+		{"a machine without Go is told what to do", func(string) error { return nil }, "PATH=/nowhere", "no Go command in PATH: install Go"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := source(t, "package main\n\nfunc main() {}\n")
+			require.NoError(t, tt.dir(dir))
+			r := start(t, stack, dir, []string{tt.env}, "up")
+			assert.Contains(t, r.stderr, tt.want)
+			assert.Equal(t, 1, r.code)
+			assert.NoDirExists(t, filepath.Join(dir, ".cache"))
+		})
+	}
+	t.Run("a shell's completion builds nothing", func(t *testing.T) {
+		t.Parallel()
+		dir := source(t, "package main\n\nfunc main() { println(\"asked\") }\n")
+		r := start(t, stack, dir, nil, "__complete", "up", "--")
+		assert.Equal(t, 0, r.code)
+		assert.NoDirExists(t, filepath.Join(dir, ".cache"))
+	})
+}

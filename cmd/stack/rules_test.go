@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"spire-falco/cmd/internal/cli"
+)
+
+// run runs the command line in a folder and returns what it printed, and its error.
+func run(t *testing.T, dir string, args ...string) (string, error) {
+	t.Helper()
+	args = append([]string{"--dir", dir}, args...)
+	cmd := newRootCommand(args)
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+const project = "../.."
+
+func ruleFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+const (
+	goodRule = "- rule: r\n  desc: d\n  condition: evt.type=open and proc.name=cat\n  output: o %proc.name\n  priority: INFO\n"
+	badRule  = "- rule: r\n  desc: d\n  condition: evt.type=open and proc.nam=cat\n  output: o %proc.name\n  priority: INFO\n"
+	deadRule = "- rule: r\n  desc: d\n  condition: evt.type=read and proc.exepath=/bin/cat\n  output: o %proc.name\n  priority: INFO\n"
+)
+
+func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
+	for _, tt := range []struct {
+		name, rules string
+		flags       []string
+		fails       bool
+		want        string
+	}{
+		{"a valid file", goodRule, nil, false, "Falco would load them"},
+		{"an unknown field with its place and the nearest ones", badRule, nil, true, "rules.yaml:3:32"},
+		{"a rule that never fires is told, not counted", deadRule, nil, false, "uncaptured-event"},
+		{"a rule that never fires fails with --strict", deadRule, []string{"--strict"}, true, "uncaptured-event"},
+		{"a lint can be switched off", deadRule, []string{"--strict", "--disable", "uncaptured-event"}, false, "0 lint findings"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := run(t, t.TempDir(), append([]string{"rules", "check", ruleFile(t, tt.rules)}, tt.flags...)...)
+			assert.Contains(t, out, tt.want)
+			if !tt.fails {
+				require.NoError(t, err)
+				return
+			}
+			var code cli.ExitCode
+			require.ErrorAs(t, err, &code)
+			assert.Equal(t, cli.ExitCode(1), code)
+		})
+	}
+	t.Run("the excerpt points at the mistake", func(t *testing.T) {
+		out, _ := run(t, t.TempDir(), "rules", "check", ruleFile(t, badRule))
+		assert.Contains(t, out, "condition: evt.type=open and proc.nam=cat\n                               ^")
+	})
+	t.Run("an unknown lint is refused", func(t *testing.T) {
+		_, err := run(t, t.TempDir(), "rules", "check", ruleFile(t, goodRule), "--disable", "nonsense")
+		require.ErrorContains(t, err, "there are: uncaptured-event")
+	})
+	t.Run("a missing file is named", func(t *testing.T) {
+		_, err := run(t, t.TempDir(), "rules", "check", "nowhere.yaml")
+		require.ErrorContains(t, err, "nowhere.yaml")
+	})
+	t.Run("as JSON", func(t *testing.T) {
+		out, _ := run(t, t.TempDir(), "rules", "check", "--json", ruleFile(t, badRule))
+		var result checkResult
+		require.NoError(t, json.Unmarshal([]byte(out), &result))
+		assert.False(t, result.Successful)
+		require.Len(t, result.Errors, 1)
+		assert.Equal(t, 3, result.Errors[0].Line)
+	})
+	t.Run("as SARIF", func(t *testing.T) {
+		out, _ := run(t, t.TempDir(), "rules", "check", "--sarif", ruleFile(t, badRule))
+		var log sarifLog
+		require.NoError(t, json.Unmarshal([]byte(out), &log))
+		require.Len(t, log.Runs[0].Results, 1)
+		assert.Equal(t, "LOAD_ERR_COMPILE_CONDITION", log.Runs[0].Results[0].RuleID)
+		assert.Equal(t, 3, log.Runs[0].Results[0].Locations[0].Physical.Region.StartLine)
+	})
+}
+
+func TestRulesEvalPrintsFalcosOwnJSON(t *testing.T) {
+	events := filepath.Join(t.TempDir(), "events.jsonl")
+	require.NoError(t, os.WriteFile(events, []byte(`{"evt.num":1,"evt.time.iso8601":1,"evt.type":"open","evt.dir":"<","proc.name":"cat"}
+
+{"evt.num":2,"evt.type":"open","evt.dir":"<","proc.name":"ls"}
+`), 0o600))
+	out, err := run(t, project, "rules", "eval", events, "--rules", ruleFile(t, goodRule))
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, lines, 1)
+	var alert map[string]any
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &alert))
+	assert.Equal(t, "r", alert["rule"])
+	assert.Equal(t, "Informational", alert["priority"])
+	assert.Contains(t, alert["output"], "o cat")
+
+	require.NoError(t, os.WriteFile(events, []byte("{}\nnot json\n"), 0o600))
+	_, err = run(t, project, "rules", "eval", events, "--rules", ruleFile(t, goodRule))
+	require.ErrorContains(t, err, "events.jsonl:2:")
+	_, err = run(t, project, "rules", "eval", events, "--matching", "some")
+	require.ErrorContains(t, err, "--matching")
+}
+
+func TestRulesTestPassesAndFailsWithARuleMissing(t *testing.T) {
+	junit := filepath.Join(t.TempDir(), "junit.xml")
+	out, err := run(t, project, "rules", "test", "--junit", junit)
+	require.NoError(t, err)
+	assert.Contains(t, out, ", 0 failed")
+	assert.FileExists(t, junit)
+	out, err = run(t, project, "rules", "test", "--rules", ruleFile(t, goodRule))
+	require.Error(t, err)
+	assert.Contains(t, out, "missing: \"Unauthorized Access to SPIRE Socket\"")
+}
+
+func TestRulesExplainShowsWhatFeedsARule(t *testing.T) {
+	out, err := run(t, project, "rules", "explain", "Unexpected Network Port Binding")
+	require.NoError(t, err)
+	assert.Contains(t, out, "workloads[].port")
+	assert.Contains(t, out, "events      bind")
+	_, err = run(t, project, "rules", "explain", "nonsense")
+	require.ErrorContains(t, err, "Unexpected Network Port Binding")
+}
+
+func TestRulesRenderWritesWhatTheConfigMapHolds(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	_, err := run(t, project, "rules", "render", "--output", dir)
+	require.NoError(t, err)
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	require.NoError(t, err)
+	assert.NotEmpty(t, files)
+	_, err = run(t, project, append([]string{"rules", "check"}, files...)...)
+	require.NoError(t, err)
+}
