@@ -20,7 +20,12 @@ type target struct {
 func newRootCommand() *cobra.Command {
 	t := &target{}
 	root := cli.NewRoot(&t.Target)
-	root.PersistentPreRunE = func(*cobra.Command, []string) error { return t.Find() }
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if c.Name() == cobra.ShellCompRequestCmd { // what there is to type is the same without a project
+			return nil
+		}
+		return t.Find()
+	}
 	root.AddCommand(
 		newPreviewCommand(t),
 		newUpCommand(t),

@@ -11,9 +11,11 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/cmd/internal/cli"
 	"spire-falco/config"
 )
 
@@ -39,6 +41,20 @@ func TestAWrongSettingStopsEveryCommandBeforeAnythingIsBuilt(t *testing.T) {
 	}
 	_, err := run(t, t.TempDir(), "preview")
 	require.ErrorContains(t, err, "there is no Pulumi.yaml")
+}
+
+func TestEveryCommandThatTheStackHandsOverIsHere(t *testing.T) {
+	root := newRootCommand()
+	for _, c := range cli.EngineCommands() {
+		cmd := &cobra.Command{Use: c.Use}
+		found, _, err := root.Find([]string{cmd.Name()})
+		require.NoError(t, err)
+		assert.Equal(t, c, cli.Command{Use: found.Use, Short: found.Short})
+	}
+	assert.Len(t, root.Commands(), len(cli.EngineCommands()))
+	out, err := run(t, t.TempDir(), cobra.ShellCompRequestCmd, "verify", "--on")
+	require.NoError(t, err)
+	assert.Contains(t, out, "--only\t", "a shell completes it outside of a project too")
 }
 
 // machine is a machine for preflights: programs that are there, and what they answer.

@@ -40,7 +40,7 @@ func install(t *testing.T, script string) string {
 		copyProgram(t, self, path)
 	}
 	if script != "" {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "stack-engine"), []byte("#!/bin/sh\n"+script), 0o700)) //nolint:gosec // a program
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "stack-engine"), []byte("#!/bin/sh\n"+script), 0o700))
 	}
 	return path
 }
@@ -134,7 +134,7 @@ func TestWhatTheStackAnswersItselfNeedsNoEngine(t *testing.T) {
 		{[]string{"rules"}, 0, []string{"check ", "render "}},
 		{[]string{"rules", "check", "--help"}, 0, []string{"--strict"}},
 		{[]string{"help", "rules"}, 0, []string{"explain "}},
-		{[]string{"preveiw"}, 1, []string{`unknown command "preveiw"`}},
+		{[]string{"perview"}, 1, []string{`unknown command "perview"`}},
 		{[]string{"--bogus", "x"}, 1, []string{"unknown flag: --bogus"}},
 		{[]string{"rules", "render", "-C", "/nowhere"}, 1, []string{"there is no Pulumi.yaml"}},
 		{[]string{"__complete", "rules", "ch"}, 0, []string{"check"}},
@@ -226,6 +226,41 @@ func TestWithoutANeighbourTheEngineIsBuiltFromTheProject(t *testing.T) {
 			assert.NoDirExists(t, filepath.Join(dir, ".cache"))
 		})
 	}
+	// goCommand is a folder for PATH with a Go command that is this shell script.
+	goCommand := func(t *testing.T, script string) string {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), []byte("#!/bin/sh\n"+script), 0o700))
+		return "PATH=" + dir + string(os.PathListSeparator) + os.Getenv("PATH")
+	}
+	t.Run("and when it is there already, it says so only if that takes long", func(t *testing.T) {
+		t.Parallel()
+		dir := source(t, "package main\n\nfunc main() {}\n")
+		built := filepath.Join(dir, ".cache", "bin", "stack-engine")
+		require.NoError(t, os.MkdirAll(filepath.Dir(built), 0o750))
+		require.NoError(t, os.WriteFile(built, []byte("#!/bin/sh\necho built\n"), 0o700))
+		assert.Equal(t, result{"built\n", "", 0}, start(t, stack, dir, []string{goCommand(t, "exit 0")}, "up"))
+		assert.Equal(t, result{"built\n", building, 0}, start(t, stack, dir, []string{goCommand(t, "sleep 2.5")}, "up"))
+	})
+	t.Run("and an interrupt stops it", func(t *testing.T) {
+		t.Parallel()
+		dir := source(t, "package main\n\nfunc main() {}\n")
+		cmd := exec.Command(stack, "up")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), beTheStack+"=1", goCommand(t, `trap 'echo cleaned >&2; exit 1' INT; echo begun >&2; while :; do sleep 0.05; done`))
+		stderr, err := cmd.StderrPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		hung := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		defer hung.Stop()
+		_, err = io.ReadFull(stderr, make([]byte, len(building+"begun\n")))
+		require.NoError(t, err)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+		rest, err := io.ReadAll(stderr)
+		require.NoError(t, err)
+		assert.Equal(t, "cleaned\n", string(rest))
+		_ = cmd.Wait()
+		assert.Equal(t, 130, cmd.ProcessState.ExitCode())
+	})
 	t.Run("a shell's completion builds nothing", func(t *testing.T) {
 		t.Parallel()
 		dir := source(t, "package main\n\nfunc main() { println(\"asked\") }\n")

@@ -54,7 +54,9 @@ func TestAWorkloadMayConnectToItsServersToDNSAndToItsEgressAlone(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, in.Workloads[0].Egress)
 	assert.Equal(t, []rules.Endpoint{
-		{Port: 8443, Protocol: "tcp"}, {Port: 53, Protocol: "udp"}, {Port: 53, Protocol: "tcp"},
+		{Port: 8443, Protocol: "tcp"},
+		{Port: 53, Protocol: "udp"},
+		{Port: 53, Protocol: "tcp"},
 		{CIDR: "10.0.0.0/8", Port: 5432, Protocol: "tcp"},
 	}, in.Workloads[1].Egress)
 }
