@@ -96,10 +96,21 @@ func argumentHint(f *Field) string {
 }
 
 func nearestParam(name string) string {
+	all := paramTable().all
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].name
+	}
+	return Nearest(name, names)
+}
+
+// Nearest returns the one of the names that word was probably meant to be, ""
+// when none is within two changes of a letter.
+func Nearest(word string, names []string) string {
 	best, near := 3, ""
-	for _, p := range paramTable().all {
-		if d := distance(name, p.name, 2); d < best {
-			best, near = d, p.name
+	for _, n := range names {
+		if d := distance(word, n, 2); d < best {
+			best, near = d, n
 		}
 	}
 	return near

@@ -107,6 +107,7 @@ type collector struct {
 	plugins  []pluginRequirement
 	engine   version
 	sources  []string
+	ignored  []ignoredKey
 	warnings *[]Problem
 	// last is what the files before came to, nil when they failed.
 	last *compiled

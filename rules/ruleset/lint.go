@@ -29,6 +29,8 @@ const (
 	LintBrokenRegex FindingCode = "broken-regex"
 	// LintListIgnored: Falco ignores all or part of the list of this check.
 	LintListIgnored FindingCode = "ignored-list"
+	// LintKeyIgnored: Falco passes over this key of the file, misspelt or given twice.
+	LintKeyIgnored FindingCode = "ignored-key"
 )
 
 var lintDescriptions = map[FindingCode]string{
@@ -39,6 +41,7 @@ var lintDescriptions = map[FindingCode]string{
 	LintShadowed:       "never fires under rule_matching first, since an earlier rule matches whatever it matches",
 	LintRenamable:      "trusts a process by a name that any attacker can give to a binary",
 	LintBrokenRegex:    "holds a regular expression that Falco accepts and never matches",
+	LintKeyIgnored:     "has a key that Falco passes over",
 	LintListIgnored:    "gives a list to a check that looks at its first value, or at none",
 }
 
@@ -46,7 +49,7 @@ var lintDescriptions = map[FindingCode]string{
 func LintCodes() []FindingCode {
 	return []FindingCode{
 		LintUncaptured, LintNoDescriptor, LintUnixSocketName, LintEnterEvent,
-		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored,
+		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintKeyIgnored,
 	}
 }
 
@@ -62,18 +65,24 @@ type LintOptions struct {
 
 // Finding is one trap in one rule. Line and Column count from 1.
 type Finding struct {
-	Code    FindingCode `json:"code"`
-	Rule    string      `json:"rule"`
-	Message string      `json:"message"`
-	Hint    string      `json:"hint,omitempty"`
-	File    string      `json:"file"`
-	Line    int         `json:"line"`
-	Column  int         `json:"column"`
+	Code FindingCode `json:"code"`
+	Rule string      `json:"rule"`
+	// Kind is macro or list where Rule is the name of one, "" for a rule.
+	Kind    string `json:"kind,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
 }
 
 // String returns the finding on one line.
 func (f Finding) String() string {
-	s := fmt.Sprintf("%s:%d:%d: %s: rule %q: %s", f.File, f.Line, f.Column, f.Code, f.Rule, f.Message)
+	kind := f.Kind
+	if kind == "" {
+		kind = "rule"
+	}
+	s := fmt.Sprintf("%s:%d:%d: %s: %s %q: %s", f.File, f.Line, f.Column, f.Code, kind, f.Rule, f.Message)
 	if f.Hint != "" {
 		s += " (" + f.Hint + ")"
 	}
@@ -81,7 +90,7 @@ func (f Finding) String() string {
 }
 
 // Lint looks for rules that load and still do not do what they seem to. It
-// looks at the enabled rules of the syscall source.
+// looks at the enabled rules of the syscall source, and at the keys of all items.
 func Lint(rs *Ruleset, opts LintOptions) []Finding {
 	findings := make([][]Finding, len(rs.compiled.rules))
 	each(len(findings), func(i int) {
@@ -97,7 +106,25 @@ func Lint(rs *Ruleset, opts LintOptions) []Finding {
 		}
 		findings[i] = l.findings
 	})
-	return slices.Concat(findings...)
+	return slices.Concat(append([][]Finding{rs.ignoredKeys(opts)}, findings...)...)
+}
+
+// ignoredKeys are findings of all items, whether they are enabled or not.
+func (rs *Ruleset) ignoredKeys(opts LintOptions) []Finding {
+	if slices.Contains(opts.Disable, LintKeyIgnored) {
+		return nil
+	}
+	var findings []Finding
+	for _, k := range rs.ignored {
+		f := Finding{Code: LintKeyIgnored, Rule: k.name, Message: k.why, Hint: k.hint}
+		if k.kind != "rule" {
+			f.Kind = k.kind
+		}
+		loc := k.at.location()
+		f.File, f.Line, f.Column = loc.File, loc.Line, loc.Column
+		findings = append(findings, f)
+	}
+	return findings
 }
 
 // linter looks at one rule.
@@ -116,7 +143,7 @@ func (l *linter) report(code FindingCode, at condition.Location, msg, hint strin
 	if at.File == "" {
 		at = l.rule.info.at.location()
 	}
-	f := Finding{code, l.rule.info.name, msg, hint, at.File, at.Line, at.Column}
+	f := Finding{Code: code, Rule: l.rule.info.name, Message: msg, Hint: hint, File: at.File, Line: at.Line, Column: at.Column}
 	if !slices.Contains(l.findings, f) {
 		l.findings = append(l.findings, f)
 	}

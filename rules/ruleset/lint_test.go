@@ -47,6 +47,16 @@ func TestLint(t *testing.T) {
 		{"a narrower rule comes before", rule("First", "evt.type=openat and fd.name startswith /etc/ssl") + open, nil},
 		{"another file is not shadowed", open + rule("Second", "evt.type=openat and fd.name startswith /var"), nil},
 		{"a disabled rule shadows nothing", open + "  enabled: false\n" + rule("Second", "evt.type=openat and fd.name startswith /etc/ssl"), nil},
+		{"a key that is misspelt", open + "  tag: [a]\n", codes(ruleset.LintKeyIgnored)},
+		{"a key that is there twice", open + "  priority: INFO\n", codes(ruleset.LintKeyIgnored)},
+		{"a key of a rule in a macro", "- macro: m\n  condition: evt.type=open\n  output: x\n" + rule("R", "m and fd.name=/x"), codes(ruleset.LintKeyIgnored)},
+		{"a key of a rule in a list", "- list: l\n  items: [/x]\n  condition: x\n" + rule("R", "evt.type=open and fd.name in (l)"), codes(ruleset.LintKeyIgnored)},
+		{"a key of an exception that is misspelt", open + "  exceptions:\n    - name: e\n      fields: [fd.name]\n      value: [[/x]]\n", codes(ruleset.LintKeyIgnored)},
+		{"an appended rule takes no tags", open + "- rule: Opens\n  append: true\n  condition: and fd.num>0\n  tags: [a]\n", codes(ruleset.LintKeyIgnored)},
+		{
+			"every key that Falco reads", open + "  enabled: true\n  source: syscall\n  tags: [a]\n  warn_evttypes: true\n  skip-if-unknown-filter: true\n  exceptions: []\n" +
+				"- rule: Opens\n  tags: [b]\n  override: {tags: append}\n", nil,
+		},
 		{"an allow-list of names", rule("R", "evt.type=execve and not proc.name in (a, b)"), codes(ruleset.LintRenamable)},
 		{"a name that is unequal", rule("R", "evt.type=execve and proc.name != a"), codes(ruleset.LintRenamable)},
 		{"a name inside a transformer", rule("R", "evt.type=execve and not tolower(proc.name) = a"), codes(ruleset.LintRenamable)},
@@ -82,4 +92,11 @@ func TestNoRuleIsShadowedWhenAllFire(t *testing.T) {
 	rs := load(t, rule("A", "evt.type=open and proc.name=a")+rule("B", "evt.type=open and proc.name=a and fd.name=/x"))
 	assert.Empty(t, ruleset.Lint(rs, ruleset.LintOptions{Matching: ruleset.All}))
 	assert.Len(t, ruleset.Lint(rs, ruleset.LintOptions{Matching: ruleset.First}), 1)
+}
+
+func TestLintNamesTheKeyThatFalcoPassesOverAndWhatWasProbablyMeant(t *testing.T) {
+	t.Parallel()
+	got := ruleset.Lint(load(t, "- list: names\n  item: [z]\n  items: [a]\n"+rule("R", "evt.type=open and proc.name in (names)")), ruleset.LintOptions{})
+	require.Len(t, got, 1)
+	assert.Equal(t, `r.yaml:2:3: ignored-key: list "names": the key "item" means nothing to Falco, which ignores it (did you mean items?)`, got[0].String())
 }

@@ -19,6 +19,7 @@ type Options struct {
 type Ruleset struct {
 	compiled *compiled
 	macros   []*macroInfo
+	ignored  []ignoredKey
 }
 
 // Load loads rule files in order, as Falco does. The Ruleset is nil when
@@ -52,7 +53,7 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 	if last == nil {
 		last = &compiled{}
 	}
-	return &Ruleset{compiled: last, macros: c.macros.list}, report
+	return &Ruleset{compiled: last, macros: c.macros.list, ignored: c.ignored}, report
 }
 
 func (f *FileReport) add(err error) {

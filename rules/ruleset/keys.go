@@ -1,0 +1,67 @@
+package ruleset
+
+import (
+	"slices"
+	"strings"
+
+	"spire-falco/rules/condition"
+	"spire-falco/rules/ruleset/internal/yaml"
+)
+
+// ignoredKey is a key of a rule file that Falco passes over without an error,
+// such as one that is misspelt.
+type ignoredKey struct {
+	at         place
+	kind, name string
+	why, hint  string
+}
+
+// The keys that Falco reads, and those that its schema of rule files has
+// besides: desc of macros and lists, and captures, which Falco 0.42 and newer
+// know.
+var (
+	listKeys      = []string{"list", "items", "append", "override", "desc"}
+	macroKeys     = []string{"macro", "condition", "append", "override", "desc"}
+	ruleKeys      = append([]string{"rule", "source", "append", "override", "capture", "capture_duration"}, replaceableKeys...)
+	appendKeys    = []string{"rule", "source", "append", "condition", "exceptions", "desc"}
+	exceptionKeys = []string{"name", "fields", "comps", "values"}
+)
+
+// noteIgnoredKeys keeps what Falco passes over in an item and in its exceptions.
+func (r *reader) noteIgnoredKeys(it node, kind, name string, known []string) {
+	r.noteIgnored(it, kind, name, "", known)
+	if kind != "rule" {
+		return
+	}
+	for _, ex := range it.get("exceptions").items() {
+		if ex.isMap() {
+			r.noteIgnored(ex, kind, name, " of an exception", exceptionKeys)
+		}
+	}
+}
+
+func (r *reader) noteIgnored(it node, kind, name, of string, known []string) {
+	var seen []string
+	for i := 0; i+1 < len(it.Content); i += 2 {
+		key := it.Content[i]
+		if key.Kind != yaml.Scalar {
+			continue
+		}
+		k := ignoredKey{at: it.wrap(key).place(), kind: kind, name: name}
+		switch {
+		case slices.Contains(seen, key.Value):
+			k.why, k.hint = "is there twice: Falco reads the first and ignores this one", "write it once"
+		case !slices.Contains(known, key.Value):
+			k.why = "means nothing to Falco, which ignores it"
+			k.hint = "the keys" + of + " are " + strings.Join(known, ", ")
+			if near := condition.Nearest(strings.ToLower(key.Value), known); near != "" {
+				k.hint = "did you mean " + near + "?"
+			}
+		}
+		seen = append(seen, key.Value)
+		if k.why != "" {
+			k.why = "the key " + quote(key.Value) + of + " " + k.why
+			r.ignored = append(r.ignored, k)
+		}
+	}
+}
