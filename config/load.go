@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/internal/lazyregexp"
 )
 
 // Source is where raw settings come from. Keys are without the project's namespace; values are as Pulumi gives them to
@@ -251,7 +252,7 @@ func (l *loader) priority(key string) string {
 }
 
 // matching reads a text that is either empty (where the default is) or has the form.
-func (l *loader) matching(key string, form pattern, want string) string {
+func (l *loader) matching(key string, form lazyregexp.Regexp, want string) string {
 	v := l.raw(key)
 	d, _ := declared(key)
 	if v == "" && d.Default == "" {
@@ -319,21 +320,21 @@ func (l *loader) enableFalco() bool {
 }
 
 var (
-	dnsLabel = lazily(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	dnsLabel = lazyregexp.New(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	// trustDomainPattern follows the SPIFFE ID specification: lower-case letters, digits, dots, dashes, underscores.
-	trustDomainPattern = lazily(`^[a-z0-9._-]{1,255}$`)
-	minikubeProfile    = lazily(`^[a-zA-Z0-9][a-zA-Z0-9-]{1,62}$`)
-	diskSize           = lazily(`^[1-9][0-9]*(k|kb|m|mb|g|gb|t|tb)$`)
-	kubernetesVersion  = lazily(`^v1\.[0-9]{1,3}\.[0-9]{1,3}$`)
-	cpuQuantity        = lazily(`^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$`)
-	memoryQuantity     = lazily(`^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$`)
-	indexName          = lazily(`^[a-z0-9][a-z0-9._-]{0,254}$`)
-	typeName           = lazily(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
-	httpURL            = lazily(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
-	imageRepository    = lazily(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
-	chartRepository    = lazily(`^(https?|oci)://[^\s?#@]+$`)
-	contextName        = lazily(`^[^\s]+$`)
-	userName           = lazily(`^[^\s:]+$`)
+	trustDomainPattern = lazyregexp.New(`^[a-z0-9._-]{1,255}$`)
+	minikubeProfile    = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9-]{1,62}$`)
+	diskSize           = lazyregexp.New(`^[1-9][0-9]*(k|kb|m|mb|g|gb|t|tb)$`)
+	kubernetesVersion  = lazyregexp.New(`^v1\.[0-9]{1,3}\.[0-9]{1,3}$`)
+	cpuQuantity        = lazyregexp.New(`^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$`)
+	memoryQuantity     = lazyregexp.New(`^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$`)
+	indexName          = lazyregexp.New(`^[a-z0-9][a-z0-9._-]{0,254}$`)
+	typeName           = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
+	httpURL            = lazyregexp.New(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
+	imageRepository    = lazyregexp.New(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
+	chartRepository    = lazyregexp.New(`^(https?|oci)://[^\s?#@]+$`)
+	contextName        = lazyregexp.New(`^[^\s]+$`)
+	userName           = lazyregexp.New(`^[^\s:]+$`)
 )
 
 const wantDNSLabel = "a DNS label: lower-case letters, digits and dashes, at most 63"

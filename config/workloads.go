@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"spire-falco/internal/lazyregexp"
 )
 
 // Defaults of a workload, filled in where its declaration leaves them out.
@@ -19,8 +21,8 @@ const (
 )
 
 var (
-	envName     = lazily(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	pinnedImage = lazily(`^[a-z0-9][a-zA-Z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$`)
+	envName     = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	pinnedImage = lazyregexp.New(`^[a-z0-9][a-zA-Z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$`)
 )
 
 func (l *loader) workloads() []Workload {

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"spire-falco/internal/lazyregexp"
 )
 
 // Inputs are the settings that the generated file of overrides is made from. They are plain values: no setting is read here.
@@ -89,10 +90,10 @@ func (e *InputError) Error() string {
 // Every pattern leaves out quotes, spaces, parentheses, commas and YAML's own characters, so that no setting can become condition
 // syntax or YAML structure.
 var (
-	pathPattern  = regexp.MustCompile(`^(/[A-Za-z0-9._@+~-]+)+$`)
-	namePattern  = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	labelPattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-	filePattern  = regexp.MustCompile(`^[A-Za-z0-9][-A-Za-z0-9_.]*\.yaml$`)
+	pathPattern  = lazyregexp.New(`^(/[A-Za-z0-9._@+~-]+)+$`)
+	namePattern  = lazyregexp.New(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	labelPattern = lazyregexp.New(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
+	filePattern  = lazyregexp.New(`^[A-Za-z0-9][-A-Za-z0-9_.]*\.yaml$`)
 )
 
 const (
