@@ -3,13 +3,17 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"spire-falco/cmd/internal/cli"
 )
 
 func main() {
-	cli.Main(newRootCommand())
+	ctx, stop := cli.Interruptible(context.Background())
+	defer stop()
+	cli.Main(ctx, newRootCommand())
 }
 
 // target is the stack that a command works on.

@@ -138,6 +138,8 @@ func buildEngine(ctx context.Context, dir string, log io.Writer) (string, error)
 		return "", fmt.Errorf("lock the build of %s: %w", engineName, err)
 	}
 	defer unlock()
+	ctx, stop := cli.Interruptible(ctx)
+	defer stop()
 	// With the state of the repository stamped into it, it would have to be linked again after every commit.
 	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, "./"+engineSource) //nolint:gosec // fixed but for the project's folder
 	build.Dir = dir

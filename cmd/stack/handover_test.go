@@ -151,6 +151,33 @@ func TestWhatTheStackAnswersItselfNeedsNoEngine(t *testing.T) {
 	}
 }
 
+func TestAnInterruptEndsACommandThatReadsItsInput(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(install(t, ""), "rules", "eval", "-", "--rules", ruleFile(t, goodRule))
+	cmd.Env = append(os.Environ(), beTheStack+"=1")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	hung := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	defer hung.Stop()
+	// Alerts are written together: enough of them show that it reads.
+	for range 1000 {
+		_, err = io.WriteString(in, `{"evt.num":1,"evt.time.iso8601":1,"evt.type":"open","evt.dir":"<","proc.name":"cat"}`+"\n")
+		require.NoError(t, err)
+	}
+	_, err = out.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	_, err = io.Copy(io.Discard, out)
+	require.NoError(t, err)
+	_ = cmd.Wait()
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	require.True(t, ok)
+	assert.Equal(t, syscall.SIGINT, status.Signal())
+}
+
 const building = "building the commands that need the Pulumi engine (the first time takes minutes)\n"
 
 // source is a project's folder whose engine is this program.

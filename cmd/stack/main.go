@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -12,7 +13,7 @@ import (
 )
 
 func main() {
-	cli.Main(newRootCommand(os.Args[1:]))
+	cli.Main(context.Background(), newRootCommand(os.Args[1:]))
 }
 
 // newRootCommand is the command line for args, which it hands over as they are.

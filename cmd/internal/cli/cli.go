@@ -83,13 +83,16 @@ func NewRoot(t *Target) *cobra.Command {
 }
 
 // Main runs the command line and ends the program when it fails.
-func Main(root *cobra.Command) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := root.ExecuteContext(ctx)
-	stop()
-	if err != nil {
+func Main(ctx context.Context, root *cobra.Command) {
+	if err := root.ExecuteContext(ctx); err != nil {
 		Fail(err)
 	}
+}
+
+// Interruptible is a context that an interrupt or a request to end cancels, until stop is called. Who takes one must heed
+// it: the process itself is not ended any more.
+func Interruptible(ctx context.Context) (interruptible context.Context, stop context.CancelFunc) {
+	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
 // Fail tells the error and ends the program.
