@@ -43,6 +43,11 @@ rules: ## Run the recorded attacks through the rules
 
 ##@ Development
 
+.PHONY: build
+build: ## Build the programs stack and stack-engine into .bin
+	CGO_ENABLED=0 go build -ldflags "-s -w" -o .bin/stack ./cmd/stack # without the C library it starts half a millisecond earlier
+	go build -ldflags "-s -w" -o .bin/stack-engine ./cmd/stack-engine
+
 .PHONY: test
 test: ## Run every test; the first time builds SPIRE and a Kubernetes API server from Go modules
 	go test -timeout 45m ./...
