@@ -61,11 +61,8 @@ func mutants(e condition.Expr) []mutant {
 		out = append(out, mutant{"turned " + n.String(), &condition.Not{Child: n}})
 		if list, ok := n.Right.(*condition.List); ok && len(list.Values) > 1 {
 			for i, v := range list.Values {
-				short := *list
+				short := *list // which is compiled with the places of its values
 				short.Values = slices.Concat(list.Values[:i], list.Values[i+1:])
-				if len(list.Positions) == len(list.Values) {
-					short.Positions = slices.Concat(list.Positions[:i], list.Positions[i+1:])
-				}
 				changed := *n
 				changed.Right = &short
 				out = append(out, mutant{fmt.Sprintf("%s without %s", n.String(), v), &changed})
