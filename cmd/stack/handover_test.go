@@ -134,7 +134,7 @@ func TestWhatTheStackAnswersItselfNeedsNoEngine(t *testing.T) {
 		{[]string{"rules"}, 0, []string{"check ", "render "}},
 		{[]string{"rules", "check", "--help"}, 0, []string{"--strict"}},
 		{[]string{"help", "rules"}, 0, []string{"explain "}},
-		{[]string{"perview"}, 1, []string{`unknown command "perview"`}},
+		{[]string{"nonsense"}, 1, []string{`unknown command "nonsense"`}},
 		{[]string{"--bogus", "x"}, 1, []string{"unknown flag: --bogus"}},
 		{[]string{"rules", "render", "-C", "/nowhere"}, 1, []string{"there is no Pulumi.yaml"}},
 		{[]string{"__complete", "rules", "ch"}, 0, []string{"check"}},
