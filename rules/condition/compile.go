@@ -257,7 +257,11 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 		err = add(r.Value, r.pos)
 	case *List:
 		for i, v := range r.Values {
-			if err = add(v, Pos{r.pos.Source, int(r.offsets[i])}); err != nil {
+			at := r.pos
+			if i < len(r.offsets) { // a list that was not parsed has none
+				at.Offset = int(r.offsets[i])
+			}
+			if err = add(v, at); err != nil {
 				break
 			}
 		}

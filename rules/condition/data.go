@@ -2,6 +2,8 @@ package condition
 
 import (
 	_ "embed" // the catalogues below
+	"iter"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -47,11 +49,28 @@ type param struct {
 // eventInfo is one entry of the event table: an enter or an exit event of one
 // version. Its index in the table is the event's code.
 type eventInfo struct {
-	name     string
-	exit     bool
-	hasFD    bool
-	old      bool
+	name  string
+	exit  bool
+	hasFD bool
+	old   bool
+	// params are the parameters as the table has them, NAME:TYPE with commas.
+	params   string
 	syscalls []string
+}
+
+// paramList cuts the parameters of an event.
+func (e *eventInfo) paramList() iter.Seq[param] {
+	return func(yield func(param) bool) {
+		if e.params == "" {
+			return
+		}
+		for p := range strings.SplitSeq(e.params, ",") {
+			name, typ, _ := strings.Cut(p, ":")
+			if !yield(param{name, Type(typ)}) {
+				return
+			}
+		}
+	}
 }
 
 // fieldCatalogue holds the fields of conditions and outputs.
@@ -72,14 +91,6 @@ type eventCatalogue struct {
 	codes map[string][]int
 }
 
-// paramCatalogue holds the parameters of events.
-type paramCatalogue struct {
-	// ofEvent has the parameters of each event of the table.
-	ofEvent [][]param
-	// all holds those of all events, the first of each name.
-	all []param
-}
-
 type fieldClass struct {
 	name   string
 	fields []*FieldInfo
@@ -95,7 +106,17 @@ var classOrder = []string{
 var (
 	fieldTable = sync.OnceValue(loadFields)
 	eventTable = sync.OnceValue(loadEvents)
+	// paramTable holds the parameters of all events, the first of each name.
 	paramTable = sync.OnceValue(loadParams)
+	// eventParams holds the parameters of each event of the table.
+	eventParams = sync.OnceValue(func() [][]param {
+		events := eventTable().events
+		params := make([][]param, len(events))
+		for i := range events {
+			params[i] = slices.Collect(events[i].paramList())
+		}
+		return params
+	})
 )
 
 // Prepare reads the catalogues, which the first questions would otherwise wait for.
@@ -148,10 +169,11 @@ func loadEvents() *eventCatalogue {
 	for i, line := range events {
 		name, line, _ := strings.Cut(line, "\t")
 		flags, line, _ := strings.Cut(line, "\t")
-		_, from, _ := strings.Cut(line, "\t")
+		params, from, _ := strings.Cut(line, "\t")
 		from, _, _ = strings.Cut(from, "\t")
 		info := eventInfo{
 			name: name, exit: flags[0] == '<', hasFD: strings.Contains(flags, "f"), old: strings.Contains(flags, "o"),
+			params: params,
 		}
 		if from != "" {
 			info.syscalls = strings.Split(from, ",")
@@ -174,25 +196,18 @@ func loadEvents() *eventCatalogue {
 	return c
 }
 
-func loadParams() *paramCatalogue {
-	events := rows(eventsTSV)[1:]
-	c := &paramCatalogue{ofEvent: make([][]param, len(events))}
+func loadParams() []param {
+	var all []param
 	seen := map[string]bool{}
-	for i, line := range events {
-		list := strings.SplitN(line, "\t", 4)[2]
-		if list == "" {
-			continue
-		}
-		for p := range strings.SplitSeq(list, ",") {
-			name, typ, _ := strings.Cut(p, ":")
-			c.ofEvent[i] = append(c.ofEvent[i], param{name, Type(typ)})
-			if !seen[name] {
-				seen[name] = true
-				c.all = append(c.all, param{name, Type(typ)})
+	for _, e := range eventTable().events {
+		for p := range e.paramList() {
+			if !seen[p.name] {
+				seen[p.name] = true
+				all = append(all, p)
 			}
 		}
 	}
-	return c
+	return all
 }
 
 // rows cuts a table into its lines.

@@ -189,7 +189,7 @@ func currentParams(name string, exit bool) []param {
 	var params []param
 	for _, code := range c.codes[name] {
 		if e := &c.events[code]; e.exit == exit && (!e.old || params == nil) {
-			params = paramTable().ofEvent[code]
+			params = eventParams()[code]
 		}
 	}
 	return params

@@ -229,7 +229,7 @@ func eventArgument(base, val string) (int, FieldRef, error) {
 func longestParam(s string) *param {
 	best := 0
 	var found *param
-	params := paramTable().all
+	params := paramTable()
 	for i := range params {
 		if p := &params[i]; len(p.name) > best && strings.HasPrefix(s, p.name) {
 			best, found = len(p.name), p

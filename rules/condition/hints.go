@@ -96,7 +96,7 @@ func argumentHint(f *Field) string {
 }
 
 func nearestParam(name string) string {
-	all := paramTable().all
+	all := paramTable()
 	names := make([]string, len(all))
 	for i := range all {
 		names[i] = all[i].name

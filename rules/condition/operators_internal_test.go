@@ -50,3 +50,12 @@ func TestTextOperatorsAgreeWithTheFunctionsThatFalcoCalls(t *testing.T) {
 	require.NoError(t, scanner.Err())
 	require.GreaterOrEqual(t, n, 5000)
 }
+
+func TestAListThatWasNotParsedCanBeChecked(t *testing.T) {
+	t.Parallel()
+	left := &Field{Name: "evt.type"}
+	_, err := Check(&Binary{Left: left, Op: "in", Right: &List{Values: []string{"open", "close"}}})
+	require.NoError(t, err)
+	_, err = Check(&Binary{Left: left, Op: "in", Right: &List{Values: []string{"open", "clsoe"}}})
+	require.ErrorContains(t, err, "unknown event type clsoe")
+}
