@@ -258,7 +258,6 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 const maxEventLine = 16 << 20
 
 func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) error {
-	w := bufio.NewWriter(out)
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 64<<10), maxEventLine)
 	for n := 1; lines.Scan(); n++ {
@@ -267,23 +266,21 @@ func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 		}
 		event, err := ruleset.ParseEvent(lines.Bytes())
 		if err != nil {
-			return errors.Join(fmt.Errorf("%s:%d: %w", name, n, err), w.Flush())
+			return fmt.Errorf("%s:%d: %w", name, n, err)
 		}
 		for _, alert := range engine.Eval(event) {
 			text, err := alert.JSON()
 			if err != nil {
 				return fmt.Errorf("%s:%d: %w", name, n, err)
 			}
-			if _, err := w.Write(append(text, '\n')); err != nil {
+			// At once: the events may come live, and an interrupt loses nothing.
+			if _, err := out.Write(append(text, '\n')); err != nil {
 				return fmt.Errorf("write an alert: %w", err)
 			}
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write the alerts: %w", err)
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/cmd/internal/cli"
+	"spire-falco/rules/ruleset"
 )
 
 // run runs the command line in a folder and returns what it printed, and its error.
@@ -118,6 +121,22 @@ func TestRulesEvalPrintsFalcosOwnJSON(t *testing.T) {
 	require.ErrorContains(t, err, "events.jsonl:2:")
 	_, err = run(t, project, "rules", "eval", events, "--matching", "some")
 	require.ErrorContains(t, err, "--matching")
+}
+
+func TestRulesEvalPrintsAlertsOfALiveStreamAtOnce(t *testing.T) {
+	set, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(goodRule)}}, ruleset.Options{})
+	require.NoError(t, report.Err())
+	events, feed := io.Pipe()
+	alerts, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- evaluate(set.NewEngine(ruleset.First), events, "-", out) }()
+	_, err := io.WriteString(feed, `{"evt.num":1,"evt.type":"open","evt.dir":"<","proc.name":"cat"}`+"\n")
+	require.NoError(t, err)
+	line, err := bufio.NewReader(alerts).ReadString('\n') // the stream is still open
+	require.NoError(t, err)
+	assert.Contains(t, line, "o cat")
+	require.NoError(t, feed.Close())
+	require.NoError(t, <-done)
 }
 
 func TestRulesTestPassesAndFailsWithARuleMissing(t *testing.T) {
