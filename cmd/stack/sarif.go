@@ -68,7 +68,7 @@ func sarif(r checkResult) sarifLog {
 	problems("error", r.Errors)
 	problems("warning", r.Warnings)
 	for _, f := range r.Findings {
-		add("note", string(f.Code), "rule "+f.Rule+": "+f.Message, f.Hint, f.File, f.Line, f.Column)
+		add("note", string(f.Code), f.Item()+": "+f.Message, f.Hint, f.File, f.Line, f.Column)
 	}
 	return sarifLog{
 		Schema:  "https://json.schemastore.org/sarif-2.1.0.json",

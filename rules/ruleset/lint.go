@@ -76,13 +76,18 @@ type Finding struct {
 	Column  int    `json:"column"`
 }
 
-// String returns the finding on one line.
-func (f Finding) String() string {
+// Item names what the finding is in, for example rule "Shell in container".
+func (f Finding) Item() string {
 	kind := f.Kind
 	if kind == "" {
 		kind = "rule"
 	}
-	s := fmt.Sprintf("%s:%d:%d: %s: %s %q: %s", f.File, f.Line, f.Column, f.Code, kind, f.Rule, f.Message)
+	return item(kind, f.Rule)
+}
+
+// String returns the finding on one line.
+func (f Finding) String() string {
+	s := fmt.Sprintf("%s:%d:%d: %s: %s: %s", f.File, f.Line, f.Column, f.Code, f.Item(), f.Message)
 	if f.Hint != "" {
 		s += " (" + f.Hint + ")"
 	}
