@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -52,6 +51,7 @@ func ownRules(t *cli.Target) (*rules.Rendered, error) {
 
 // loadRules loads the named files in order, or the stack's own rules when there are none.
 func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+	go condition.Prepare() // while the files are read
 	var files []ruleset.File
 	if len(paths) == 0 {
 		rendered, err := ownRules(t)
@@ -106,7 +106,6 @@ func newRulesCheckCommand() *cobra.Command {
 			"Findings of the lint are listed apart; they count only with --strict.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			debug.SetGCPercent(-1) // a short run: a third of its time was garbage collection
 			off, err := lintCodes(disable)
 			if err != nil {
 				return err
@@ -175,10 +174,14 @@ type checkResult struct {
 
 func (r checkResult) write(out io.Writer, files []ruleset.File) error {
 	w := bufio.NewWriter(out)
+	excerpts := map[string]*ruleset.Excerpts{}
 	excerpt := func(file string, line, column int) {
 		for _, f := range files {
 			if f.Name == file {
-				if text := ruleset.Excerpt(f.Content, line, column); text != "" {
+				if excerpts[file] == nil {
+					excerpts[file] = ruleset.NewExcerpts(f.Content)
+				}
+				if text := excerpts[file].At(line, column); text != "" {
 					fmt.Fprintln(w, text)
 				}
 			}

@@ -142,42 +142,43 @@ type operand struct {
 	list bool
 }
 
-func (c *compiler) operand(e Expr) (*operand, error) {
+// operand reads the field of a check. ok is false for what is no field.
+func (c *compiler) operand(e Expr) (op operand, ok bool, err error) {
 	switch n := e.(type) {
 	case *Field:
 		name := n.FullName()
-		ref, ok, err := LookupField(name)
+		ref, found, err := LookupField(name)
 		if err != nil {
-			return nil, &Error{Pos: n.pos, Message: err.Error(), Hint: argumentHint(n)}
+			return operand{}, false, &Error{Pos: n.pos, Message: err.Error(), Hint: argumentHint(n)}
 		}
-		if !ok {
-			return nil, &Error{
+		if !found {
+			return operand{}, false, &Error{
 				Pos:     n.pos,
 				Message: "filter_check called with nonexistent field " + name,
 				Hint:    unknownFieldHint(name),
 			}
 		}
-		return &operand{ref: ref, typ: ref.Type, list: ref.Info.List}, nil
+		return operand{ref: ref, typ: ref.Type, list: ref.Info.List}, true, nil
 	case *Transformer:
-		op, err := c.operand(n.Value)
-		if err != nil || n.Name == "val" {
-			return op, err
+		op, ok, err := c.operand(n.Value)
+		if err != nil || !ok || n.Name == "val" {
+			return op, ok, err
 		}
 		if op.ref.Info.NoTransformer {
-			return nil, &Error{Pos: n.Value.Position(), Message: "field '" + op.ref.Info.Name + "' does not support transformers"}
+			return operand{}, false, &Error{Pos: n.Value.Position(), Message: "field '" + op.ref.Info.Name + "' does not support transformers"}
 		}
-		typ, ok := transformType(n.Name, op.typ, op.list)
-		if !ok {
-			return nil, &Error{Pos: n.Value.Position(), Message: transformRefusal(n.Name, op.typ, op.list, op.ref.Info.Name)}
+		typ, fits := transformType(n.Name, op.typ, op.list)
+		if !fits {
+			return operand{}, false, &Error{Pos: n.Value.Position(), Message: transformRefusal(n.Name, op.typ, op.list, op.ref.Info.Name)}
 		}
 		if n.Name == "len" {
 			op.list = false
 		}
 		op.typ = typ
 		op.chain = append(op.chain, n.Name)
-		return op, nil
+		return op, true, nil
 	default:
-		return nil, nil
+		return operand{}, false, nil
 	}
 }
 
@@ -196,56 +197,56 @@ func (c *compiler) comparable(pos Pos, op string, left *operand) error {
 }
 
 func (c *compiler) unary(n *Unary) (evaluator, error) {
-	left, err := c.operand(n.Left)
+	left, ok, err := c.operand(n.Left)
 	if err != nil {
 		return nil, err
 	}
-	if left == nil {
+	if !ok {
 		return nil, &Error{Pos: n.pos, Message: "filter error: missing field in left-hand of unary check"}
 	}
-	if err := c.comparable(n.Left.Position(), n.Op, left); err != nil {
+	if err := c.comparable(n.Left.Position(), n.Op, &left); err != nil {
 		return nil, err
 	}
 	if c.checkOnly() {
 		return checked{}, nil
 	}
-	return c.exists(left), nil
+	return c.exists(&left), nil
 }
 
 func (c *compiler) binary(n *Binary) (evaluator, error) {
-	left, err := c.operand(n.Left)
+	left, ok, err := c.operand(n.Left)
 	if err != nil {
 		return nil, err
 	}
-	if left == nil {
+	if !ok {
 		return nil, &Error{Pos: n.pos, Message: "filter error: missing field in left-hand of binary check"}
 	}
 	op := n.Op
 	if op == "==" {
 		op = "="
 	}
-	if err := c.comparable(n.Left.Position(), op, left); err != nil {
+	if err := c.comparable(n.Left.Position(), op, &left); err != nil {
 		return nil, err
 	}
-	right, err := c.operand(n.Right)
+	right, isField, err := c.operand(n.Right)
 	if err != nil {
 		return nil, err
 	}
-	if right != nil {
-		if msg := refuseRight(op, left, right); msg != "" {
+	if isField {
+		if msg := refuseRight(op, &left, &right); msg != "" {
 			return nil, &Error{Pos: rightFieldPos(n.Right), Message: msg}
 		}
 		if c.checkOnly() {
 			return checked{}, nil
 		}
-		return c.compareFields(op, left, right), nil
+		return c.compareFields(op, &left, &right), nil
 	}
 	var constants []constant
 	add := func(v string, at Pos) error {
 		c.warn(op, at, v)
-		k, err := c.constant(op, left, v)
+		k, err := c.constant(op, &left, v)
 		if err != nil {
-			return &Error{Pos: at, Message: err.Error(), Hint: valueHint(left, v)}
+			return &Error{Pos: at, Message: err.Error(), Hint: valueHint(&left, v)}
 		}
 		if !c.checkOnly() {
 			constants = append(constants, k)
@@ -272,7 +273,8 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 	if c.checkOnly() {
 		return checked{}, nil
 	}
-	return c.compareConstants(op, left, constants), nil
+	field := left // the evaluator's own: a check alone needs none that outlives it
+	return c.compareConstants(op, &field, constants), nil
 }
 
 func rightFieldPos(e Expr) Pos {

@@ -123,53 +123,49 @@ func (p *parser) enter() error {
 
 func (p *parser) or() (Expr, error) {
 	pos := p.pos()
-	children, err := p.joined("or", p.and)
-	if err != nil {
-		return nil, err
+	first, all, err := p.joined("or", (*parser).and)
+	if err != nil || all == nil {
+		return first, err
 	}
-	if len(children) == 1 {
-		return children[0], nil
-	}
-	return &Or{node{pos}, children}, nil
+	return &Or{node{pos}, all}, nil
 }
 
 func (p *parser) and() (Expr, error) {
 	pos := p.pos()
-	children, err := p.joined("and", p.not)
-	if err != nil {
-		return nil, err
+	first, all, err := p.joined("and", (*parser).not)
+	if err != nil || all == nil {
+		return first, err
 	}
-	if len(children) == 1 {
-		return children[0], nil
-	}
-	return &And{node{pos}, children}, nil
+	return &And{node{pos}, all}, nil
 }
 
-func (p *parser) joined(word string, operand func() (Expr, error)) ([]Expr, error) {
+// joined reads operands with a word between them. all is nil when there is one.
+func (p *parser) joined(word string, operand func(*parser) (Expr, error)) (first Expr, all []Expr, err error) {
 	p.blank()
-	first, err := operand()
-	if err != nil {
-		return nil, err
+	if first, err = operand(p); err != nil {
+		return nil, nil, err
 	}
-	children := []Expr{first}
 	p.blank()
 	for p.literal(word) {
 		var child Expr
 		switch {
 		case p.blank():
-			child, err = operand()
+			child, err = operand(p)
 		case p.literal("("):
 			child, err = p.embedded()
 		default:
 			err = p.fail("expected blank or '(' after '" + word + "'")
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		children = append(children, child)
+		if all == nil {
+			all = append(make([]Expr, 0, 4), first)
+		}
+		all = append(all, child)
 		p.blank()
 	}
-	return children, nil
+	return first, all, nil
 }
 
 func (p *parser) not() (Expr, error) {

@@ -9,17 +9,33 @@ import (
 // in which \d and \b are not known, matched against the whole value. It
 // returns nil for an expression that Falco's library refuses.
 func compileRegex(pattern string) *regexp.Regexp {
-	tree, err := syntax.Parse(pattern, syntax.ClassNL)
-	if err != nil {
+	whole, ok := wholeRegex(pattern)
+	if !ok {
 		return nil
 	}
-	re, err := regexp.Compile(`\A(?:` + tree.String() + `)\z`)
+	re, err := regexp.Compile(whole)
 	if err != nil {
 		return nil
 	}
 	return re
 }
 
+// wholeRegex returns the expression in Go's syntax, for the whole of a value.
+func wholeRegex(pattern string) (string, bool) {
+	tree, err := syntax.Parse(pattern, syntax.ClassNL)
+	if err != nil {
+		return "", false
+	}
+	return `\A(?:` + tree.String() + `)\z`, true
+}
+
 // ValidRegex tells whether the regex operator can match with an expression.
 // Falco loads a rule with a broken one, and the check is then never true.
-func ValidRegex(pattern string) bool { return compileRegex(pattern) != nil }
+func ValidRegex(pattern string) bool {
+	whole, ok := wholeRegex(pattern)
+	if !ok {
+		return false
+	}
+	_, err := syntax.Parse(whole, syntax.Perl) // all of compiling that can fail
+	return err == nil
+}

@@ -84,6 +84,7 @@ func (c *collector) compile() (*compiled, error) {
 // that name them, one level deep.
 func (c *collector) compileLists(out *compiled) {
 	used := map[string]bool{}
+	out.lists = make([]*listDef, 0, len(c.lists.list))
 	for _, info := range c.lists.list {
 		l := &listDef{name: info.name, order: info.order, at: info.at, items: info.items}
 		for i, it := range info.items {

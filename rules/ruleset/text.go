@@ -191,18 +191,34 @@ func join(parts ...text) text {
 // a caret under the column. Lines that are very long are cut around it. It
 // returns "" when there is no such line.
 func Excerpt(content []byte, line, column int) string {
-	if line < 1 {
+	return NewExcerpts(content).At(line, column)
+}
+
+// Excerpts are excerpts of one file.
+type Excerpts struct {
+	content []byte
+	// starts holds where the lines start.
+	starts []int
+}
+
+// NewExcerpts takes a file that many problems may point at.
+func NewExcerpts(content []byte) *Excerpts {
+	e := &Excerpts{content, make([]int, 1, bytes.Count(content, []byte("\n"))+1)}
+	for i, c := range content {
+		if c == '\n' {
+			e.starts = append(e.starts, i+1)
+		}
+	}
+	return e
+}
+
+// At is Excerpt for the file.
+func (e *Excerpts) At(line, column int) string {
+	if line < 1 || line > len(e.starts) {
 		return ""
 	}
-	for ; line > 1; line-- {
-		_, after, found := bytes.Cut(content, []byte("\n"))
-		if !found {
-			return ""
-		}
-		content = after
-	}
 	const side = 60
-	before, _, _ := bytes.Cut(content, []byte("\n"))
+	before, _, _ := bytes.Cut(e.content[e.starts[line-1]:], []byte("\n"))
 	row := strings.TrimRight(string(before), "\r")
 	col := max(0, min(column-1, len(row)))
 	prefix, suffix := "", ""

@@ -30,8 +30,8 @@ type Node struct {
 	// Value is the text of a scalar.
 	Value string
 	// runs tell where the bytes of Value were read from, nil when the file has
-	// them as they are from Offset on.
-	runs []Run
+	// them as they are from Offset on. A pointer, since few nodes have any.
+	runs *[]Run
 	// Content holds the items of a sequence, or the keys and values of a map in turn.
 	Content []*Node
 	// Offset is where the node starts in the file, in bytes.
@@ -41,10 +41,13 @@ type Node struct {
 
 // Runs tell where in the file the bytes of Value were read from, in order.
 func (n *Node) Runs() []Run {
-	if n.runs == nil && n.Value != "" {
+	switch {
+	case n.runs != nil:
+		return *n.runs
+	case n.Value != "":
 		return []Run{{Offset: n.Offset}}
 	}
-	return n.runs
+	return nil
 }
 
 // Run is a part of a scalar, up to the next one: the bytes of the value from

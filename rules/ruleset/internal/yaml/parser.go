@@ -138,9 +138,12 @@ func (p *parser) node() *Node {
 			p.pop()
 			return n
 		}
-		n.Kind, n.Value, n.runs = Scalar, t.value, t.runs
-		if n.runs == nil && int(n.Offset) != t.mark.pos {
-			n.runs = []Run{{Offset: int32(t.mark.pos)}} // a tag or an anchor is before it
+		n.Kind, n.Value = Scalar, t.value
+		if t.runs != nil {
+			runs := t.runs
+			n.runs = &runs
+		} else if int(n.Offset) != t.mark.pos {
+			n.runs = &[]Run{{Offset: int32(t.mark.pos)}} // a tag or an anchor is before it
 		}
 		p.pop()
 		return n
