@@ -3,6 +3,7 @@ package condition
 import (
 	"math/bits"
 	"slices"
+	"sync"
 )
 
 // KnownEventType tells whether Falco knows an event or a system call by that name.
@@ -60,13 +61,13 @@ const codeWords = 7
 // exit event of each version.
 type EventTypes [codeWords]uint64
 
-func allEventTypes() EventTypes {
+var allEventTypes = sync.OnceValue(func() EventTypes {
 	var s EventTypes
 	for i := range eventTable().events {
 		s.add(i)
 	}
 	return s
-}
+})
 
 func (s *EventTypes) add(code int) { s[code/64] |= 1 << (code % 64) }
 

@@ -203,11 +203,11 @@ type Excerpts struct {
 
 // NewExcerpts takes a file that many problems may point at.
 func NewExcerpts(content []byte) *Excerpts {
-	e := &Excerpts{content, make([]int, 1, bytes.Count(content, []byte("\n"))+1)}
-	for i, c := range content {
-		if c == '\n' {
-			e.starts = append(e.starts, i+1)
-		}
+	e := &Excerpts{content, make([]int, bytes.Count(content, []byte("\n"))+1)}
+	at := 0
+	for i := 1; i < len(e.starts); i++ {
+		at += bytes.IndexByte(content[at:], '\n') + 1
+		e.starts[i] = at
 	}
 	return e
 }
