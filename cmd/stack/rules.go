@@ -51,7 +51,6 @@ func ownRules(t *cli.Target) (*rules.Rendered, error) {
 
 // loadRules loads the named files in order, or the stack's own rules when there are none.
 func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
-	go condition.Prepare() // while the files are read
 	var files []ruleset.File
 	if len(paths) == 0 {
 		rendered, err := ownRules(t)

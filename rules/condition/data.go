@@ -119,11 +119,11 @@ var (
 	})
 )
 
-// Prepare reads the catalogues, which the first questions would otherwise wait for.
+// Prepare reads the catalogues that nearly every condition needs, which the
+// first one would otherwise wait for.
 func Prepare() {
 	fieldTable()
 	eventTable()
-	paramTable()
 }
 
 func loadFields() *fieldCatalogue {

@@ -37,7 +37,7 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 	for i, f := range files {
 		fr := FileReport{Name: f.Name}
 		c.warnings = &fr.Warnings
-		err := (&reader{c}).read(docs(i))
+		err := (&reader{c}).read(docs[i]())
 		if err == nil {
 			last, err = c.compile()
 			c.last = last

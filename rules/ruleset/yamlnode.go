@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 
 	"spire-falco/rules/condition"
 	"spire-falco/rules/ruleset/internal/yaml"
@@ -130,25 +131,18 @@ func parseYAML(src *source) ([]node, error) {
 	return docs, nil
 }
 
-// parseAll parses the first file when it is asked for, and the others meanwhile.
-func parseAll(files []File) func(i int) ([]node, error) {
-	type parsed struct {
-		docs []node
-		err  error
+// parseAll returns what parses each file when it is asked for, and begins with
+// the last ones meanwhile, while those before them are loaded.
+func parseAll(files []File) []func() ([]node, error) {
+	parse := make([]func() ([]node, error), len(files))
+	for i, f := range files {
+		parse[i] = sync.OnceValues(func() ([]node, error) { return parseYAML(newSource(f)) })
 	}
-	done := make(chan parsed, len(files))
 	go func() {
 		condition.Prepare()
-		for i := 1; i < len(files); i++ {
-			docs, err := parseYAML(newSource(files[i]))
-			done <- parsed{docs, err}
+		for i := len(files) - 1; i > 0; i-- {
+			_, _ = parse[i]() // whoever asks for it gets the error
 		}
 	}()
-	return func(i int) ([]node, error) {
-		if i == 0 {
-			return parseYAML(newSource(files[0]))
-		}
-		p := <-done
-		return p.docs, p.err
-	}
+	return parse
 }
