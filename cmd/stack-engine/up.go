@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sort"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"spire-falco/cmd/internal/cli"
+	"spire-falco/detect/kube"
 )
 
 func newUpCommand(t *target) *cobra.Command {
@@ -34,6 +36,9 @@ func newUpCommand(t *target) *cobra.Command {
 				return err
 			}
 			defer s.close()
+			ctx, stop := context.WithCancel(cmd.Context())
+			defer stop()
+			go newPodTroubles(p.settings, errOut).watch(ctx, func() (*kube.Client, error) { return t.cluster(p.settings) })
 			outputs, err := s.Up(cmd.Context(), nil)
 			if err != nil {
 				return err
