@@ -88,7 +88,7 @@ type Engine struct {
 type engineRule struct {
 	*compiledRule
 	program *condition.Program
-	writer  outputWriter
+	format  *outputFormat
 	prefix  string
 }
 
@@ -105,7 +105,7 @@ func (rs *Ruleset) NewEngine(matching Matching) *Engine {
 			// Load has compiled the same condition before.
 			panic(fmt.Sprintf("rule %q: %v", r.info.name, err))
 		}
-		e.rules = append(e.rules, engineRule{r, p, newOutputWriter(parseOutput(r.output)), r.info.priority.String() + " "})
+		e.rules = append(e.rules, engineRule{r, p, parseOutput(r.output), r.info.priority.String() + " "})
 	}
 	e.ctx = layout.NewContext()
 	return e
@@ -173,13 +173,13 @@ func (e *Engine) Eval(ev Event) []Alert {
 func (r *engineRule) alert(ev Event) Alert {
 	a := Alert{
 		Rule: r.info.name, Priority: r.info.priority.String(), Source: r.info.source,
-		Hostname: ev.Text("evt.hostname"), Tags: r.info.tags, OutputFields: r.writer.fields(ev),
+		Hostname: ev.Text("evt.hostname"), Tags: r.info.tags, OutputFields: r.format.fields(ev),
 	}
 	if a.Tags == nil {
 		a.Tags = []string{}
 	}
 	var message strings.Builder
-	r.writer.render(&message, ev)
+	r.format.render(&message, ev)
 	a.Message = message.String()
 	clock := notAvailable
 	if at, ok := eventTime(ev); ok {

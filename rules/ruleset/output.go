@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,42 +13,19 @@ import (
 type outputFormat struct {
 	tokens []outputToken
 	// names holds the fields that the output names, once each, in order.
-	names []*outputField
+	names []outputField
 }
 
 // outputToken is a text, or a field in a width.
 type outputToken struct {
 	literal string
-	field   *outputField
+	field   *condition.Extractor
 	width   int
 }
 
 type outputField struct {
 	name  string
-	ref   condition.FieldRef
-	chain []string
-}
-
-// outputWriter renders an output for events.
-type outputWriter struct {
-	*outputFormat
-	extractors map[*outputField]*condition.Extractor
-}
-
-func newOutputWriter(f *outputFormat) outputWriter {
-	w := outputWriter{f, map[*outputField]*condition.Extractor{}}
-	add := func(field *outputField) {
-		if field != nil && w.extractors[field] == nil {
-			w.extractors[field] = condition.NewExtractor(field.ref, field.chain)
-		}
-	}
-	for _, t := range f.tokens {
-		add(t.field)
-	}
-	for _, field := range f.names {
-		add(field)
-	}
-	return w
+	field *condition.Extractor
 }
 
 // outputError is a failure in Falco's words with its place in the output.
@@ -63,27 +41,26 @@ const notAvailable = "<NA>"
 
 // checkOutput tells whether Falco's formatter takes an output. The error is of
 // type *outputError.
-func checkOutput(format string) error {
-	return scanOutput(format, func(string, *outputField, int) {})
-}
+func checkOutput(format string) error { return scanOutput(format, func(outputPart) {}) }
 
-// parseOutput reads an output that has been checked.
+// parseOutput cuts up an output that has been checked.
 func parseOutput(format string) *outputFormat {
 	f := &outputFormat{}
-	err := scanOutput(format, func(literal string, field *outputField, width int) {
-		if field != nil {
-			known := f.named(field.name)
-			if known == nil {
-				known = &outputField{name: field.name, ref: field.ref}
-				f.names = append(f.names, known)
-			}
-			if len(field.chain) == 0 {
-				field = known
-			} else {
-				field = &outputField{field.name, field.ref, field.chain}
-			}
+	err := scanOutput(format, func(p outputPart) {
+		if p.name == "" {
+			f.tokens = append(f.tokens, outputToken{literal: p.literal})
+			return
 		}
-		f.tokens = append(f.tokens, outputToken{literal, field, width})
+		i := slices.IndexFunc(f.names, func(o outputField) bool { return o.name == p.name })
+		if i < 0 {
+			i = len(f.names)
+			f.names = append(f.names, outputField{p.name, condition.NewExtractor(p.ref, nil)})
+		}
+		shown := f.names[i].field
+		if len(p.chain) > 0 {
+			shown = condition.NewExtractor(p.ref, p.chain)
+		}
+		f.tokens = append(f.tokens, outputToken{field: shown, width: p.width})
 	})
 	if err != nil {
 		panic(fmt.Sprintf("output %q: %v", format, err))
@@ -91,14 +68,22 @@ func parseOutput(format string) *outputFormat {
 	return f
 }
 
+// outputPart is a text of an output, or when it has a name a field, with the
+// transformers around it and the width that it is shown in.
+type outputPart struct {
+	literal string
+	name    string
+	ref     condition.FieldRef
+	chain   []string
+	width   int
+}
+
 // scanOutput reads an output as Falco's formatter does: %field, with a width
-// between the percent sign and the name, or a transformer around it. visit gets
-// each text, or a field that is good until visit returns.
-func scanOutput(format string, visit func(literal string, field *outputField, width int)) error {
+// between the percent sign and the name, or a transformer around it.
+func scanOutput(format string, visit func(outputPart)) error {
 	if format == "" {
 		return &outputError{msg: "empty formatting token"}
 	}
-	var field outputField
 	body, shift := format, 0
 	if body[0] == '*' {
 		body, shift = body[1:], 1
@@ -111,7 +96,7 @@ func scanOutput(format string, visit func(literal string, field *outputField, wi
 		}
 		percent := j
 		if last < j {
-			visit(body[last:j], nil, 0)
+			visit(outputPart{literal: body[last:j]})
 		}
 		if j == len(body)-1 {
 			return fail(percent, "invalid formatting syntax: formatting cannot end with a %")
@@ -134,7 +119,7 @@ func scanOutput(format string, visit func(literal string, field *outputField, wi
 			return &outputError{msg: err.Error(), hint: outputHint(rest), offset: percent + shift}
 		}
 		j += n
-		field = outputField{rest[:n], ref, chain}
+		name := rest[:n]
 		if len(chain) > 0 {
 			if msg := condition.CheckTransformers(ref, chain); msg != "" {
 				return fail(percent, msg)
@@ -146,21 +131,11 @@ func scanOutput(format string, visit func(literal string, field *outputField, wi
 				j++
 			}
 		}
-		visit("", &field, width)
+		visit(outputPart{name: name, ref: ref, chain: chain, width: width})
 		last = j + 1
 	}
 	if last < len(body) {
-		visit(body[last:], nil, 0)
-	}
-	return nil
-}
-
-// named returns the field of that name, nil when the output has not named it yet.
-func (f *outputFormat) named(name string) *outputField {
-	for _, field := range f.names {
-		if field.name == name {
-			return field
-		}
+		visit(outputPart{literal: body[last:]})
 	}
 	return nil
 }
@@ -207,12 +182,12 @@ func outputHint(rest string) string {
 }
 
 // render writes the output for an event.
-func (w outputWriter) render(b *strings.Builder, ev condition.Event) {
-	for _, t := range w.tokens {
+func (f *outputFormat) render(b *strings.Builder, ev condition.Event) {
+	for _, t := range f.tokens {
 		s := t.literal
 		if t.field != nil {
 			var ok bool
-			if s, ok = w.extractors[t.field].Text(ev); !ok {
+			if s, ok = t.field.Text(ev); !ok {
 				s = notAvailable
 			}
 		}
@@ -229,10 +204,10 @@ func (w outputWriter) render(b *strings.Builder, ev condition.Event) {
 }
 
 // fields returns the value of each field that the output names; null is nil.
-func (w outputWriter) fields(ev condition.Event) map[string]any {
-	values := make(map[string]any, len(w.names)+1)
-	for _, n := range w.names {
-		v, ok := w.extractors[n].Value(ev)
+func (f *outputFormat) fields(ev condition.Event) map[string]any {
+	values := make(map[string]any, len(f.names)+1)
+	for _, n := range f.names {
+		v, ok := n.field.Value(ev)
 		if ok {
 			values[n.name] = v.Any()
 		} else {
