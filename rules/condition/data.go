@@ -119,13 +119,6 @@ var (
 	})
 )
 
-// Prepare reads the catalogues that nearly every condition needs, which the
-// first one would otherwise wait for.
-func Prepare() {
-	fieldTable()
-	eventTable()
-}
-
 func loadFields() *fieldCatalogue {
 	fields := rows(fieldsTSV)[1:]
 	c := &fieldCatalogue{

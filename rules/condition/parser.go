@@ -23,9 +23,7 @@ var (
 	transformerTokens = []string{"tolower(", "toupper(", "b64(", "basename(", "len("}
 )
 
-// Operators returns every operator of the language in Falco's order.
-func Operators() []string { return slices.Clone(operators()) }
-
+// operators has every operator of the language in Falco's order.
 var operators = sync.OnceValue(func() []string {
 	var all []string
 	for _, group := range [][]string{unaryOperators, numberOperators, stringOperators, listOperators} {
@@ -42,9 +40,7 @@ func IsOperator(name string) bool { return slices.Contains(operators(), name) }
 // TakesList tells whether an operator takes a list.
 func TakesList(op string) bool { return slices.Contains(listOperators, op) }
 
-// Transformers returns the names of the functions that change a field's value.
-func Transformers() []string { return slices.Clone(transformers()) }
-
+// transformers has the names of the functions that change a field's value.
 var transformers = sync.OnceValue(func() []string {
 	names := make([]string, len(transformerTokens))
 	for i, t := range transformerTokens {
@@ -111,7 +107,7 @@ func (p *parser) fail(msg string) error { return &Error{Pos: p.pos(), Message: m
 
 func quoteAll(list []string) string { return "'" + strings.Join(list, "', '") + "'" }
 
-func transformerNames() string { return "'val', " + quoteAll(Transformers()) }
+func transformerNames() string { return "'val', " + quoteAll(transformers()) }
 
 func (p *parser) enter() error {
 	p.depth++
@@ -310,7 +306,7 @@ func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 		op = p.last
 		right, err = p.listValue()
 	default:
-		return nil, p.fail("expected a valid check operator: one of " + quoteAll(Operators()))
+		return nil, p.fail("expected a valid check operator: one of " + quoteAll(operators()))
 	}
 	if err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func incomparable(op string, t Type, list bool) string {
 // operatorsFor lists the operators that work on a type, for hints.
 func operatorsFor(t Type, list bool) string {
 	all := ""
-	for _, op := range Operators() {
+	for _, op := range operators() {
 		if op == "==" || incomparable(op, t, list) != "" {
 			continue
 		}

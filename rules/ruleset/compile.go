@@ -13,7 +13,6 @@ type compiled struct {
 	lists []*listDef
 	// listIndex finds a list by its name; oddLists have names with delimiters in them.
 	listIndex map[string]int
-	listWords wordFilter
 	oddLists  []int
 	macros    []*macroDef
 	byName    map[string]*macroDef
@@ -86,7 +85,7 @@ func (c *collector) compileLists(out *compiled) {
 	used := map[string]bool{}
 	out.lists = make([]*listDef, 0, len(c.lists.list))
 	for _, info := range c.lists.list {
-		l := &listDef{name: info.name, order: info.order, at: info.at, items: info.items}
+		l := &listDef{name: info.name, at: info.at, items: info.items}
 		for i, it := range info.items {
 			ref := c.lists.at(it.s)
 			if ref == nil || ref.index >= info.visibility {
@@ -102,18 +101,13 @@ func (c *collector) compileLists(out *compiled) {
 			l.refs = append(l.refs, ref.name)
 			l.items = append(l.items, ref.items...)
 		}
-		if old := c.last.list(info.name); old != nil && old.order == info.order && old.refs == nil && l.refs == nil {
-			l.joined = old.joined
-		} else {
-			l.joined = joinItems(l.items)
-		}
+		l.joined = joinItems(l.items)
 		out.lists = append(out.lists, l)
 	}
 	out.listIndex = make(map[string]int, len(out.lists))
 	for i, l := range out.lists {
 		l.used = used[l.name]
 		out.listIndex[l.name] = i
-		out.listWords.add(l.name)
 		if hasDelimiter(l.name) {
 			out.oddLists = append(out.oddLists, i)
 		}
@@ -201,10 +195,8 @@ func (out *compiled) listsNamed(s string) []bool {
 
 func (out *compiled) addNamed(named []bool, s string) {
 	for word := range words(s) {
-		if out.listWords.may(word) {
-			if i, ok := out.listIndex[word]; ok {
-				named[i] = true
-			}
+		if i, ok := out.listIndex[word]; ok {
+			named[i] = true
 		}
 	}
 }

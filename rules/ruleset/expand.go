@@ -17,7 +17,6 @@ const (
 
 type listDef struct {
 	name  string
-	order order
 	items []text
 	// joined is what the name of the list is replaced by.
 	joined string
@@ -40,16 +39,19 @@ type macroDef struct {
 	reused bool
 }
 
-const blanks = " \t\n\r"
+const (
+	blanks     = " \t\n\r"
+	delimiters = blanks + "(),="
+)
 
 var isDelimiter = func() (table [256]bool) {
-	for _, c := range []byte(blanks + "(),=") {
+	for _, c := range []byte(delimiters) {
 		table[c] = true
 	}
 	return table
 }()
 
-func hasDelimiter(s string) bool { return strings.ContainsAny(s, blanks+"(),=") }
+func hasDelimiter(s string) bool { return strings.ContainsAny(s, delimiters) }
 
 // words are the longest parts of s without a delimiter: the only places where
 // the name of a list can stand.
@@ -67,21 +69,6 @@ func words(s string) iter.Seq[string] {
 		}
 	}
 }
-
-// wordFilter tells words that are surely not in a set from those that may be,
-// for less than it takes to look them up.
-type wordFilter [256]bool
-
-func wordSum(s string) byte { return s[0] ^ s[len(s)-1]<<3 ^ byte(len(s))<<2 }
-
-func (f *wordFilter) add(word string) {
-	if word != "" {
-		f[wordSum(word)] = true
-	}
-}
-
-// may takes a word that is not empty.
-func (f *wordFilter) may(word string) bool { return f[wordSum(word)] }
 
 func joinItems(items []text) string {
 	var b strings.Builder

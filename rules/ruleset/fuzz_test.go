@@ -26,7 +26,7 @@ func FuzzLoadRuleFile(f *testing.F) {
 			if p.Line == 0 || p.Column == 0 || p.File == "" {
 				t.Fatalf("no place: %s", p)
 			}
-			_ = ruleset.Excerpt(content, p.Line, p.Column)
+			_ = ruleset.NewExcerpts(content).At(p.Line, p.Column)
 		}
 		if !report.OK() {
 			return

@@ -11,7 +11,8 @@ import (
 // ignoredKey is a key of a rule file that Falco passes over without an error,
 // such as one that is misspelt.
 type ignoredKey struct {
-	at         place
+	at place
+	// kind is macro or list, "" for a rule.
 	kind, name string
 	why, hint  string
 }
@@ -27,19 +28,17 @@ var (
 	exceptionKeys = []string{"name", "fields", "comps", "values"}
 )
 
-// noteIgnoredKeys keeps what Falco passes over in an item and in its exceptions.
-func (r *reader) noteIgnoredKeys(it node, kind, name string, known []string) {
-	r.noteIgnored(it, kind, name, "", known)
-	if kind != "rule" {
-		return
-	}
+// noteIgnoredOfRule keeps what Falco passes over in a rule and in its exceptions.
+func (r *reader) noteIgnoredOfRule(it node, name string, known []string) {
+	r.noteIgnored(it, "", name, "", known)
 	for _, ex := range it.get("exceptions").items() {
 		if ex.isMap() {
-			r.noteIgnored(ex, kind, name, " of an exception", exceptionKeys)
+			r.noteIgnored(ex, "", name, " of an exception", exceptionKeys)
 		}
 	}
 }
 
+// noteIgnored keeps what Falco passes over in an item, or in a part of one.
 func (r *reader) noteIgnored(it node, kind, name, of string, known []string) {
 	var seen []string
 	for i := 0; i+1 < len(it.Content); i += 2 {

@@ -121,13 +121,10 @@ func (rs *Ruleset) ignoredKeys(opts LintOptions) []Finding {
 	}
 	var findings []Finding
 	for _, k := range rs.ignored {
-		f := Finding{Code: LintKeyIgnored, Rule: k.name, Message: k.why, Hint: k.hint}
-		if k.kind != "rule" {
-			f.Kind = k.kind
-		}
-		loc := k.at.location()
-		f.File, f.Line, f.Column = loc.File, loc.Line, loc.Column
-		findings = append(findings, f)
+		at := k.at.location()
+		findings = append(findings, Finding{
+			Code: LintKeyIgnored, Rule: k.name, Kind: k.kind, Message: k.why, Hint: k.hint, File: at.File, Line: at.Line, Column: at.Column,
+		})
 	}
 	return findings
 }

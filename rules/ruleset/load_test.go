@@ -44,7 +44,7 @@ func TestAProblemPointsAtItsPlace(t *testing.T) {
 			assert.Truef(t, strings.HasPrefix(lines[p.Line-1][p.Column-1:], c.at), "%s points at %q", p, lines[p.Line-1][p.Column-1:])
 			assert.Contains(t, p.Hint, c.hint)
 			assert.True(t, strings.HasPrefix(p.String(), "r.yaml:"), p.String())
-			excerpt := ruleset.Excerpt([]byte(c.rules), p.Line, p.Column)
+			excerpt := ruleset.NewExcerpts([]byte(c.rules)).At(p.Line, p.Column)
 			assert.Equal(t, lines[p.Line-1]+"\n"+strings.Repeat(" ", p.Column-1)+"^", excerpt)
 		})
 	}
@@ -53,11 +53,11 @@ func TestAProblemPointsAtItsPlace(t *testing.T) {
 func TestAnExcerptOfALongLineIsCut(t *testing.T) {
 	t.Parallel()
 	line := strings.Repeat("a", 500) + "X" + strings.Repeat("b", 500)
-	excerpt := strings.Split(ruleset.Excerpt([]byte(line), 1, 501), "\n")
+	excerpt := strings.Split(ruleset.NewExcerpts([]byte(line)).At(1, 501), "\n")
 	require.Len(t, excerpt, 2)
 	assert.Less(t, len(excerpt[0]), 140)
 	assert.Equal(t, byte('X'), excerpt[0][strings.IndexByte(excerpt[1], '^')])
-	assert.Empty(t, ruleset.Excerpt(nil, 7, 1))
+	assert.Empty(t, ruleset.NewExcerpts(nil).At(7, 1))
 }
 
 func TestLaterFilesSeeEarlierOnes(t *testing.T) {

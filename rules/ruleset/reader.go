@@ -303,7 +303,7 @@ func (r *reader) readList(it node) error {
 		return err
 	}
 	s := scope{it, item("list", name.s)}
-	r.noteIgnoredKeys(it, "list", name.s, listKeys)
+	r.noteIgnored(it, "list", name.s, "", listKeys)
 	if !isBareString(name.s) {
 		r.warn(WarnInvalidListName, name.first(), s.name,
 			`List has an invalid name. List names should match a regular expression: ([^()"'[:space:]=,]+)`)
@@ -330,7 +330,7 @@ func (r *reader) readMacro(it node) error {
 		return err
 	}
 	s := scope{it, item("macro", name.s)}
-	r.noteIgnoredKeys(it, "macro", name.s, macroKeys)
+	r.noteIgnored(it, "macro", name.s, "", macroKeys)
 	if !isIdentifier(name.s) {
 		r.warn(WarnInvalidMacroName, name.first(), s.name,
 			"Macro has an invalid name. Macro names should match a regular expression: ([a-zA-Z]+[a-zA-Z0-9_]*)")
@@ -383,7 +383,7 @@ func (r *reader) readRule(it node) error {
 	if appended {
 		known = appendKeys
 	}
-	r.noteIgnoredKeys(it, "rule", name.s, known)
+	r.noteIgnoredOfRule(it, name.s, known)
 	added, replaced, err := s.overrides(appendableKeys, replaceableKeys)
 	if err != nil {
 		return err

@@ -18,8 +18,8 @@ func (c *collector) changedSince(out *compiled) *names {
 	}
 	changed := &names{known: map[string]bool{}}
 	for _, l := range out.lists {
-		old := c.last.list(l.name)
-		if old == nil || !slices.EqualFunc(old.items, l.items, func(a, b text) bool { return a.s == b.s }) {
+		i, ok := c.last.listIndex[l.name]
+		if !ok || !slices.EqualFunc(c.last.lists[i].items, l.items, func(a, b text) bool { return a.s == b.s }) {
 			changed.add(l.name)
 		}
 	}
@@ -42,13 +42,11 @@ func (c *collector) changedSince(out *compiled) *names {
 // names is a set of names of lists and macros. Those in odd have delimiters in them.
 type names struct {
 	known map[string]bool
-	words wordFilter
 	odd   []string
 }
 
 func (n *names) add(name string) {
 	n.known[name] = true
-	n.words.add(name)
 	if hasDelimiter(name) {
 		n.odd = append(n.odd, name)
 	}
@@ -64,7 +62,7 @@ func mentionsAny(scan [2]string, n *names) bool {
 			return true
 		}
 		for word := range words(text) {
-			if n.words.may(word) && n.known[word] {
+			if n.known[word] {
 				return true
 			}
 		}
@@ -72,17 +70,6 @@ func mentionsAny(scan [2]string, n *names) bool {
 	return slices.ContainsFunc(n.odd, func(name string) bool {
 		return strings.Contains(scan[0], name) || strings.Contains(scan[1], name)
 	})
-}
-
-func (last *compiled) list(name string) *listDef {
-	if last == nil {
-		return nil
-	}
-	i, ok := last.listIndex[name]
-	if !ok {
-		return nil
-	}
-	return last.lists[i]
 }
 
 // reusedMacro returns what the macro came to before, nil when it has to be compiled.

@@ -187,21 +187,14 @@ func join(parts ...text) text {
 	return b.text()
 }
 
-// Excerpt returns the line of content that a problem points at and, below it,
-// a caret under the column. Lines that are very long are cut around it. It
-// returns "" when there is no such line.
-func Excerpt(content []byte, line, column int) string {
-	return NewExcerpts(content).At(line, column)
-}
-
-// Excerpts are excerpts of one file.
+// Excerpts shows the lines of one file that problems point at.
 type Excerpts struct {
 	content []byte
 	// starts holds where the lines start.
 	starts []int
 }
 
-// NewExcerpts takes a file that many problems may point at.
+// NewExcerpts takes the content of the file.
 func NewExcerpts(content []byte) *Excerpts {
 	e := &Excerpts{content, make([]int, bytes.Count(content, []byte("\n"))+1)}
 	at := 0
@@ -212,7 +205,9 @@ func NewExcerpts(content []byte) *Excerpts {
 	return e
 }
 
-// At is Excerpt for the file.
+// At returns the line that a problem points at and, below it, a caret under the
+// column. Lines that are very long are cut around it. It returns "" when there
+// is no such line.
 func (e *Excerpts) At(line, column int) string {
 	if line < 1 || line > len(e.starts) {
 		return ""

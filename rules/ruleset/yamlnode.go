@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"spire-falco/rules/condition"
 	"spire-falco/rules/ruleset/internal/yaml"
 )
 
@@ -139,7 +138,6 @@ func parseAll(files []File) []func() ([]node, error) {
 		parse[i] = sync.OnceValues(func() ([]node, error) { return parseYAML(newSource(f)) })
 	}
 	go func() {
-		condition.Prepare()
 		for i := len(files) - 1; i > 0; i-- {
 			_, _ = parse[i]() // whoever asks for it gets the error
 		}
