@@ -10,6 +10,16 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
+// LoadStackFile loads the settings of a stack from Pulumi.STACK.yaml in dir. The source tells which of them are set there.
+func LoadStackFile(dir, stack string) (*Settings, Source, error) {
+	src, err := FromStackFile(dir, stack)
+	if err != nil {
+		return nil, src, err
+	}
+	settings, err := Load(src)
+	return settings, src, err
+}
+
 // FromStackFile reads the raw settings of a stack from Pulumi.STACK.yaml in dir, without the engine and without
 // decrypting anything, so that they can be checked before the engine is asked. A missing file means no settings.
 func FromStackFile(dir, stack string) (Source, error) {

@@ -97,7 +97,7 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off"), t.Env...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	stop := heartbeat(log, t.Name, start)
+	stop := Heartbeat(log, t.Name, start)
 	err = cmd.Run()
 	stop()
 	if err != nil {
@@ -110,8 +110,8 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	return path, nil
 }
 
-// heartbeat tells every 20 s that a long build goes on.
-func heartbeat(log io.Writer, name string, start time.Time) (stop func()) {
+// Heartbeat tells every 20 s that a build goes on, until stop is called, which waits for its last word.
+func Heartbeat(log io.Writer, name string, start time.Time) (stop func()) {
 	ticker := time.NewTicker(20 * time.Second)
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {

@@ -22,11 +22,7 @@ type plan struct {
 
 // load reads and checks the settings and renders the rules. It changes nothing.
 func (t *target) load() (*plan, error) {
-	src, err := config.FromStackFile(t.Dir, t.Name)
-	if err != nil {
-		return nil, err
-	}
-	settings, err := config.Load(src)
+	settings, src, err := config.LoadStackFile(t.Dir, t.Name)
 	if err != nil {
 		return nil, err
 	}

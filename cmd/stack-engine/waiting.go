@@ -70,9 +70,8 @@ func (p *podTroubles) look(ctx context.Context, client *kube.Client) error {
 			return err
 		}
 		for _, pod := range pods {
-			created, err := time.Parse(time.RFC3339, pod.Metadata.CreationTimestamp)
-			age := p.now().Sub(created)
-			if err != nil || age < podPatience || pod.Ready() || pod.Status.Phase == "Succeeded" || pod.Metadata.DeletionTimestamp != "" {
+			age := p.now().Sub(pod.Metadata.CreationTimestamp)
+			if age < podPatience || pod.Ready() || pod.Status.Phase == "Succeeded" || pod.Metadata.DeletionTimestamp != "" {
 				continue
 			}
 			warning, err := lastWarning(ctx, client, namespace, pod.Metadata.Name)
@@ -92,15 +91,15 @@ func (p *podTroubles) look(ctx context.Context, client *kube.Client) error {
 
 // event is a warning of Kubernetes about a pod. It repeats: the last time counts.
 type event struct {
-	Reason            string    `json:"reason"`
-	Message           string    `json:"message"`
-	FirstTimestamp    time.Time `json:"firstTimestamp"`
-	LastTimestamp     time.Time `json:"lastTimestamp"`
-	CreationTimestamp time.Time `json:"eventTime"`
+	Reason         string    `json:"reason"`
+	Message        string    `json:"message"`
+	FirstTimestamp time.Time `json:"firstTimestamp"`
+	LastTimestamp  time.Time `json:"lastTimestamp"`
+	EventTime      time.Time `json:"eventTime"`
 }
 
 func (e event) time() time.Time {
-	return slices.MaxFunc([]time.Time{e.FirstTimestamp, e.LastTimestamp, e.CreationTimestamp}, time.Time.Compare)
+	return slices.MaxFunc([]time.Time{e.FirstTimestamp, e.LastTimestamp, e.EventTime}, time.Time.Compare)
 }
 
 func lastWarning(ctx context.Context, client *kube.Client, namespace, pod string) (event, error) {

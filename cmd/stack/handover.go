@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"spire-falco/cmd/internal/cli"
+	"spire-falco/gotool"
 )
 
 const (
@@ -146,7 +147,10 @@ func buildEngine(ctx context.Context, dir string, log io.Writer) (string, error)
 	build.Stdout, build.Stderr = log, log
 	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // it removes what it has begun
 	build.WaitDelay = 10 * time.Second
-	if err := build.Run(); err != nil {
+	beat := gotool.Heartbeat(log, engineName, time.Now())
+	err = build.Run()
+	beat()
+	if err != nil {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return "", cli.ExitInterrupted
 		}

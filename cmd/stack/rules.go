@@ -37,11 +37,7 @@ func ownRules(t *cli.Target) (*rules.Rendered, error) {
 	if err := t.Find(); err != nil {
 		return nil, err
 	}
-	src, err := config.FromStackFile(t.Dir, t.Name)
-	if err != nil {
-		return nil, err
-	}
-	settings, err := config.Load(src)
+	settings, _, err := config.LoadStackFile(t.Dir, t.Name)
 	if err != nil {
 		return nil, err
 	}

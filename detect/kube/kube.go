@@ -161,7 +161,7 @@ type Metadata struct {
 	UID               string            `json:"uid"`
 	Labels            map[string]string `json:"labels"`
 	Annotations       map[string]string `json:"annotations"`
-	CreationTimestamp string            `json:"creationTimestamp"`
+	CreationTimestamp time.Time         `json:"creationTimestamp"`
 	DeletionTimestamp string            `json:"deletionTimestamp"`
 	Generation        int64             `json:"generation"`
 }
