@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/config"
+	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
-	"spire-falco/rules/ruleset"
 	"spire-falco/values"
 )
 

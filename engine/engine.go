@@ -17,7 +17,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"spire-falco/config"
-	"spire-falco/engine/passthrough"
+	"spire-falco/engine/fakeprovider"
 )
 
 // Options of an Engine.
@@ -33,7 +33,7 @@ type Options struct {
 	// Backend from OpenBackend.
 	Backend *Backend
 	// Providers stand in for the plugins; nil means the real ones.
-	Providers *passthrough.Providers
+	Providers *fakeprovider.Providers
 	// Environment is added to the engine's.
 	Environment map[string]string
 	// Out gets the engine's progress; nil for none.

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"spire-falco/engine/passthrough"
+	"spire-falco/engine/fakeprovider"
 )
 
 // pluginHost serves Pulumi's provider plugins.
@@ -33,7 +33,7 @@ func Plugins(ctx context.Context, cli, dir string, log io.Writer) (real bool, wh
 		return true, "", nil // the user's own providers
 	}
 	var missing [][2]string
-	for _, name := range passthrough.Packages {
+	for _, name := range fakeprovider.Packages {
 		version, err := sdkVersion(dir, sdkModules[name])
 		if err != nil {
 			return false, "", err
@@ -94,7 +94,7 @@ func installed(name, version string) bool {
 }
 
 // StandIn starts stand-ins for the provider plugins, in the versions that the program's SDKs want.
-func StandIn(dir string) (*passthrough.Providers, error) {
+func StandIn(dir string) (*fakeprovider.Providers, error) {
 	versions := map[string]string{}
 	for name, module := range sdkModules {
 		version, err := sdkVersion(dir, module)
@@ -103,7 +103,7 @@ func StandIn(dir string) (*passthrough.Providers, error) {
 		}
 		versions[name] = strings.TrimPrefix(version, "v")
 	}
-	p, err := passthrough.Start(versions)
+	p, err := fakeprovider.Start(versions)
 	if err != nil {
 		return nil, fmt.Errorf("start the stand-ins for the provider plugins: %w", err)
 	}

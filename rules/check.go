@@ -8,7 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 )
 
 // stockNames are the names of every rule, macro and list in the stable, incubating and sandbox rules of falcosecurity/rules, of all releases

@@ -13,7 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 )
 
 // settingsFile is the name of the generated file. It sorts after the static file: an override comes after what it overrides.

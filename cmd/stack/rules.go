@@ -16,10 +16,10 @@ import (
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/config"
+	"spire-falco/falco/condition"
+	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
-	"spire-falco/rules/condition"
 	"spire-falco/rules/fromsettings"
-	"spire-falco/rules/ruleset"
 	"spire-falco/rules/scenario"
 )
 

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/cmd/internal/cli"
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 )
 
 // run runs the command line in a folder and returns what it printed, and its error.

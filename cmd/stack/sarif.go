@@ -1,6 +1,6 @@
 package main
 
-import "spire-falco/rules/ruleset"
+import "spire-falco/falco/ruleset"
 
 // The parts of SARIF 2.1.0 (OASIS) that a code review shows.
 type (

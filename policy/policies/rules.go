@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
-	"spire-falco/rules/ruleset"
 )
 
 const (

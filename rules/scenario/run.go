@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // Result is what one scenario gave.

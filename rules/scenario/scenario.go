@@ -17,7 +17,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 //go:embed scenarios.yaml

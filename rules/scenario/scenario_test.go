@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // event makes an event of plain values.

@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/falco/condition"
+	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
-	"spire-falco/rules/condition"
-	"spire-falco/rules/ruleset"
 	"spire-falco/rules/scenario"
 )
 

@@ -6,9 +6,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/falco/condition"
+	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
-	"spire-falco/rules/condition"
-	"spire-falco/rules/ruleset"
 )
 
 // engine is a loaded set of rules that fires the first matching rule, as Falco does by default.

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/falco/condition"
 	"spire-falco/rules"
-	"spire-falco/rules/condition"
 	"spire-falco/rules/scenario"
 )
 

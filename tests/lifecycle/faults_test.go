@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"spire-falco/engine/passthrough"
+	"spire-falco/engine/fakeprovider"
 )
 
 // full runs every fault at every resource (nightly) and flips every setting (in CI); without it a spread of resources is hit by
@@ -43,7 +43,7 @@ const (
 type injector struct {
 	s     *stack
 	fault fault
-	kind  passthrough.Kind
+	kind  fakeprovider.Kind
 	names []string // at which; nil for every resource
 
 	mu       sync.Mutex
@@ -61,7 +61,7 @@ func (i *injector) newRun(cancel context.CancelFunc) {
 }
 
 // strike tells whether op is to go wrong now, and whether it is the first of its run.
-func (i *injector) strike(op passthrough.Operation) (struck, first bool) {
+func (i *injector) strike(op fakeprovider.Operation) (struck, first bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.due(op) {
@@ -73,12 +73,12 @@ func (i *injector) strike(op passthrough.Operation) (struck, first bool) {
 }
 
 // due tells whether op is one that has yet to go wrong. The caller holds the lock.
-func (i *injector) due(op passthrough.Operation) bool {
+func (i *injector) due(op fakeprovider.Operation) bool {
 	name := urnName(op.URN)
 	return op.Kind == i.kind && !i.hit[name] && (i.names == nil || slices.Contains(i.names, name))
 }
 
-func (i *injector) before(ctx context.Context, op passthrough.Operation) error {
+func (i *injector) before(ctx context.Context, op fakeprovider.Operation) error {
 	if i.fault == killedAfter {
 		i.mu.Lock()
 		due := i.due(op)
@@ -95,7 +95,7 @@ func (i *injector) before(ctx context.Context, op passthrough.Operation) error {
 	return i.breakOff(ctx, first)
 }
 
-func (i *injector) after(ctx context.Context, op passthrough.Operation) error {
+func (i *injector) after(ctx context.Context, op fakeprovider.Operation) error {
 	if i.fault != killedAfter {
 		return nil
 	}
@@ -209,17 +209,17 @@ func TestFaults(t *testing.T) {
 					names = nil
 				}
 				for _, phase := range []struct {
-					kind passthrough.Kind
+					kind fakeprovider.Kind
 					run  func(context.Context) error
 					want []string
 				}{
-					{passthrough.Create, s.upWith, everything},
-					{passthrough.Update, s.upWith, everything},
-					{passthrough.Delete, s.downWith, nil},
+					{fakeprovider.Create, s.upWith, everything},
+					{fakeprovider.Update, s.upWith, everything},
+					{fakeprovider.Delete, s.downWith, nil},
 				} {
 					i := &injector{s: s, fault: f, kind: phase.kind, names: names, hit: map[string]bool{}}
 					s.providers.Before, s.providers.After = i.before, i.after
-					if phase.kind == passthrough.Update {
+					if phase.kind == fakeprovider.Update {
 						revision++
 					}
 					n := i.converge(t, phase.run)
@@ -260,7 +260,7 @@ func TestInterruptedMinikube(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStack(t, nil)
-			i := &injector{s: s, fault: killedAfter, kind: passthrough.Create, names: []string{"cluster-minikube"}, hit: map[string]bool{}}
+			i := &injector{s: s, fault: killedAfter, kind: fakeprovider.Create, names: []string{"cluster-minikube"}, hit: map[string]bool{}}
 			s.providers.Before, s.providers.After = i.before, i.after
 			require.Error(t, s.up())
 			require.NoError(t, i.err)
@@ -281,9 +281,9 @@ func TestInterruptedMinikube(t *testing.T) {
 // A rules ConfigMap is made before the old one goes: between the two there are both.
 func TestInterruptedReplacement(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []passthrough.Kind{passthrough.Create, passthrough.Delete} {
+	for _, kind := range []fakeprovider.Kind{fakeprovider.Create, fakeprovider.Delete} {
 		for _, f := range []fault{killed, killedAfter} {
-			if !full && (kind == passthrough.Create) != (f == killedAfter) {
+			if !full && (kind == fakeprovider.Create) != (f == killedAfter) {
 				continue
 			}
 			t.Run(string(f)+"_at_"+string(kind), func(t *testing.T) {
@@ -305,7 +305,7 @@ func TestInterruptedReplacement(t *testing.T) {
 func TestStaleLock(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, nil)
-	i := &injector{s: s, fault: killed, kind: passthrough.Create, names: []string{"cluster-minikube"}, hit: map[string]bool{}}
+	i := &injector{s: s, fault: killed, kind: fakeprovider.Create, names: []string{"cluster-minikube"}, hit: map[string]bool{}}
 	s.providers.Before = i.before
 	require.Error(t, s.up())
 	require.Len(t, s.locks(), 1, "a killed engine leaves its lock")

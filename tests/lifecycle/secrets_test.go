@@ -14,7 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"spire-falco/config"
-	"spire-falco/engine/passthrough"
+	"spire-falco/engine/fakeprovider"
 )
 
 // Secrets that tests set; each is a text that stands nowhere else.
@@ -72,7 +72,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	s := newStack(t, with(existing, allOutputs))
 	s.encrypt(allSecrets)
 	// A killed run leaves the inputs of a create that it does not know the end of.
-	i := &injector{s: s, fault: killed, kind: passthrough.Create, names: []string{"falcosidekick-outputs"}, hit: map[string]bool{}}
+	i := &injector{s: s, fault: killed, kind: fakeprovider.Create, names: []string{"falcosidekick-outputs"}, hit: map[string]bool{}}
 	s.providers.Before = i.before
 	checkpoints := 0
 	assert.Equal(t, 2, i.converge(t, func(ctx context.Context) error {

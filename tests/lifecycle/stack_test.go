@@ -27,7 +27,7 @@ import (
 
 	"spire-falco/config"
 	"spire-falco/engine"
-	"spire-falco/engine/passthrough"
+	"spire-falco/engine/fakeprovider"
 	"spire-falco/program"
 )
 
@@ -78,7 +78,7 @@ type stack struct {
 	dir, name string
 	settings  map[string]any
 	secure    map[string]string // secret settings, as ciphertext
-	providers *passthrough.Providers
+	providers *fakeprovider.Providers
 	image     image
 	transform pulumi.ResourceTransform
 

@@ -5,7 +5,7 @@ import (
 	"iter"
 	"strings"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // Bounds on what lists and macros may expand to. Lists and macros that refer

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // File is one rule file. Name stands in messages; nothing is read from disk.

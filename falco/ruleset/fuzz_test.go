@@ -3,7 +3,7 @@ package ruleset_test
 import (
 	"testing"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 )
 
 // FuzzLoadRuleFile looks for rule files that panic or hang anywhere between

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // FuzzParseCondition looks for conditions that panic or hang, and for ones

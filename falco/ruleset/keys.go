@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
-	"spire-falco/rules/condition"
-	"spire-falco/rules/ruleset/internal/yaml"
+	"spire-falco/falco/condition"
+	"spire-falco/falco/ruleset/internal/yaml"
 )
 
 // ignoredKey is a key of a rule file that Falco passes over without an error,

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

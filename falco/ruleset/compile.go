@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // compiled is what the definitions of all files loaded so far come to.

@@ -3,7 +3,7 @@ package ruleset
 import (
 	"errors"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // Options changes what the files are checked against. The zero value is Falco

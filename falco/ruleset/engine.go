@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // Event is one event as a flat set of fields.

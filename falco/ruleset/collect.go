@@ -3,7 +3,7 @@ package ruleset
 import (
 	"slices"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 
 	"github.com/stretchr/testify/require"
 )

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // maxClauses bounds the work of comparing two rules.

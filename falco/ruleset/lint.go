@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // FindingCode names a kind of trap that Falco itself does not tell of.

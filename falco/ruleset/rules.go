@@ -3,7 +3,7 @@ package ruleset
 import (
 	"slices"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // Rules returns the rules of the set in the order in which Falco tries them.

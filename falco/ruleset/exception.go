@@ -3,7 +3,7 @@ package ruleset
 import (
 	"strings"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // entry is one part of an exception: a text, or a list of parts.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 
 	"github.com/stretchr/testify/require"
 )

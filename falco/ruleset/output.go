@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"spire-falco/rules/condition"
+	"spire-falco/falco/condition"
 )
 
 // outputFormat is the output of a rule cut into texts and fields.

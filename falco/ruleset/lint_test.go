@@ -3,7 +3,7 @@ package ruleset_test
 import (
 	"testing"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

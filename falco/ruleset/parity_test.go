@@ -9,7 +9,7 @@ import (
 	"slices"
 	"testing"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -1,7 +1,7 @@
-// Package passthrough stands in for the Kubernetes and command provider plugins: it answers the engine over gRPC and does
+// Package fakeprovider stands in for the Kubernetes and command provider plugins: it answers the engine over gRPC and does
 // nothing but remember. With it the real engine plans and runs the whole program where no plugin can be had, and tests
 // can fail any single operation. It checks no chart, asks no cluster and runs no command.
-package passthrough
+package fakeprovider
 
 import (
 	"context"

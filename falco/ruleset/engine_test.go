@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"spire-falco/rules/ruleset"
+	"spire-falco/falco/ruleset"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
