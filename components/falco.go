@@ -13,6 +13,7 @@ import (
 	"spire-falco/charts"
 	"spire-falco/components/dashboard"
 	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/rules"
 	"spire-falco/values"
 )
@@ -71,9 +72,10 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 			scriptVariable:       script("check-nodes.sh"),
 			"KUBECONFIG":         args.Kubeconfig,
 			"CONTEXT":            args.Context,
-			"MIN_KERNEL":         set.Chart.MinKernel,
-			"BELOW_KERNEL":       set.Chart.BelowKernel,
-			"NEXT_CHART_VERSION": charts.Supported(charts.FalcoName)[1],
+			"MIN_KERNEL":         set.Chart.Falco.MinKernel,
+			"BELOW_KERNEL":       set.Chart.Falco.BelowKernel,
+			"BELOW_CONTAINERD":   set.Chart.Falco.BelowContainerd,
+			"NEXT_CHART_VERSION": charts.NewestFalco().Version,
 		}),
 	}, with(args.OnDelete, pulumi.Parent(f), pulumi.DependsOn([]pulumi.Resource{args.Provider}))...)
 	if err != nil {
@@ -97,7 +99,7 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 		namespace: args.Namespace.Metadata.Name().Elem(),
 		values: values.Falco(set, values.FalcoInputs{
 			RulesConfigMap: RulesConfigMapName(args.Rules.Hash),
-			RulesFiles:     args.Rules.RulesFiles(values.RulesDir),
+			RulesFiles:     args.Rules.RulesFiles(falco.RulesDir),
 			RulesHash:      args.Rules.Hash,
 			AlertURL:       args.AlertURL,
 			Preflight:      script("check-node.sh"),

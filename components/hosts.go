@@ -5,6 +5,7 @@ import (
 
 	"spire-falco/components/host"
 	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/rules"
 )
 
@@ -17,7 +18,7 @@ func HostArgs(s *config.Settings, rendered *rules.Rendered, keys map[string]pulu
 	args := &host.Args{
 		FalcoVersion:    s.Falco.Chart.AppVersion,
 		Rules:           rendered.Data(),
-		RulesFiles:      rendered.RulesFiles(host.RulesDir),
+		RulesFiles:      rendered.RulesFiles(falco.RulesDir),
 		RulesHash:       rendered.Hash,
 		AgentSocketPath: s.SPIRE.AgentSocketPath,
 		BufferPreset:    s.Falco.BufferPreset,

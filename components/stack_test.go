@@ -2,6 +2,7 @@ package components
 
 import (
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -9,7 +10,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/charts"
 	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
@@ -374,6 +377,30 @@ func TestHostsGetTheClustersRulesAndTheirKeysStaySecret(t *testing.T) {
 
 	off := settings(t, map[string]string{"hosts.list": `[{"name":"here","local":true}]`})
 	assert.Nil(t, HostArgs(off, nil, nil), "no Falco, no hosts")
+}
+
+// TestWhatTheSettingsAcceptTheHostsAcceptToo holds the two validations of the same value together.
+func TestWhatTheSettingsAcceptTheHostsAcceptToo(t *testing.T) {
+	type change struct{ key, value string }
+	changes := []change{
+		{"falco.priority", "info"}, {"falco.priority", "Informational"}, {"falco.bufferPreset", "1"}, {"falco.bufferPreset", "10"},
+		{"hosts.rotateMB", "1"}, {"hosts.rotateMB", strconv.Itoa(config.MaxRotateMB)},
+		{"hosts.rotateKeep", "1"}, {"hosts.rotateKeep", strconv.Itoa(config.MaxRotateKeep)},
+	}
+	for _, p := range falco.PrioritySettings() {
+		changes = append(changes, change{"falco.priority", p})
+	}
+	for _, c := range charts.SupportedFalco() {
+		changes = append(changes, change{"falco.chartVersion", c.Version})
+	}
+	for _, c := range changes {
+		t.Run(c.key+"="+c.value, func(t *testing.T) {
+			s := settings(t, on(map[string]string{"hosts.list": `[{"name":"here","local":true}]`, c.key: c.value}))
+			args := HostArgs(s, mustRender(t, s), nil)
+			require.NotNil(t, args)
+			require.NoError(t, args.Validate())
+		})
+	}
 }
 
 func mustRender(t *testing.T, s *config.Settings) *rules.Rendered {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
 )
 
@@ -235,20 +236,11 @@ func (l *loader) oneOf(key string, allowed []string) string {
 }
 
 func (l *loader) priority(key string) string {
-	v := strings.ToLower(l.raw(key))
-	switch v { // Falco itself takes these spellings too
-	case "informational":
-		v = "info"
-	case "err":
-		v = "error"
+	p, err := falco.ParsePriority(l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), "must be one of "+priorities)
 	}
-	for _, p := range Priorities {
-		if v == p {
-			return v
-		}
-	}
-	l.problem(key, l.raw(key), "must be one of "+strings.Join(Priorities, ", "))
-	return v
+	return p.Setting()
 }
 
 // matching reads a text that is either empty (where the default is) or has the form.
@@ -505,8 +497,8 @@ func (l *loader) sidekick() Falcosidekick {
 func (l *loader) hosts() Hosts {
 	h := Hosts{
 		AlertFile:  l.raw("hosts.alertFile"),
-		RotateMB:   l.integer("hosts.rotateMB", 1, 1<<20, "a whole number of MB from 1 to 1048576"),
-		RotateKeep: l.integer("hosts.rotateKeep", 1, 1000, "a whole number from 1 to 1000"),
+		RotateMB:   l.integer("hosts.rotateMB", 1, MaxRotateMB, fmt.Sprintf("a whole number of MB from 1 to %d", MaxRotateMB)),
+		RotateKeep: l.integer("hosts.rotateKeep", 1, MaxRotateKeep, fmt.Sprintf("a whole number from 1 to %d", MaxRotateKeep)),
 		Syslog:     l.boolean("hosts.syslog"),
 		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user and password"),
 	}

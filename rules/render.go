@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 )
 
@@ -60,18 +61,15 @@ func (r *Rendered) RulesFiles(dir string) []string {
 	var list []string
 	for i, f := range r.Files {
 		if i == len(r.Files)-r.extra {
-			list = append(list, stockRulesFiles...)
+			list = append(list, falco.StockRulesFile, falco.LocalRulesFile)
 		}
 		list = append(list, path.Join(dir, f.Name))
 	}
 	if r.extra == 0 {
-		list = append(list, stockRulesFiles...)
+		list = append(list, falco.StockRulesFile, falco.LocalRulesFile)
 	}
 	return list
 }
-
-// stockRulesFiles are where Falco's image keeps its rules and looks for local ones.
-var stockRulesFiles = []string{"/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}
 
 // DefaultInputs describe what the static files describe: mtls-server in namespace mtls on 8443, inbound only, and its mtls-client.
 func DefaultInputs() Inputs {
@@ -114,11 +112,11 @@ func Render(in Inputs) (*Rendered, error) {
 		return nil, err
 	}
 	own := append(static, settings)
-	minor, err := falcoMinor(in.FalcoVersion)
+	release, err := falco.Lookup(in.FalcoVersion)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("settings of the rules: %w", err)
 	}
-	if err := check(own, in.ExtraFiles, minor); err != nil {
+	if err := check(own, in.ExtraFiles, release); err != nil {
 		return nil, err
 	}
 	files := slices.Concat(own, in.ExtraFiles)

@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"spire-falco/falco"
 )
 
 var (
@@ -103,7 +105,7 @@ func identity(owner, hostName string) []setting {
 
 // packageSettings are those that check, base and package share. A change of rules or outputs does not touch them.
 func packageSettings(a *Args) []setting {
-	f, _ := version(a.FalcoVersion)
+	f, _ := falco.Lookup(a.FalcoVersion) // Validate has looked it up
 	needed := "ca-certificates gpg"
 	if a.Output.File != "" {
 		needed += " logrotate"
@@ -147,7 +149,7 @@ func ruleOrder(a *Args) (first, last []string) {
 	for _, file := range a.RulesFiles {
 		dir, name := path.Split(file)
 		switch {
-		case path.Clean(dir) != RulesDir:
+		case path.Clean(dir) != falco.RulesDir:
 			others = true
 		case others:
 			last = append(last, name)
@@ -169,7 +171,7 @@ func payload(a *Args) (string, error) {
 		files[rotateFile] = renderRotate(a.Output)
 	}
 	for name, content := range a.Rules {
-		files[path.Join(RulesDir, name)] = content
+		files[path.Join(falco.RulesDir, name)] = content
 	}
 	var b strings.Builder
 	b.WriteString("\npayload() {\n")

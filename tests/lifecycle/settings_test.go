@@ -63,7 +63,7 @@ var onMinikube = []flip{
 	{"spire.clusterName", "other", updates(spireWaits...)},
 	{"spire.persistence", "emptyDir", updates(spireWaits...)},
 	{"spire.agentSocketPath", "/run/spire-agent/public/api.sock", sorted(updates(spireWaits...), ruleEdit)},
-	{"falco.chartVersion", "5.0.1", updates("falco-check-nodes", "falco-release")}, // it loads on other kernels
+	{"falco.chartVersion", "6.4.1", updates("falco-check-nodes", "falco-release")}, // it loads on other kernels
 	{"falco.leastPrivileged", true, updates("falco-release")},
 	{"falco.priority", "notice", updates("falco-release")},
 	{"falco.requests.cpu", "200m", updates("falco-release")},
