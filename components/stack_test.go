@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
@@ -118,7 +119,9 @@ func TestTheRulesConfigMapHoldsTheCheckedRulesUnderTheirHash(t *testing.T) {
 		files = append(files, ruleset.File{Name: f.Name, Content: []byte(text)})
 	}
 	assert.Len(t, data, len(rendered.Files))
-	set, report := ruleset.Load(files, ruleset.Options{})
+	version, err := falco.Lookup("0.40.0")
+	require.NoError(t, err)
+	set, report := ruleset.Load(files, ruleset.Options{Falco: version})
 	require.True(t, report.OK(), "%v", report.Errors)
 	assert.Empty(t, report.Warnings)
 	var names []string

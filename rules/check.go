@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 )
 
@@ -17,19 +18,10 @@ import (
 //go:embed stock-names.txt
 var stockNames string
 
-// engineVersions maps the minor version of Falco 0.x to its rule engine's version, as its source has it.
-var engineVersions = map[int]string{40: "0.46.0", 41: "0.50.0", 42: "0.57.0", 43: "0.58.0", 44: "0.62.0"}
-
-// containerPlugins maps the minor version of Falco 0.x to the version of the container plugin that it ships and loads.
-var containerPlugins = map[int]string{41: "0.2.4", 42: "0.4.0", 43: "0.6.1", 44: "0.7.1"}
-
 // check loads the files as the chosen Falco would: ours, which must raise nothing, then the user's, which may build on ours and on the
 // stock rules. The stock rules come with Falco and not with us; stand-ins of the same names take their place.
-func check(own, extra []File, minor int) error {
-	options := ruleset.Options{EngineVersion: engineVersions[minor]}
-	if v, ok := containerPlugins[minor]; ok {
-		options.Plugins = map[string]string{"container": v}
-	}
+func check(own, extra []File, v falco.Version) error {
+	options := ruleset.Options{Falco: v}
 	_, report := ruleset.Load(loadable(own), options)
 	if problems := append(report.Errors, report.Warnings...); len(problems) > 0 {
 		return fmt.Errorf("rules of this stack: %w", join(problems))

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
 )
 
@@ -66,12 +67,6 @@ type Endpoint struct {
 // DefaultSocketPath is where the SPIFFE CSI driver's volume shows the agent's socket in a container.
 const DefaultSocketPath = "/spiffe-workload-api/api.sock"
 
-// Falco versions that the files are known to load on, as minor versions of 0.x.
-const (
-	oldestFalcoMinor = 40
-	newestFalcoMinor = 44
-)
-
 // InputError is one setting that cannot be used.
 type InputError struct {
 	// Field in Go notation, such as Workloads[0].Port.
@@ -117,8 +112,10 @@ func (p *problems) check(ok bool, field, value, want string) {
 // Validate reports every setting that cannot be used, joined; each is an [*InputError].
 func (in Inputs) Validate() error {
 	var p problems
-	_, err := falcoMinor(in.FalcoVersion)
-	p.check(err == nil, "FalcoVersion", in.FalcoVersion, fmt.Sprintf("a version from 0.%d.0 to 0.%d.x", oldestFalcoMinor, newestFalcoMinor))
+	_, err := falco.Lookup(in.FalcoVersion)
+	newest := falco.Newest().Number
+	p.check(err == nil, "FalcoVersion", in.FalcoVersion,
+		fmt.Sprintf("a version from %s to %s.x", falco.Versions()[0].Number, newest[:strings.LastIndexByte(newest, '.')]))
 	p.check(isPath(in.AgentSocketPath) && strings.Count(in.AgentSocketPath, "/") >= 3, "AgentSocketPath", in.AgentSocketPath,
 		wantPath+", at least two directories deep, such as /tmp/spire-agent/public/api.sock")
 	p.check(len(in.SPIRENamespaces) > 0, "SPIRENamespaces", "", "at least one namespace")
@@ -211,17 +208,4 @@ func (e Endpoint) prefix() (netip.Prefix, error) {
 func (e Endpoint) protocol() (string, bool) {
 	p := strings.ToLower(e.Protocol)
 	return p, p == "tcp" || p == "udp"
-}
-
-// falcoMinor returns the minor version of a Falco 0.x version that the files are known to load on.
-func falcoMinor(version string) (int, error) {
-	parts := strings.Split(version, ".")
-	if len(parts) == 3 && parts[0] == "0" {
-		minor, err := strconv.Atoi(parts[1])
-		patch, perr := strconv.Atoi(parts[2])
-		if err == nil && perr == nil && patch >= 0 && minor >= oldestFalcoMinor && minor <= newestFalcoMinor {
-			return minor, nil
-		}
-	}
-	return 0, fmt.Errorf("falco version %q: want 0.%d.0 to 0.%d.x", version, oldestFalcoMinor, newestFalcoMinor)
 }

@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 )
 
@@ -114,11 +115,11 @@ func Render(in Inputs) (*Rendered, error) {
 		return nil, err
 	}
 	own := append(static, settings)
-	minor, err := falcoMinor(in.FalcoVersion)
+	version, err := falco.Lookup(in.FalcoVersion)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(own, in.ExtraFiles, minor); err != nil {
+	if err := check(own, in.ExtraFiles, version); err != nil {
 		return nil, err
 	}
 	files := slices.Concat(own, in.ExtraFiles)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 )
@@ -162,7 +163,7 @@ func hashOf(files []ruleset.File) string {
 }
 
 func rulesValid(resources []Resource) []finding {
-	falco := installed(resources)
+	chart := installed(resources)
 	var out []finding
 	for _, r := range rulesConfigMaps(resources) {
 		if partly(r) {
@@ -176,7 +177,7 @@ func rulesValid(resources []Resource) []finding {
 				extra = append(extra, f)
 			}
 		}
-		out = append(out, checkRules(r, falco, own, extra)...)
+		out = append(out, checkRules(r, chart, own, extra)...)
 	}
 	return out
 }
@@ -195,13 +196,13 @@ func installed(resources []Resource) charts.Falco {
 	return f
 }
 
-func checkRules(r Resource, falco charts.Falco, own, extra []ruleset.File) []finding {
+func checkRules(r Resource, chart charts.Falco, own, extra []ruleset.File) []finding {
 	var out []finding
-	options := ruleset.Options{EngineVersion: falco.Engine}
-	if falco.ContainerPlugin {
-		options.Plugins = map[string]string{"container": "0.7.1"}
+	version, err := falco.Lookup(chart.AppVersion)
+	if err != nil {
+		return []finding{{r, err.Error()}}
 	}
-	_, report := ruleset.Load(own, options)
+	_, report := ruleset.Load(own, ruleset.Options{Falco: version})
 	for _, p := range append(report.Errors, report.Warnings...) {
 		out = append(out, finding{r, p.Error()})
 	}
@@ -210,7 +211,7 @@ func checkRules(r Resource, falco charts.Falco, own, extra []ruleset.File) []fin
 	}
 	// Files of the user's own may build on ours and on the stock rules, for which rules.Render has stand-ins.
 	in := rules.DefaultInputs()
-	in.FalcoVersion = falco.AppVersion
+	in.FalcoVersion = chart.AppVersion
 	for _, f := range extra {
 		in.ExtraFiles = append(in.ExtraFiles, rules.File{Name: f.Name, Content: string(f.Content)})
 	}
