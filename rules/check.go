@@ -21,10 +21,7 @@ var stockNames string
 // check loads the files as the chosen Falco would: ours, which must raise nothing, then the user's, which may build on ours and on the
 // stock rules. The stock rules come with Falco and not with us; stand-ins of the same names take their place.
 func check(own, extra []File, release falco.Version) error {
-	options := ruleset.Options{EngineVersion: release.Engine}
-	if v := release.ContainerPlugin; v != "" {
-		options.Plugins = map[string]string{"container": v}
-	}
+	options := ruleset.Options{Falco: release}
 	_, report := ruleset.Load(loadable(own), options)
 	if problems := append(report.Errors, report.Warnings...); len(problems) > 0 {
 		return fmt.Errorf("rules of this stack: %w", join(problems))

@@ -16,6 +16,7 @@ import (
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
@@ -45,8 +46,26 @@ func ownRules(t *cli.Target) (*rules.Rendered, error) {
 	return fromsettings.Render(settings, t.Dir)
 }
 
+// falcoFlag adds --falco to a command, the Falco whose rules apply.
+func falcoFlag(cmd *cobra.Command, number *string) {
+	cmd.Flags().StringVar(number, "falco", "", "judge as this Falco version does, such as 0.44.1 (default: "+falco.Newest().Number+")")
+}
+
+// falcoVersion is the Falco that --falco names. Without the flag it is that of the stack's settings, once the settings
+// have one; until then it is the newest.
+func falcoVersion(_ *cli.Target, number string) (falco.Version, error) {
+	if number == "" {
+		return falco.Newest(), nil
+	}
+	v, err := falco.Lookup(number)
+	if err != nil {
+		return v, fmt.Errorf("--falco = %q: %w", number, err)
+	}
+	return v, nil
+}
+
 // loadRules loads the named files in order, or the stack's own rules when there are none.
-func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+func loadRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
 	if len(paths) == 0 {
 		rendered, err := ownRules(t)
@@ -62,7 +81,7 @@ func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File,
 		}
 		files = append(files, ruleset.File{Name: path, Content: content})
 	}
-	set, report := ruleset.Load(files, ruleset.Options{})
+	set, report := ruleset.Load(files, ruleset.Options{Falco: v})
 	return set, files, report, nil
 }
 
@@ -75,18 +94,17 @@ func asFiles(rendered *rules.Rendered) []ruleset.File {
 }
 
 // loadValidRules is loadRules for commands that need rules that Falco accepts.
-func loadValidRules(t *cli.Target, paths []string) (*ruleset.Ruleset, error) {
-	_, files, _, err := loadRules(t, paths)
+func loadValidRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset, error) {
+	set, _, report, err := loadRules(t, paths, v)
 	if err != nil {
 		return nil, err
 	}
-	return validRules(files)
+	return validRules(set, report, v)
 }
 
-func validRules(files []ruleset.File) (*ruleset.Ruleset, error) {
-	set, report := ruleset.Load(files, ruleset.Options{})
+func validRules(set *ruleset.Ruleset, report *ruleset.Report, v falco.Version) (*ruleset.Ruleset, error) {
 	if !report.OK() {
-		return nil, fmt.Errorf("Falco would refuse these rules: %w", report.Err()) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("Falco %s would refuse these rules: %w", v.Number, report.Err()) //nolint:staticcheck // a name
 	}
 	return set, nil
 }
@@ -94,22 +112,27 @@ func validRules(files []ruleset.File) (*ruleset.Ruleset, error) {
 func newRulesCheckCommand() *cobra.Command {
 	var strict, asJSON, asSARIF bool
 	var disable []string
+	var number string
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
-		Short: "Tell whether Falco would load these files, in this order, and what would never fire",
-		Long: "Loads the files in order, as Falco 0.40 does. The exit code is 0 exactly when Falco would accept them.\n" +
-			"Findings of the lint are listed apart; they count only with --strict.",
+		Short: "Report whether Falco would load these files, in this order, and what would never fire",
+		Long: "Loads the files in order, as the Falco of --falco does. The exit code is 0 exactly when that Falco would accept\n" +
+			"them. Findings of the lint are listed apart; they count only with --strict.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			off, err := lintCodes(disable)
 			if err != nil {
 				return err
 			}
-			set, files, report, err := loadRules(&cli.Target{}, args)
+			v, err := falcoVersion(&cli.Target{}, number)
 			if err != nil {
 				return err
 			}
-			result := checkResult{Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
+			set, files, report, err := loadRules(&cli.Target{}, args, v)
+			if err != nil {
+				return err
+			}
+			result := checkResult{Falco: v.Number, Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
 			if set != nil {
 				result.Findings = ruleset.Lint(set, ruleset.LintOptions{Disable: off})
 			}
@@ -136,6 +159,7 @@ func newRulesCheckCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print the result as SARIF 2.1.0, for code review")
 	cmd.Flags().StringSliceVar(&disable, "disable", nil, "lint codes to leave out")
 	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
@@ -161,6 +185,8 @@ func asStrings[T ~string](list []T) []string {
 
 // checkResult is what a check found.
 type checkResult struct {
+	// Falco is the version that the result is true of.
+	Falco      string            `json:"falco"`
 	Successful bool              `json:"successful"`
 	Errors     []ruleset.Problem `json:"errors"`
 	Warnings   []ruleset.Problem `json:"warnings"`
@@ -198,11 +224,11 @@ func (r checkResult) write(out io.Writer, files []ruleset.File) error {
 			excerpt(f.File, f.Line, f.Column)
 		}
 	}
-	verdict := "Falco would load them"
+	verdict := "would load them"
 	if !r.Successful {
-		verdict = "Falco would refuse them"
+		verdict = "would refuse them"
 	}
-	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), verdict)
+	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: Falco %s %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), r.Falco, verdict)
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
@@ -221,7 +247,7 @@ func writeJSON(out io.Writer, v any) error {
 
 func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 	var paths []string
-	var matching string
+	var matching, number string
 	cmd := &cobra.Command{
 		Use:   "eval EVENTS.jsonl",
 		Short: "Run recorded events through rules; one alert a line, in Falco's own JSON; - reads standard input",
@@ -231,10 +257,15 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--matching = %q: %w", matching, err)
 			}
-			set, err := loadValidRules(t, paths)
+			v, err := falcoVersion(t, number)
 			if err != nil {
 				return err
 			}
+			set, err := loadValidRules(t, paths, v)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "evaluating as Falco %s does\n", v.Number)
 			in := cmd.InOrStdin()
 			if args[0] != "-" {
 				f, err := os.Open(args[0])
@@ -249,6 +280,7 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 	}
 	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
 	cmd.Flags().StringVar(&matching, "matching", "first", "first: an event fires the first rule that matches; all: every one")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
@@ -285,26 +317,31 @@ func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 
 // recordedRules loads the named files, or the stack's own rules for the names that the recordings were made with: other
 // namespaces than those of a recording cannot be tested on it.
-func recordedRules(t *cli.Target, paths []string) (*ruleset.Ruleset, error) {
+func recordedRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset, error) {
 	if len(paths) > 0 {
-		return loadValidRules(t, paths)
+		return loadValidRules(t, paths, v)
 	}
 	rendered, err := rules.Render(rules.DefaultInputs())
 	if err != nil {
 		return nil, fmt.Errorf("render the rules for the recordings: %w", err)
 	}
-	return validRules(asFiles(rendered))
+	set, report := ruleset.Load(asFiles(rendered), ruleset.Options{Falco: v})
+	return validRules(set, report, v)
 }
 
 func newRulesTestCommand(t *cli.Target) *cobra.Command {
 	var paths []string
-	var junit string
+	var junit, number string
 	cmd := &cobra.Command{
 		Use:   "test",
 		Short: "Run the recorded attacks and normal operations through rules, and compare with what must fire",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			set, err := recordedRules(t, paths)
+			v, err := falcoVersion(t, number)
+			if err != nil {
+				return err
+			}
+			set, err := recordedRules(t, paths, v)
 			if err != nil {
 				return err
 			}
@@ -325,6 +362,9 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 			if err := scenario.WriteTable(cmd.OutOrStdout(), results); err != nil {
 				return err
 			}
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "the rules were judged as Falco %s does\n", v.Number); err != nil {
+				return fmt.Errorf("write the results: %w", err)
+			}
 			if junit != "" {
 				if err := writeFile(junit, func(w io.Writer) error { return scenario.WriteJUnit(w, results) }); err != nil {
 					return err
@@ -338,6 +378,7 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 	}
 	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
 	cmd.Flags().StringVar(&junit, "junit", "", "also write a JUnit report to this file")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
@@ -354,12 +395,17 @@ func writeFile(path string, write func(io.Writer) error) error {
 
 func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 	var paths []string
+	var number string
 	cmd := &cobra.Command{
 		Use:   "explain RULE",
 		Short: "Show a rule with macros and lists expanded, the events that it needs and the settings that feed it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			set, err := loadValidRules(t, paths)
+			v, err := falcoVersion(t, number)
+			if err != nil {
+				return err
+			}
+			set, err := loadValidRules(t, paths, v)
 			if err != nil {
 				return err
 			}
@@ -371,19 +417,21 @@ func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 				}
 				return fmt.Errorf("there is no rule %q; there are:\n  %s", args[0], strings.Join(names, "\n  "))
 			}
-			return writeRule(cmd.OutOrStdout(), rule)
+			return writeRule(cmd.OutOrStdout(), rule, v)
 		},
 	}
 	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
-func writeRule(out io.Writer, r ruleset.Rule) error {
+func writeRule(out io.Writer, r ruleset.Rule, v falco.Version) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	events := strings.Join(r.EventTypes, ", ")
 	if r.EventTypes == nil {
 		events = "every event: this costs Falco much"
 	}
+	fmt.Fprintf(w, "falco\t%s\n", v.Number)
 	fmt.Fprintf(w, "rule\t%s\n", r.Name)
 	fmt.Fprintf(w, "priority\t%s\n", r.Priority)
 	fmt.Fprintf(w, "tags\t%s\n", strings.Join(r.Tags, ", "))

@@ -52,7 +52,7 @@ func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
 		fails       bool
 		want        string
 	}{
-		{"a valid file", goodRule, nil, false, "Falco would load them"},
+		{"a valid file", goodRule, nil, false, "Falco 0.44.1 would load them"},
 		{"an unknown field with its place and the nearest ones", badRule, nil, true, "rules.yaml:3:32"},
 		{"a rule that never fires is told, not counted", deadRule, nil, false, "uncaptured-event"},
 		{"a rule that never fires fails with --strict", deadRule, []string{"--strict"}, true, "uncaptured-event"},
@@ -109,7 +109,9 @@ func TestRulesEvalPrintsFalcosOwnJSON(t *testing.T) {
 	out, err := run(t, project, "rules", "eval", events, "--rules", ruleFile(t, goodRule))
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	require.Len(t, lines, 1)
+	require.Len(t, lines, 2)
+	assert.Equal(t, "evaluating as Falco 0.44.1 does", lines[0], "on standard error")
+	lines = lines[1:]
 	var alert map[string]any
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &alert))
 	assert.Equal(t, "r", alert["rule"])

@@ -38,14 +38,14 @@ type Program struct {
 // Compile checks a condition without macros against the field catalogue and
 // compiles it. It stops at the first error, which is of type *Error, as Falco
 // does.
-func Compile(e Expr) (*Program, []Warning, error) {
-	return CompileInto(&Layout{}, e)
+func (l *Language) Compile(e Expr) (*Program, []Warning, error) {
+	return l.CompileInto(&Layout{}, e)
 }
 
 // CompileInto is Compile for one of several conditions that are evaluated
 // over the same events.
-func CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
-	c := &compiler{layout: layout}
+func (l *Language) CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
+	c := &compiler{lang: l, layout: layout}
 	eval, err := c.compile(e)
 	if err != nil {
 		return nil, nil, err
@@ -55,8 +55,8 @@ func CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
 
 // Check tells whether Falco accepts a condition without macros. It reports the
 // same warnings and error as Compile.
-func Check(e Expr) ([]Warning, error) {
-	c := &compiler{}
+func (l *Language) Check(e Expr) ([]Warning, error) {
+	c := &compiler{lang: l}
 	_, err := c.compile(e)
 	if err != nil {
 		return nil, err
@@ -66,12 +66,12 @@ func Check(e Expr) ([]Warning, error) {
 
 // Match parses, compiles and evaluates a condition over one event: for tests
 // and one-off questions.
-func Match(text string, ev Event) (bool, error) {
-	e, err := Parse(text)
+func (l *Language) Match(text string, ev Event) (bool, error) {
+	e, err := l.Parse(text)
 	if err != nil {
 		return false, err
 	}
-	p, _, err := Compile(e)
+	p, _, err := l.Compile(e)
 	if err != nil {
 		return false, err
 	}
@@ -82,6 +82,7 @@ func Match(text string, ev Event) (bool, error) {
 
 // compiler checks conditions, and compiles them when it has a layout.
 type compiler struct {
+	lang     *Language
 	layout   *Layout
 	warnings []Warning
 }
@@ -147,15 +148,15 @@ func (c *compiler) operand(e Expr) (op operand, ok bool, err error) {
 	switch n := e.(type) {
 	case *Field:
 		name := n.FullName()
-		ref, found, err := LookupField(name)
+		ref, found, err := c.lang.LookupField(name)
 		if err != nil {
-			return operand{}, false, &Error{Pos: n.pos, Message: err.Error(), Hint: argumentHint(n)}
+			return operand{}, false, &Error{Pos: n.pos, Message: err.Error(), Hint: c.lang.argumentHint(n)}
 		}
 		if !found {
 			return operand{}, false, &Error{
 				Pos:     n.pos,
 				Message: "filter_check called with nonexistent field " + name,
-				Hint:    unknownFieldHint(name),
+				Hint:    c.lang.unknownFieldHint(name),
 			}
 		}
 		return operand{ref: ref, typ: ref.Type, list: ref.Info.List}, true, nil
@@ -190,7 +191,7 @@ func (c *compiler) comparable(pos Pos, op string, left *operand) error {
 		return &Error{
 			Pos:     pos,
 			Message: "filter error: " + msg,
-			Hint:    left.ref.Name + " takes " + operatorsFor(left.typ, left.list),
+			Hint:    left.ref.Name + " takes " + c.lang.operatorsFor(left.typ, left.list),
 		}
 	}
 	return nil
@@ -246,7 +247,7 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 		c.warn(op, at, v)
 		k, err := c.constant(op, &left, v)
 		if err != nil {
-			return &Error{Pos: at, Message: err.Error(), Hint: valueHint(&left, v)}
+			return &Error{Pos: at, Message: err.Error(), Hint: c.lang.valueHint(&left, v)}
 		}
 		if !c.checkOnly() {
 			constants = append(constants, k)
@@ -306,7 +307,7 @@ func (c *compiler) constant(op string, left *operand, v string) (constant, error
 	}
 	switch left.ref.Info.Name {
 	case "evt.type":
-		if left.typ.kind() != kindString || !KnownEventType(k.str) {
+		if left.typ.kind() != kindString || !c.lang.KnownEventType(k.str) {
 			return constant{}, fieldError("unknown event type " + v)
 		}
 	case "evt.around":
@@ -360,7 +361,7 @@ func (c *compiler) warn(op string, pos Pos, v string) {
 			return r
 		}, v)
 	}
-	_, isField, err := LookupField(stripped)
+	_, isField, err := c.lang.LookupField(stripped)
 	if err != nil {
 		return
 	}
@@ -370,7 +371,7 @@ func (c *compiler) warn(op string, pos Pos, v string) {
 	if !strings.HasSuffix(stripped, ")") {
 		return
 	}
-	for _, t := range append([]string{"val("}, transformerTokens...) {
+	for _, t := range append([]string{"val("}, c.lang.grammar().transformerTokens...) {
 		if len(stripped) > len(t) && strings.HasPrefix(stripped, t) {
 			c.add(pos, "'"+v+"' may be a valid field transformer misused as a const string value")
 		}

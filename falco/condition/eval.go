@@ -90,9 +90,10 @@ func (l *Layout) add(key string, s slot) int {
 }
 
 // slotOf makes the slots of an operand: one for the field, one for each transformer.
-func (l *Layout) slotOf(op *operand) int {
+func (c *compiler) slotOf(op *operand) int {
+	l := c.layout
 	key := op.ref.Name
-	at := l.add(key, slot{get: newGetter(op.ref), from: -1, list: op.ref.Info.List, typ: op.ref.Type})
+	at := l.add(key, slot{get: c.lang.newGetter(op.ref), from: -1, list: op.ref.Info.List, typ: op.ref.Type})
 	typ, list := op.ref.Type, op.ref.Info.List
 	for _, name := range op.chain {
 		key = name + "(" + key + ")"
@@ -245,7 +246,7 @@ func (c *compiler) exists(left *operand) evaluator {
 	if left.isAncestors() {
 		i = c.ancestorsSlot(left)
 	} else {
-		i = c.layout.slotOf(left)
+		i = c.slotOf(left)
 	}
 	return check(func(c *Context) bool {
 		_, ok := c.value(i)
@@ -267,7 +268,7 @@ func (c *compiler) compareConstants(op string, left *operand, values []constant)
 	case left.isAncestors():
 		return c.compareAncestors(op, left, values)
 	}
-	i := c.layout.slotOf(left)
+	i := c.slotOf(left)
 	if left.list {
 		return listCheck(op, i, values)
 	}
@@ -426,7 +427,7 @@ func socketPort(op string, values []constant) check {
 
 // compareFields compares two fields of the same type.
 func (c *compiler) compareFields(op string, left, right *operand) evaluator {
-	i, k := c.layout.slotOf(left), c.layout.slotOf(right)
+	i, k := c.slotOf(left), c.slotOf(right)
 	if left.list {
 		return check(func(c *Context) bool {
 			_, ok := c.value(i)

@@ -100,7 +100,7 @@ const nanosecond = 1_000_000_000
 
 // newGetter returns the getter of a field. Events name a field as outputs do;
 // some fields can be written in two ways, or follow from others.
-func newGetter(ref FieldRef) getter {
+func (l *Language) newGetter(ref FieldRef) getter {
 	t, name := ref.Type, ref.Name
 	plain := func(ev *Event, into *constant) bool {
 		v, ok := ev.fields[name]
@@ -108,11 +108,11 @@ func newGetter(ref FieldRef) getter {
 	}
 	switch base := ref.Info.Name; {
 	case base == "evt.arg" && ref.isIndexed():
-		return indexedArgument(ref, plain)
+		return l.indexedArgument(ref, plain)
 	case ref.Arg != "" && strings.HasSuffix(base, ".label"):
 		return labelGetter(ref, plain)
 	case base == "evt.type.is":
-		return typeIs(ref, plain)
+		return l.typeIs(ref, plain)
 	case base == "evt.source":
 		return withDefault(plain, constant{str: "syscall"})
 	case base == "evt.count":
@@ -168,13 +168,13 @@ func withDefault(plain getter, value constant) getter {
 
 // indexedArgument finds evt.arg[N] by the name that the event table gives to
 // the Nth parameter.
-func indexedArgument(ref FieldRef, plain getter) getter {
+func (l *Language) indexedArgument(ref FieldRef, plain getter) getter {
 	index, _ := scanSigned(ref.Arg, 32)
 	return func(ev *Event, into *constant) bool {
 		if plain(ev, into) {
 			return true
 		}
-		params := currentParams(ev.Text("evt.type"), ev.Text("evt.dir") != ">")
+		params := l.currentParams(ev.Text("evt.type"), ev.Text("evt.dir") != ">")
 		if index < 0 || int(index) >= len(params) {
 			return false
 		}
@@ -184,19 +184,19 @@ func indexedArgument(ref FieldRef, plain getter) getter {
 }
 
 // currentParams returns the parameters of the newest version of an event.
-func currentParams(name string, exit bool) []param {
-	c := eventTable()
+func (l *Language) currentParams(name string, exit bool) []param {
+	c := l.events()
 	var params []param
 	for _, code := range c.codes[name] {
 		if e := &c.events[code]; e.exit == exit && (!e.old || params == nil) {
-			params = eventParams()[code]
+			params = l.eventParams()[code]
 		}
 	}
 	return params
 }
 
-func typeIs(ref FieldRef, plain getter) getter {
-	c := eventTable()
+func (l *Language) typeIs(ref FieldRef, plain getter) getter {
+	c := l.events()
 	codes := map[int]bool{}
 	if n, ok := scanUnsigned(ref.Arg, 32); ok {
 		codes[int(n)] = true

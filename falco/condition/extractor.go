@@ -12,8 +12,8 @@ type Extractor struct {
 
 // NewExtractor returns the extractor of a field. chain holds the transformers,
 // innermost first; see CheckTransformers.
-func NewExtractor(ref FieldRef, chain []string) *Extractor {
-	return &Extractor{ref: ref, get: newGetter(ref), chain: chain}
+func (l *Language) NewExtractor(ref FieldRef, chain []string) *Extractor {
+	return &Extractor{ref: ref, get: l.newGetter(ref), chain: chain}
 }
 
 // CheckTransformers says in Falco's words why the transformers, innermost

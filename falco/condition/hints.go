@@ -7,7 +7,7 @@ import (
 
 // Suggest returns up to three field names of the catalogue that name was
 // probably meant to be, best first.
-func Suggest(name string) []string {
+func (l *Language) Suggest(name string) []string {
 	bare, _, _ := strings.Cut(name, "[")
 	type candidate struct {
 		name string
@@ -15,7 +15,7 @@ func Suggest(name string) []string {
 	}
 	var found []candidate
 	limit := max(2, len(bare)/4)
-	for _, f := range fieldTable().fields {
+	for _, f := range l.fields().fields {
 		if f.Hidden || f.Deprecated {
 			continue
 		}
@@ -62,25 +62,25 @@ func distance(a, b string, limit int) int {
 	return one[len(b)]
 }
 
-func unknownFieldHint(name string) string {
+func (l *Language) unknownFieldHint(name string) string {
 	if bare, _, ok := strings.Cut(name, "["); ok {
-		if f := fieldTable().byName[bare]; f != nil && !f.ArgAllowed {
+		if f := l.fields().byName[bare]; f != nil && !f.ArgAllowed {
 			return bare + " takes no argument"
 		}
 	}
-	names := Suggest(name)
+	names := l.Suggest(name)
 	if len(names) == 0 {
 		return ""
 	}
 	return "did you mean " + strings.Join(names, " or ") + "?"
 }
 
-func argumentHint(f *Field) string {
+func (l *Language) argumentHint(f *Field) string {
 	switch {
 	case strings.HasPrefix(f.Name, "evt.arg"), strings.HasPrefix(f.Name, "evt.rawarg"):
 		arg := strings.TrimPrefix(strings.TrimPrefix(f.Name, "evt.rawarg"), "evt.arg")
 		if strings.HasPrefix(arg, ".") {
-			if near := nearestParam(arg[1:]); near != "" {
+			if near := l.nearestParam(arg[1:]); near != "" {
 				return "did you mean " + strings.TrimSuffix(f.Name, arg) + "." + near + "?"
 			}
 		}
@@ -95,8 +95,8 @@ func argumentHint(f *Field) string {
 	return ""
 }
 
-func nearestParam(name string) string {
-	all := paramTable()
+func (l *Language) nearestParam(name string) string {
+	all := l.params()
 	names := make([]string, len(all))
 	for i := range all {
 		names[i] = all[i].name
@@ -116,7 +116,7 @@ func Nearest(word string, names []string) string {
 	return near
 }
 
-func valueHint(left *operand, v string) string {
+func (l *Language) valueHint(left *operand, v string) string {
 	switch left.typ.kind() {
 	case kindBool:
 		return left.ref.Name + " is true or false"
@@ -132,7 +132,7 @@ func valueHint(left *operand, v string) string {
 	}
 	if left.ref.Info.Name == "evt.type" {
 		best, near := 3, ""
-		for name := range eventTable().codes {
+		for name := range l.events().codes {
 			if d := distance(v, name, 2); d < best || d == best && d < 3 && name < near {
 				best, near = d, name
 			}

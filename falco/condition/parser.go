@@ -2,63 +2,13 @@ package condition
 
 import (
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 )
 
 // MaxDepth bounds how deep parentheses and transformers nest. Falco announces
 // a limit of 1000 that it does not enforce and dies of stack overflow far
 // beyond; rules written by people stay below 20.
 const MaxDepth = 5000
-
-var (
-	unaryOperators  = []string{"exists"}
-	numberOperators = []string{"<=", "<", ">=", ">"}
-	stringOperators = []string{
-		"==", "=", "!=", "glob ", "iglob ", "contains ", "icontains ", "bcontains ",
-		"startswith ", "bstartswith ", "endswith ", "regex ",
-	}
-	listOperators     = []string{"intersects", "in", "pmatch"}
-	transformerTokens = []string{"tolower(", "toupper(", "b64(", "basename(", "len("}
-)
-
-// operators has every operator of the language in Falco's order.
-var operators = sync.OnceValue(func() []string {
-	var all []string
-	for _, group := range [][]string{unaryOperators, numberOperators, stringOperators, listOperators} {
-		for _, op := range group {
-			all = append(all, strings.TrimSuffix(op, " "))
-		}
-	}
-	return all
-})
-
-// IsOperator tells whether the language has an operator of that name.
-func IsOperator(name string) bool { return slices.Contains(operators(), name) }
-
-// TakesList tells whether an operator takes a list.
-func TakesList(op string) bool { return slices.Contains(listOperators, op) }
-
-// transformers has the names of the functions that change a field's value.
-var transformers = sync.OnceValue(func() []string {
-	names := make([]string, len(transformerTokens))
-	for i, t := range transformerTokens {
-		names[i] = strings.TrimSuffix(t, "(")
-	}
-	return names
-})
-
-// LeadingTransformer returns the transformer that text starts with, without
-// its parenthesis, and "" when there is none.
-func LeadingTransformer(text string) string {
-	for i, t := range transformerTokens {
-		if strings.HasPrefix(text, t) {
-			return transformers()[i]
-		}
-	}
-	return ""
-}
 
 // Error is what is wrong with a condition. Message is Falco's own; Hint, when
 // set, says how to mend it.
@@ -80,11 +30,11 @@ func (e *Error) Error() string {
 
 // Parse parses a condition. Identifiers that name macros stay in the tree.
 // The error is of type *Error.
-func Parse(text string) (Expr, error) { return ParseSource(&Source{Text: text}) }
+func (l *Language) Parse(text string) (Expr, error) { return l.ParseSource(&Source{Text: text}) }
 
 // ParseSource is Parse for a text whose offsets lead back to a file.
-func ParseSource(src *Source) (Expr, error) {
-	p := &parser{lexer: newLexer(src)}
+func (l *Language) ParseSource(src *Source) (Expr, error) {
+	p := &parser{lexer: newLexer(src), grammar: l.grammar()}
 	if src.Text == "" {
 		return nil, p.fail("filter input string is empty")
 	}
@@ -100,14 +50,15 @@ func ParseSource(src *Source) (Expr, error) {
 
 type parser struct {
 	*lexer
-	depth int
+	grammar *grammar
+	depth   int
 }
 
 func (p *parser) fail(msg string) error { return &Error{Pos: p.pos(), Message: msg} }
 
 func quoteAll(list []string) string { return "'" + strings.Join(list, "', '") + "'" }
 
-func transformerNames() string { return "'val', " + quoteAll(transformers()) }
+func (p *parser) transformerNames() string { return "'val', " + quoteAll(p.grammar.transformers) }
 
 func (p *parser) enter() error {
 	p.depth++
@@ -221,7 +172,7 @@ func (p *parser) check() (Expr, error) {
 		}
 		return p.condition(left, pos)
 	}
-	if p.oneOf(transformerTokens) {
+	if p.oneOf(p.grammar.transformerTokens) {
 		left, err := p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
 		if err != nil {
 			return nil, err
@@ -263,7 +214,7 @@ func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
 		child Expr
 		err   error
 	)
-	if p.oneOf(transformerTokens) {
+	if p.oneOf(p.grammar.transformerTokens) {
 		child, err = p.transformerRemainder(strings.TrimSuffix(p.last, "("), argPos)
 		if err != nil {
 			return nil, err
@@ -276,7 +227,7 @@ func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
 		}
 	}
 	if child == nil {
-		return nil, p.fail("expected a field or a nested valid transformer: " + transformerNames())
+		return nil, p.fail("expected a field or a nested valid transformer: " + p.transformerNames())
 	}
 	p.blank()
 	if !p.literal(")") {
@@ -287,7 +238,7 @@ func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
 
 func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 	p.blank()
-	if p.operator(unaryOperators) {
+	if p.operator(p.grammar.unaryOperators) {
 		return &Unary{node{pos}, left, p.last}, nil
 	}
 	var (
@@ -296,17 +247,17 @@ func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 		err   error
 	)
 	switch {
-	case p.operator(numberOperators):
+	case p.operator(p.grammar.numberOperators):
 		op = p.last
 		right, err = p.numberValue()
-	case p.operator(stringOperators):
+	case p.operator(p.grammar.stringOperators):
 		op = p.last
 		right, err = p.stringValue()
-	case p.operator(listOperators):
+	case p.operator(p.grammar.listOperators):
 		op = p.last
 		right, err = p.listValue()
 	default:
-		return nil, p.fail("expected a valid check operator: one of " + quoteAll(operators()))
+		return nil, p.fail("expected a valid check operator: one of " + quoteAll(p.grammar.operators))
 	}
 	if err != nil {
 		return nil, err
@@ -323,7 +274,7 @@ func (p *parser) numberValue() (Expr, error) {
 	if p.number() {
 		return &Value{node{pos}, p.last}, nil
 	}
-	return nil, p.fail("expected a number value or a field with a valid transformer: " + transformerNames())
+	return nil, p.fail("expected a number value or a field with a valid transformer: " + p.transformerNames())
 }
 
 func (p *parser) stringValue() (Expr, error) {
@@ -337,7 +288,7 @@ func (p *parser) stringValue() (Expr, error) {
 	} else if ok {
 		return &Value{node{pos}, p.last}, nil
 	}
-	return nil, p.fail("expected a string value or a field with a valid transformer: " + transformerNames())
+	return nil, p.fail("expected a string value or a field with a valid transformer: " + p.transformerNames())
 }
 
 // constant reads a quoted or bare string into last.
@@ -387,7 +338,7 @@ func (p *parser) listValue() (Expr, error) {
 	if p.identifier() {
 		return &Value{node{pos}, p.last}, nil
 	}
-	return nil, p.fail("expected a list, an identifier, or a field with a valid transformer: " + transformerNames())
+	return nil, p.fail("expected a list, an identifier, or a field with a valid transformer: " + p.transformerNames())
 }
 
 // rightField parses val(field) or a transformer on the right-hand side. It
@@ -411,7 +362,7 @@ func (p *parser) rightField() (Expr, error) {
 		}
 		return &Transformer{node{pos}, "val", child}, nil
 	}
-	if p.oneOf(transformerTokens) {
+	if p.oneOf(p.grammar.transformerTokens) {
 		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
 	}
 	return nil, nil

@@ -144,9 +144,9 @@ func incomparable(op string, t Type, list bool) string {
 }
 
 // operatorsFor lists the operators that work on a type, for hints.
-func operatorsFor(t Type, list bool) string {
+func (l *Language) operatorsFor(t Type, list bool) string {
 	all := ""
-	for _, op := range operators() {
+	for _, op := range l.grammar().operators {
 		if op == "==" || incomparable(op, t, list) != "" {
 			continue
 		}

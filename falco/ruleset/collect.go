@@ -3,6 +3,7 @@ package ruleset
 import (
 	"slices"
 
+	"spire-falco/falco"
 	"spire-falco/falco/condition"
 )
 
@@ -48,7 +49,7 @@ type ruleInfo struct {
 	cond          text
 	output        text
 	desc          string
-	priority      Priority
+	priority      falco.Priority
 	tags          []string
 	exceptions    []*exception
 	enabled       bool
@@ -66,7 +67,7 @@ type ruleUpdate struct {
 	desc         *string
 	tags         *[]string
 	exceptions   *[]*exception
-	priority     *Priority
+	priority     *falco.Priority
 	enabled      *bool
 	warnEvttypes *bool
 	skipUnknown  *bool
@@ -105,6 +106,8 @@ type collector struct {
 	macros   indexed[macroInfo]
 	rules    indexed[ruleInfo]
 	plugins  []pluginRequirement
+	falco    falco.Version
+	lang     *condition.Language
 	engine   version
 	sources  []string
 	ignored  []ignoredKey
@@ -198,7 +201,7 @@ func (c *collector) defineRule(r *ruleInfo) error {
 		if !ex.fields.valid() {
 			return ex.fail(r.name, "Rule exception item must have fields property with a list of fields")
 		}
-		if err := ex.validate(r.name, !r.unknownSource); err != nil {
+		if err := ex.validate(c.lang, r.name, !r.unknownSource); err != nil {
 			return err
 		}
 	}
@@ -237,7 +240,7 @@ func (c *collector) appendRule(u *ruleUpdate) error {
 	}
 	if u.exceptions != nil {
 		for _, ex := range *u.exceptions {
-			if err := prev.appendException(ex); err != nil {
+			if err := prev.appendException(c.lang, ex); err != nil {
 				return err
 			}
 		}
@@ -246,7 +249,7 @@ func (c *collector) appendRule(u *ruleUpdate) error {
 	return nil
 }
 
-func (r *ruleInfo) appendException(ex *exception) error {
+func (r *ruleInfo) appendException(lang *condition.Language, ex *exception) error {
 	for _, old := range r.exceptions {
 		if old.name != ex.name {
 			continue
@@ -266,7 +269,7 @@ func (r *ruleInfo) appendException(ex *exception) error {
 	if len(ex.values) == 0 {
 		return ex.fail(r.name, "Rule exception must have values property with a list of values")
 	}
-	if err := ex.validate(r.name, !r.unknownSource); err != nil {
+	if err := ex.validate(lang, r.name, !r.unknownSource); err != nil {
 		return err
 	}
 	r.exceptions = append(r.exceptions, ex)
@@ -384,16 +387,16 @@ func tagSet(tags []string) []string {
 
 // validField tells whether an exception may name a field: by itself or inside
 // transformers.
-func validField(name string) bool {
+func validField(lang *condition.Language, name string) bool {
 	if !hasParenthesis(name) {
-		_, ok, err := condition.LookupField(name)
+		_, ok, err := lang.LookupField(name)
 		return ok && err == nil
 	}
-	e, err := condition.Parse(name + " exists")
+	e, err := lang.Parse(name + " exists")
 	if err != nil {
 		return false
 	}
-	_, err = condition.Check(e)
+	_, err = lang.Check(e)
 	return err == nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 // compiled is what the definitions of all files loaded so far come to.
 type compiled struct {
+	lang  *condition.Language
 	lists []*listDef
 	// listIndex finds a list by its name; oddLists have names with delimiters in them.
 	listIndex map[string]int
@@ -34,7 +35,7 @@ type compiledRule struct {
 }
 
 func (c *collector) compile() (*compiled, error) {
-	out := &compiled{byName: map[string]*macroDef{}}
+	out := &compiled{lang: c.lang, byName: map[string]*macroDef{}}
 	c.compileLists(out)
 	changed := c.changedSince(out)
 	if err := c.compileMacros(out, changed); err != nil {
@@ -176,7 +177,7 @@ func (out *compiled) parse(t text, what string) (e condition.Expr, used []string
 			return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
 		}
 	}
-	e, err = condition.ParseSource(t.source())
+	e, err = out.lang.ParseSource(t.source())
 	if err != nil {
 		return nil, nil, "", conditionProblem(err, t, what)
 	}
@@ -299,12 +300,12 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	cond := r.cond
 	if len(r.exceptions) > 0 {
 		var err error
-		if cond, err = withExceptions(r); err != nil {
+		if cond, err = withExceptions(out.lang, r); err != nil {
 			return err
 		}
 	}
 	output := containerInfo(r.output.s)
-	if err := checkOutput(output); err != nil {
+	if err := checkOutput(out.lang, output); err != nil {
 		if unknownFieldOrType(err.Error()) && r.skipUnknown {
 			res.warn(WarnUnknownFilter, r.outputPlace(), what, err.Error())
 			return nil
@@ -324,7 +325,7 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	if unsafeNA(e) {
 		res.warn(WarnUnsafeNACheck, r.at, what, "")
 	}
-	warnings, err := condition.Check(e)
+	warnings, err := out.lang.Check(e)
 	if err != nil {
 		err = conditionProblem(err, cond, what)
 		var le *loadError
@@ -345,7 +346,7 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 		order: r.order, scan: [2]string{cond.s, expanded},
 	}
 	if r.source == syscallSource {
-		if rule.types, err = condition.NeededEventTypes(e); err != nil {
+		if rule.types, err = out.lang.NeededEventTypes(e); err != nil {
 			return conditionProblem(err, cond, what)
 		}
 		if n := rule.types.Len(); (n == 0 || n > 100) && r.warnEvttypes {

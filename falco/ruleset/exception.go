@@ -30,7 +30,7 @@ func (ex *exception) fail(rule, msg string) error {
 // validate checks fields and comparisons against each other, and the fields
 // against the catalogue when the rule's source is known. It fills in the
 // comparisons that were left out.
-func (ex *exception) validate(rule string, knownSource bool) error {
+func (ex *exception) validate(lang *condition.Language, rule string, knownSource bool) error {
 	if !ex.fields.isList {
 		if !ex.comps.valid() {
 			ex.comps = entry{item: placed("in", ex.at)}
@@ -41,7 +41,7 @@ func (ex *exception) validate(rule string, knownSource bool) error {
 		if c := ex.comps.item.s; c != "in" && c != "pmatch" && c != "intersects" {
 			return ex.fail(rule, "When fields is a single value, comps must be one of (in, pmatch, intersects)")
 		}
-		return ex.checkField(rule, ex.fields.item.s, knownSource)
+		return ex.checkField(lang, rule, ex.fields.item.s, knownSource)
 	}
 	if !ex.comps.valid() {
 		ex.comps = entry{isList: true}
@@ -53,24 +53,24 @@ func (ex *exception) validate(rule string, knownSource bool) error {
 		return ex.fail(rule, "Fields and comps lists must have equal length")
 	}
 	for _, c := range ex.comps.items {
-		if !condition.IsOperator(c.item.s) {
+		if !lang.IsOperator(c.item.s) {
 			return ex.fail(rule, "'"+c.item.s+"' is not a supported comparison operator")
 		}
 	}
 	for _, f := range ex.fields.items {
-		if err := ex.checkField(rule, f.item.s, knownSource); err != nil {
+		if err := ex.checkField(lang, rule, f.item.s, knownSource); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (ex *exception) checkField(rule, name string, knownSource bool) error {
-	if !knownSource || validField(name) {
+func (ex *exception) checkField(lang *condition.Language, rule, name string, knownSource bool) error {
+	if !knownSource || validField(lang, name) {
 		return nil
 	}
 	err := ex.fail(rule, "'"+name+"' is not a supported filter field")
-	if names := condition.Suggest(name); len(names) > 0 {
+	if names := lang.Suggest(name); len(names) > 0 {
 		var le *loadError
 		le, _ = err.(*loadError) //nolint:errorlint // made above
 		le.Hint = "did you mean " + strings.Join(names, " or ") + "?"
@@ -95,14 +95,14 @@ func parenItem(t text) text {
 
 // withExceptions writes a rule's exceptions into its condition, as Falco does:
 // in text, before lists are expanded.
-func withExceptions(r *ruleInfo) (text, error) {
+func withExceptions(lang *condition.Language, r *ruleInfo) (text, error) {
 	start := r.cond.first()
 	b := builder{b: make([]byte, 0, 2*len(r.cond.s)+256), at: make([]segment, 0, 2*len(r.cond.at)+64)}
 	b.add("(", start)
 	b.addText(r.cond)
 	b.add(")", start)
 	for _, ex := range r.exceptions {
-		cond, err := ex.condition(r.name)
+		cond, err := ex.condition(lang, r.name)
 		if err != nil {
 			return text{}, err
 		}
@@ -114,7 +114,7 @@ func withExceptions(r *ruleInfo) (text, error) {
 	return b.text(), nil
 }
 
-func (ex *exception) condition(rule string) (text, error) {
+func (ex *exception) condition(lang *condition.Language, rule string) (text, error) {
 	if len(ex.values) == 0 {
 		return text{}, nil
 	}
@@ -160,7 +160,7 @@ func (ex *exception) condition(rule string) (text, error) {
 			b.add(" ", ex.at)
 			b.addText(ex.comps.items[k].item)
 			b.add(" ", ex.at)
-			b.addText(valueText(v.items[k], ex.comps.items[k].item.s))
+			b.addText(valueText(lang, v.items[k], ex.comps.items[k].item.s))
 		}
 		b.add(")", ex.at)
 	}
@@ -168,7 +168,7 @@ func (ex *exception) condition(rule string) (text, error) {
 	return b.text(), nil
 }
 
-func valueText(v entry, comp string) text {
+func valueText(lang *condition.Language, v entry, comp string) text {
 	if v.isList {
 		var b builder
 		b.add("(", place{})
@@ -181,7 +181,7 @@ func valueText(v entry, comp string) text {
 		b.add(")", place{})
 		return b.text()
 	}
-	if condition.TakesList(comp) {
+	if lang.TakesList(comp) {
 		return parenItem(v.item)
 	}
 	return quoteItem(v.item)

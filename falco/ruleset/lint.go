@@ -103,7 +103,7 @@ func Lint(rs *Ruleset, opts LintOptions) []Finding {
 		if !r.info.enabled || r.info.source != syscallSource {
 			return
 		}
-		l := &linter{opts: opts, rule: r}
+		l := &linter{lang: rs.lang, opts: opts, rule: r}
 		l.liveness()
 		l.checks()
 		if opts.Matching == First {
@@ -131,6 +131,7 @@ func (rs *Ruleset) ignoredKeys(opts LintOptions) []Finding {
 
 // linter looks at one rule.
 type linter struct {
+	lang     *condition.Language
 	opts     LintOptions
 	rule     *compiledRule
 	findings []Finding
@@ -159,35 +160,35 @@ func (l *linter) at(e condition.Expr) condition.Location {
 // liveness asks for which events the condition can be true at all.
 func (l *linter) liveness() {
 	expr, start := l.rule.condition, l.rule.info.cond.first()
-	if dir := (assumption{dir: "<"}); !l.rule.types.All() && l.rule.types.Len() > 0 || mentions(expr, "evt.dir") {
-		if !dir.possible(expr).canTrue && (assumption{dir: ">"}).possible(expr).canTrue {
+	if dir := (assumption{lang: l.lang, dir: "<"}); !l.lang.MatchesAll(l.rule.types) && l.rule.types.Len() > 0 || mentions(expr, "evt.dir") {
+		if !dir.possible(expr).canTrue && (assumption{lang: l.lang, dir: ">"}).possible(expr).canTrue {
 			l.report(LintEnterEvent, start.location(), "is true for enter events only (evt.dir=>)",
 				"Falco 0.42 and later deliver exit events only: write the condition for evt.dir=< or without evt.dir")
 		}
 	}
-	if l.rule.types.All() {
+	if l.lang.MatchesAll(l.rule.types) {
 		return
 	}
 	var uncaptured, alive []string
 	dead := map[FindingCode][]string{}
-	for _, name := range l.rule.types.Names() {
+	for _, name := range l.lang.EventNames(l.rule.types) {
 		if name == "syscall" {
 			alive = append(alive, name)
 			continue
 		}
-		if !(assumption{event: name}).possible(expr).canTrue {
+		if !(assumption{lang: l.lang, event: name}).possible(expr).canTrue {
 			continue // the name came in by another check
 		}
-		if !condition.Captured(name) {
+		if !l.lang.Captured(name) {
 			uncaptured = append(uncaptured, name)
 			continue
 		}
 		alive = append(alive, name)
 		switch {
-		case !condition.UsesFD(name) && !(assumption{event: name, noFD: true}).possible(expr).canTrue:
+		case !l.lang.UsesFD(name) && !(assumption{lang: l.lang, event: name, noFD: true}).possible(expr).canTrue:
 			dead[LintNoDescriptor] = append(dead[LintNoDescriptor], name)
-		case socketCalls[name] && !(assumption{event: name, dir: "<", unixName: true}).possible(expr).canTrue &&
-			(assumption{event: name, dir: "<"}).possible(expr).canTrue:
+		case socketCalls[name] && !(assumption{lang: l.lang, event: name, dir: "<", unixName: true}).possible(expr).canTrue &&
+			(assumption{lang: l.lang, event: name, dir: "<"}).possible(expr).canTrue:
 			dead[LintUnixSocketName] = append(dead[LintUnixSocketName], name)
 		}
 	}
@@ -241,6 +242,7 @@ func fixed(is bool) possibility { return possibility{is, !is} }
 // assumption is what is known of an event. Checks that it says nothing about
 // can come out either way, independently of each other.
 type assumption struct {
+	lang  *condition.Language
 	event string // evt.type, "" for any
 	dir   string // evt.dir, "" for either
 	// noFD: the event has no file descriptor.
@@ -296,7 +298,7 @@ func (a assumption) check(left, whole condition.Expr, op string, values []string
 		case "!=":
 			return fixed(!slices.Contains(values, of))
 		}
-		p, _, err := condition.Compile(whole)
+		p, _, err := a.lang.Compile(whole)
 		if err != nil {
 			return unknown
 		}

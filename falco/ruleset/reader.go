@@ -3,6 +3,8 @@ package ruleset
 import (
 	"slices"
 	"strings"
+
+	"spire-falco/falco"
 )
 
 // reader reads the items of one file into the collector.
@@ -152,17 +154,25 @@ func (s scope) tags() ([]string, error) {
 	return tagSet(tags), nil
 }
 
-func (s scope) priority() (Priority, error) {
+func (s scope) priority() (falco.Priority, error) {
 	v, err := s.required("priority")
 	if err != nil {
 		return 0, err
 	}
-	p, ok := ParsePriority(v.s)
-	if !ok {
-		return 0, withHint(s.fail(v.first(), "Invalid priority"),
-			"one of "+strings.Join(priorityNames, ", ")+", in any case")
+	p, err := falco.ParsePriority(v.s)
+	if err != nil {
+		return 0, withHint(s.fail(v.first(), "Invalid priority"), "one of "+strings.Join(priorityNames(), ", ")+", in any case")
 	}
 	return p, nil
+}
+
+// priorityNames lists the priorities as alerts have them.
+func priorityNames() []string {
+	var names []string
+	for p := falco.PriorityEmergency; p <= falco.PriorityDebug; p++ {
+		names = append(names, p.String())
+	}
+	return names
 }
 
 // overrides reads the override key: which keys are appended to, which replaced.

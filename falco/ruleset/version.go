@@ -6,9 +6,6 @@ import (
 	"strings"
 )
 
-// EngineVersion is the version of the rule engine of Falco 0.40.
-const EngineVersion = "0.46.0"
-
 type version struct {
 	major, minor, patch uint32
 	valid               bool

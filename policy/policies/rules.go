@@ -198,11 +198,7 @@ func installed(resources []Resource) falco.Version {
 
 func checkRules(r Resource, installed falco.Version, own, extra []ruleset.File) []finding {
 	var out []finding
-	options := ruleset.Options{EngineVersion: installed.Engine}
-	if installed.ContainerPlugin != "" {
-		options.Plugins = map[string]string{"container": installed.ContainerPlugin}
-	}
-	_, report := ruleset.Load(own, options)
+	_, report := ruleset.Load(own, ruleset.Options{Falco: installed})
 	for _, p := range append(report.Errors, report.Warnings...) {
 		out = append(out, finding{r, p.Error()})
 	}

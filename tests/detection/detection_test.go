@@ -147,11 +147,12 @@ func TestEveryRule(t *testing.T) {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
 			assert.Positive(t, caught[r.Name], "no recorded attack that it must catch")
-			needed, err := condition.NeededEventTypes(r.Expr)
+			lang := condition.For(recordedBy())
+			needed, err := lang.NeededEventTypes(r.Expr)
 			require.NoError(t, err)
-			assert.Equal(t, types[r.Name], needed.Names(), "the calls that Falco is asked to capture")
-			for _, name := range needed.Names() {
-				assert.True(t, condition.Captured(name), "%s is not captured live", name)
+			assert.Equal(t, types[r.Name], lang.EventNames(needed), "the calls that Falco is asked to capture")
+			for _, name := range lang.EventNames(needed) {
+				assert.True(t, lang.Captured(name), "%s is not captured live", name)
 			}
 		})
 	}
