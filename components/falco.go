@@ -13,7 +13,6 @@ import (
 	"spire-falco/charts"
 	"spire-falco/components/dashboard"
 	"spire-falco/config"
-	"spire-falco/falco"
 	"spire-falco/rules"
 	"spire-falco/values"
 )
@@ -56,7 +55,7 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 	if args == nil || args.Provider == nil || args.Namespace == nil || args.AlertURL == "" {
 		return nil, errors.New("a Falco needs a provider, a namespace and a URL for its alerts")
 	}
-	if args.Rules == nil || len(args.Rules.Files) == 0 || len(args.Rules.Hash) < 12 {
+	if args.Rules == nil || len(args.Rules.BeforeStock) == 0 || len(args.Rules.Hash) < 12 {
 		return nil, errors.New("a Falco needs rendered rules")
 	}
 	f := &Falco{}
@@ -99,7 +98,7 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 		namespace: args.Namespace.Metadata.Name().Elem(),
 		values: values.Falco(set, values.FalcoInputs{
 			RulesConfigMap: RulesConfigMapName(args.Rules.Hash),
-			RulesFiles:     args.Rules.RulesFiles(falco.RulesDir),
+			RulesFiles:     args.Rules.RulesFiles(),
 			RulesHash:      args.Rules.Hash,
 			AlertURL:       args.AlertURL,
 			Preflight:      script("check-node.sh"),

@@ -114,13 +114,13 @@ func TestTheRulesConfigMapHoldsTheCheckedRulesUnderTheirHash(t *testing.T) {
 	require.True(t, ok)
 
 	var files []ruleset.File
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		assert.Equal(t, f.Content, data[f.Name])
 		text, ok := data[f.Name].(string)
 		require.True(t, ok)
 		files = append(files, ruleset.File{Name: f.Name, Content: []byte(text)})
 	}
-	assert.Len(t, data, len(rendered.Files))
+	assert.Len(t, data, len(rendered.Files()))
 	version, err := falco.Lookup("0.40.0")
 	require.NoError(t, err)
 	set, report := ruleset.Load(files, ruleset.Options{Falco: version})

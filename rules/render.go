@@ -22,14 +22,15 @@ const settingsFile = "spire-mtls-settings.yaml"
 
 // Rendered is what one deployment loads.
 type Rendered struct {
-	// Files in load order: the static ones, the generated one, then the user's.
-	Files []File
+	// BeforeStock are our files, the static ones and the generated one, in load order. They load before the stock rules:
+	// of two rules that match an event Falco, by default, fires the one loaded first.
+	BeforeStock []File
+	// AfterStock are the user's files, in load order. They load last, since they may build on ours and on the stock rules.
+	AfterStock []File
 	// Hash is the SHA-256 of names and contents in load order, in hexadecimal.
 	Hash string
 	// Rules of ours, in load order.
 	Rules []Summary
-	// extra counts the user's files at the end of Files.
-	extra int
 }
 
 // Summary is what a list of rules shows of one.
@@ -46,29 +47,48 @@ type Summary struct {
 	Tags []string
 }
 
+// Files returns all files in load order, without the stock rules.
+func (r *Rendered) Files() []File { return slices.Concat(r.BeforeStock, r.AfterStock) }
+
 // Data returns the files by name, as the data of a ConfigMap.
 func (r *Rendered) Data() map[string]string {
-	data := make(map[string]string, len(r.Files))
-	for _, f := range r.Files {
+	data := map[string]string{}
+	for _, f := range r.Files() {
 		data[f.Name] = f.Content
 	}
 	return data
 }
 
-// RulesFiles returns Falco's rules_files for files mounted at dir: ours, then the stock rules, then the user's. Ours come first because of two
-// rules that match an event Falco, by default, fires the one loaded first; the user's come last because they may build on either.
-func (r *Rendered) RulesFiles(dir string) []string {
+// RulesFiles returns Falco's rules_files for the files mounted at falco.RulesDir.
+func (r *Rendered) RulesFiles() []string {
+	return slices.Concat(mounted(r.BeforeStock), []string{falco.StockRulesFile, falco.LocalRulesFile}, mounted(r.AfterStock))
+}
+
+func mounted(files []File) []string {
 	var list []string
-	for i, f := range r.Files {
-		if i == len(r.Files)-r.extra {
-			list = append(list, falco.StockRulesFile, falco.LocalRulesFile)
-		}
-		list = append(list, path.Join(dir, f.Name))
-	}
-	if r.extra == 0 {
-		list = append(list, falco.StockRulesFile, falco.LocalRulesFile)
+	for _, f := range files {
+		list = append(list, path.Join(falco.RulesDir, f.Name))
 	}
 	return list
+}
+
+// Names lists the names of files, in their order.
+func Names(files []File) []string {
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// Hash is the SHA-256 of the names and contents of files in load order, in hexadecimal.
+func Hash(files []File) string {
+	sum := sha256.New()
+	for _, f := range files {
+		// Lengths keep two sets apart whose names and contents run together alike.
+		sum.Write(fmt.Appendf(nil, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // DefaultInputs describe what the static files describe: mtls-server in namespace mtls on 8443, inbound only, and its mtls-client.
@@ -119,14 +139,8 @@ func Render(in Inputs) (*Rendered, error) {
 	if err := check(own, in.ExtraFiles, release); err != nil {
 		return nil, err
 	}
-	files := slices.Concat(own, in.ExtraFiles)
-	r := &Rendered{Files: files, Rules: summaries, extra: len(in.ExtraFiles)}
-	sum := sha256.New()
-	for _, f := range files {
-		// Lengths keep two sets apart whose names and contents run together alike.
-		sum.Write(fmt.Appendf(nil, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content))
-	}
-	r.Hash = hex.EncodeToString(sum.Sum(nil))
+	r := &Rendered{BeforeStock: own, AfterStock: in.ExtraFiles, Rules: summaries}
+	r.Hash = Hash(r.Files())
 	return r, nil
 }
 

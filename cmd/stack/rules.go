@@ -87,7 +87,7 @@ func loadRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset
 
 func asFiles(rendered *rules.Rendered) []ruleset.File {
 	var files []ruleset.File
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		files = append(files, ruleset.File{Name: f.Name, Content: []byte(f.Content)})
 	}
 	return files
@@ -472,7 +472,7 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 					return fmt.Errorf("make the folder of --output: %w", err)
 				}
 			}
-			for _, f := range rendered.Files {
+			for _, f := range rendered.Files() {
 				if dir == "" {
 					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", f.Name, f.Content); err != nil {
 						return fmt.Errorf("write the rules: %w", err)

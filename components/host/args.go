@@ -42,9 +42,9 @@ type Args struct {
 	FalcoVersion string
 	// Rules maps a base name that ends in .yaml to the content of the rule file: the data of the cluster's ConfigMap.
 	Rules map[string]string
-	// RulesFiles is the order in which rule files load, as absolute paths: each of Rules once, under falco.RulesDir. Those
-	// before the first path that is not ours load before the rule files that the machine itself has, the rest after.
-	RulesFiles []string
+	// RulesBeforeStock and RulesAfterStock name each of Rules once, in load order: those that load before the rule files
+	// that the machine itself has, and those that load after them.
+	RulesBeforeStock, RulesAfterStock []string
 	// RulesHash labels the rules in messages and in Fleet.Status.
 	RulesHash string
 	// AgentSocketPath is where the SPIRE agent of a machine serves the Workload API. It is the path that Rules watch;
@@ -208,26 +208,25 @@ func (a *Args) validateRules(p *problems) {
 	if len(a.Rules) == 0 {
 		*p = append(*p, errors.New("rules: at least one file is needed"))
 	}
+	order := slices.Concat(a.RulesBeforeStock, a.RulesAfterStock)
 	for _, name := range sortedKeys(a.Rules) {
 		switch {
 		case !ruleFilePattern.MatchString(name):
 			p.add("rules", name, "a base name of letters, digits, '-', '_' and '.', ending in .yaml")
-		case !slices.Contains(a.RulesFiles, path.Join(falco.RulesDir, name)):
-			p.add("rulesFiles", strings.Join(a.RulesFiles, " "), path.Join(falco.RulesDir, name)+" must be in it")
+		case !slices.Contains(order, name):
+			p.add("rulesBeforeStock", strings.Join(order, " "), "it or rulesAfterStock must have "+name)
 		case strings.ContainsRune(a.Rules[name], 0):
 			p.add("rules", name, "its content has a NUL byte")
 		}
 	}
 	seen := map[string]bool{}
-	for _, file := range a.RulesFiles {
-		if seen[file] {
-			p.add("rulesFiles", file, "listed twice")
+	for _, name := range order {
+		if seen[name] {
+			p.add("rulesBeforeStock", name, "listed twice, there or in rulesAfterStock")
 		}
-		seen[file] = true
-		if dir, name := path.Split(file); path.Clean(dir) == falco.RulesDir {
-			if _, ok := a.Rules[name]; !ok {
-				p.add("rulesFiles", file, "rules has no such file")
-			}
+		seen[name] = true
+		if _, ok := a.Rules[name]; !ok {
+			p.add("rulesBeforeStock", name, "rules has no such file")
 		}
 	}
 	if !hashPattern.MatchString(a.RulesHash) {

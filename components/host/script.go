@@ -131,33 +131,15 @@ func packageSettings(a *Args) []setting {
 
 // falcoSettings are those of the last step.
 func falcoSettings(a *Args) []setting {
-	first, last := ruleOrder(a)
 	return []setting{
 		{"FALCO_VERSION", a.FalcoVersion},
-		{"RULES_FIRST", strings.Join(first, " ")},
-		{"RULES_LAST", strings.Join(last, " ")},
+		{"RULES_FIRST", strings.Join(a.RulesBeforeStock, " ")},
+		{"RULES_LAST", strings.Join(a.RulesAfterStock, " ")},
 		{"RULES_HASH", a.RulesHash},
 		{"ALERT_FILE", a.Output.File},
 		{"WEBSERVER_PORT", fmt.Sprint(a.WebserverPort)},
 		{"START_TIMEOUT", fmt.Sprint(a.StartTimeout)},
 	}
-}
-
-// ruleOrder splits our rule files into those that load before the machine's own and those that load after.
-func ruleOrder(a *Args) (first, last []string) {
-	others := false
-	for _, file := range a.RulesFiles {
-		dir, name := path.Split(file)
-		switch {
-		case path.Clean(dir) != falco.RulesDir:
-			others = true
-		case others:
-			last = append(last, name)
-		default:
-			first = append(first, name)
-		}
-	}
-	return first, last
 }
 
 // payload is the shell function that stages the files, each as a here-document that the reader of a preview can read.

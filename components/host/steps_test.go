@@ -47,12 +47,10 @@ func newBench(t *testing.T, o machine.Options) *bench {
 	repo := machine.NewRepository(t)
 	repo.Attach(t, m)
 	return &bench{m, repo, &Args{
-		Hosts:        []Host{{Name: "web-1", Address: "192.0.2.1", User: "deploy", PrivateKey: pulumi.String("x"), HostKey: machine.NewHostKey(t)}},
-		FalcoVersion: "0.40.0",
-		Rules:        map[string]string{"10-socket.yaml": goodRules, "90-extra.yaml": extraRules},
-		RulesFiles: []string{
-			falco.RulesDir + "/10-socket.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", falco.RulesDir + "/90-extra.yaml",
-		},
+		Hosts:            []Host{{Name: "web-1", Address: "192.0.2.1", User: "deploy", PrivateKey: pulumi.String("x"), HostKey: machine.NewHostKey(t)}},
+		FalcoVersion:     "0.40.0",
+		Rules:            map[string]string{"10-socket.yaml": goodRules, "90-extra.yaml": extraRules},
+		RulesBeforeStock: []string{"10-socket.yaml"}, RulesAfterStock: []string{"90-extra.yaml"},
 		RulesHash: "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
 		Output:        Output{Syslog: true, HTTP: "http://127.0.0.1:2801"},
 		WebserverPort: 18700 + int(port.Add(1)), StartTimeout: 10,
@@ -173,7 +171,7 @@ func TestSteps(t *testing.T) {
 		b := newBench(t, machine.Options{})
 		b.up(t)
 		b.args.Rules = map[string]string{"20-other.yaml": otherRules}
-		b.args.RulesFiles = []string{falco.RulesDir + "/20-other.yaml"}
+		b.args.RulesBeforeStock, b.args.RulesAfterStock = []string{"20-other.yaml"}, nil
 		b.must(t, stepFalco)
 		assert.False(t, b.Exists(falco.RulesDir+"/10-socket.yaml"))
 		assert.False(t, b.Exists(falco.RulesDir+"/90-extra.yaml"))

@@ -76,7 +76,7 @@ func TestRulesAreRenderedOnlyWhileFalcoIsOn(t *testing.T) {
 	rendered, err = Render(on, dir)
 	require.NoError(t, err)
 	var names []string
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		names = append(names, f.Name)
 	}
 	assert.Contains(t, names, "own.yaml", "taken from the folder")

@@ -66,10 +66,10 @@ func newBench(t *testing.T, plugin string) *bench {
 			Name: "web-1", Address: b.ssh.Address, Port: b.ssh.Port, User: "deploy",
 			PrivateKey: pulumi.String(b.ssh.PrivateKey), HostKey: b.ssh.HostKey,
 		}},
-		FalcoVersion: "0.40.0",
-		Rules:        map[string]string{"10-socket.yaml": goodRules},
-		RulesFiles:   []string{falco.RulesDir + "/10-socket.yaml", "/etc/falco/falco_rules.yaml"},
-		RulesHash:    "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
+		FalcoVersion:     "0.40.0",
+		Rules:            map[string]string{"10-socket.yaml": goodRules},
+		RulesBeforeStock: []string{"10-socket.yaml"},
+		RulesHash:        "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
 		Output:        host.Output{Syslog: true},
 		WebserverPort: 18800 + int(webserverPort.Add(1)), StartTimeout: 20,
 		Repository: &host.Repository{URL: b.repo.URL, Suite: "stable", Component: "main", KeyURL: b.repo.KeyURL, KeyFingerprint: b.repo.Fingerprint},
@@ -364,7 +364,8 @@ func TestThisMachine(t *testing.T) {
 	b.args.Hosts = []host.Host{{Name: "laptop", Local: true}}
 	rendered, err := rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	b.args.Rules, b.args.RulesFiles, b.args.RulesHash = rendered.Data(), rendered.RulesFiles(falco.RulesDir), rendered.Hash
+	b.args.Rules, b.args.RulesHash = rendered.Data(), rendered.Hash
+	b.args.RulesBeforeStock, b.args.RulesAfterStock = rules.Names(rendered.BeforeStock), rules.Names(rendered.AfterStock)
 	before := b.Snapshot(t)
 	r := b.mustUp(t)
 	assert.Contains(t, r.Outputs["status"].Value, "laptop")
