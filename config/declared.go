@@ -50,7 +50,7 @@ var Declared = []Setting{
 	{Key: "enableFalco", Type: Boolean, Default: "false", Description: "Deploy Falco, Falcosidekick and the rules; the environment variable ENABLE_FALCO wins over this"},
 
 	{Key: "cluster.mode", Type: String, Default: ModeMinikube, Description: "minikube: the stack makes a cluster of its own; existing: it uses the one of cluster.kubeconfig and cluster.context"},
-	{Key: "cluster.kubeconfig", Type: String, Description: "Path of the kubeconfig. minikube: written there, default .state/STACK/kubeconfig; existing: read from there, required"},
+	{Key: "cluster.kubeconfig", Type: String, Description: "Path of the kubeconfig. minikube: created there, below .state/STACK, default .state/STACK/kubeconfig; existing: read from there, required, never written"},
 	{Key: "cluster.context", Type: String, Description: "Context of the kubeconfig; existing: required, minikube: always the profile's name"},
 	{Key: "cluster.testing", Type: Boolean, Default: "false", Description: "This cluster is for testing: verify may attack the stack on it"},
 
