@@ -32,6 +32,8 @@ type listInfo struct {
 	name  string
 	items []text
 	at    place
+	// changed is where it was defined or appended to last.
+	changed place
 }
 
 type macroInfo struct {
@@ -155,6 +157,7 @@ func (c *collector) appendList(l *listInfo) error {
 		return fail(ErrValidate, l.at, item("list", l.name), msgNoPreviousList)
 	}
 	prev.items = append(prev.items, l.items...)
+	prev.changed = l.changed
 	prev.visibility = c.tick()
 	return nil
 }

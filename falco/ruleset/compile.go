@@ -17,7 +17,9 @@ type compiled struct {
 	oddLists  []int
 	macros    []*macroDef
 	byName    map[string]*macroDef
-	rules     []*compiledRule
+	// macroNames has the names of all macros, those that do not compile included.
+	macroNames map[string]bool
+	rules      []*compiledRule
 }
 
 type compiledRule struct {
@@ -36,6 +38,10 @@ type compiledRule struct {
 
 func (c *collector) compile() (*compiled, error) {
 	out := &compiled{lang: c.lang, byName: map[string]*macroDef{}}
+	out.macroNames = make(map[string]bool, len(c.macros.list))
+	for _, m := range c.macros.list {
+		out.macroNames[m.name] = true
+	}
 	c.compileLists(out)
 	changed := c.changedSince(out)
 	if err := c.compileMacros(out, changed); err != nil {
@@ -86,7 +92,7 @@ func (c *collector) compileLists(out *compiled) {
 	used := map[string]bool{}
 	out.lists = make([]*listDef, 0, len(c.lists.list))
 	for _, info := range c.lists.list {
-		l := &listDef{name: info.name, at: info.at, items: info.items}
+		l := &listDef{name: info.name, at: info.at, items: info.items, changed: info.changed, visibility: info.visibility}
 		for i, it := range info.items {
 			ref := c.lists.at(it.s)
 			if ref == nil || ref.index >= info.visibility {
@@ -123,7 +129,7 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 		if out.macros[i] = c.last.reusedMacro(info, changed); out.macros[i] != nil {
 			return
 		}
-		e, lists, expanded, err := out.parse(info.cond, item("macro", info.name))
+		e, lists, expanded, err := out.parse(info.cond, item("macro", info.name), info.order)
 		out.macros[i] = &macroDef{
 			name: info.name, expr: e, info: info, order: info.order, lists: lists, scan: [2]string{info.cond.s, expanded},
 		}
@@ -147,7 +153,7 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 			}
 			return nil
 		}
-		e, macros, err := out.resolve(m.expr, visible, item("macro", m.name))
+		e, macros, err := out.resolve(m.expr, visible, item("macro", m.name), m.info.cond, m.lists, m.order)
 		if err != nil {
 			return err
 		}
@@ -159,29 +165,44 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 
 // parse expands lists in a condition and parses it. It returns the names of
 // the lists used, and the text after expansion.
-func (out *compiled) parse(t text, what string) (e condition.Expr, used []string, expandedText string, err error) {
-	var lists []string
+func (out *compiled) parse(t text, what string, owner order) (e condition.Expr, used []string, expandedText string, err error) {
+	expanded, lists, ok := out.expandLists(t, nil)
+	if !ok {
+		return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
+	}
+	e, err = out.lang.ParseSource(expanded.source())
+	if err != nil {
+		return nil, nil, "", out.parseProblem(err, t, expanded, lists, what, owner)
+	}
+	return e, lists, expanded.s, nil
+}
+
+// expandLists replaces the names of lists by their items, and names the lists
+// that were used. A list that instead has an entry for is expanded as that one,
+// or not at all when it is nil. ok is false when the text grows too large.
+func (out *compiled) expandLists(t text, instead map[string]*listDef) (expanded text, lists []string, ok bool) {
 	named := out.listsNamed(t.s)
 	for i, l := range out.lists {
 		if !named[i] {
 			continue
 		}
-		expanded, found := expandList(t, l)
+		if other, replaced := instead[l.name]; replaced {
+			if l = other; l == nil {
+				continue
+			}
+		}
+		next, found := expandList(t, l)
 		if !found {
 			continue
 		}
-		t = expanded
+		t = next
 		out.addNamed(named, l.joined) // its items may be names of the lists that come after
 		lists = append(lists, l.name)
 		if len(t.s) > maxConditionLength {
-			return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
+			return text{}, nil, false
 		}
 	}
-	e, err = out.lang.ParseSource(t.source())
-	if err != nil {
-		return nil, nil, "", conditionProblem(err, t, what)
-	}
-	return e, lists, t.s, nil
+	return t, lists, true
 }
 
 // listsNamed tells for each list whether its name may stand in a text.
@@ -221,7 +242,12 @@ func (p *Problem) locate(pos condition.Pos, t text) {
 	p.File, p.Line, p.Column = loc.File, loc.Line, loc.Column
 }
 
-func (out *compiled) resolve(e condition.Expr, visible func(name string) *macroDef, what string) (condition.Expr, []string, error) {
+// resolve puts the conditions of macros in place of their names. The text that
+// e was parsed from, the lists used in it and the place of its owner in the
+// order of definitions tell what is at fault when there is no such macro.
+func (out *compiled) resolve(
+	e condition.Expr, visible func(name string) *macroDef, what string, from text, lists []string, owner order,
+) (condition.Expr, []string, error) {
 	r := &resolver{visible: visible}
 	e = r.resolve(e)
 	switch {
@@ -233,6 +259,10 @@ func (out *compiled) resolve(e condition.Expr, visible func(name string) *macroD
 		name := r.unknown[0].msg
 		p := Problem{Code: ErrValidate, Message: "Undefined macro '" + name + "' used in filter.", Item: what, Hint: out.macroHint(name)}
 		p.locate(r.unknown[0].pos, text{})
+		if l := out.listTaken(from, lists, name); l != nil {
+			expanded, _, _ := out.expandLists(from, nil)
+			out.blameName(&p, l, owner, expanded)
+		}
 		return nil, nil, &loadError{p}
 	}
 	if r.resolved == nil {
@@ -312,12 +342,12 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 		}
 		return outputProblem(err, r, what)
 	}
-	e, lists, expanded, err := out.parse(cond, what)
+	e, lists, expanded, err := out.parse(cond, what, r.order)
 	res.lists = lists
 	if err != nil {
-		return err
+		return out.exceptionProblem(err, r, what)
 	}
-	e, macros, err := out.resolve(e, out.macro, what)
+	e, macros, err := out.resolve(e, out.macro, what, cond, lists, r.order)
 	res.macros = macros
 	if err != nil {
 		return err
@@ -327,7 +357,7 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	}
 	warnings, err := out.lang.Check(e)
 	if err != nil {
-		err = conditionProblem(err, cond, what)
+		err = out.valueProblem(err, cond, what, r)
 		var le *loadError
 		if errors.As(err, &le) && unknownFieldOrType(le.Message) && r.skipUnknown {
 			le.Code = WarnUnknownFilter

@@ -24,6 +24,30 @@ type listDef struct {
 	at     place
 	// refs names the lists whose items it took over.
 	refs []string
+	// changed is where the list was defined or appended to last, and visibility when.
+	changed    place
+	visibility int
+}
+
+// placeOf returns where a byte of joined was written: nowhere when it is
+// between two items.
+func (l *listDef) placeOf(i int) place {
+	for _, it := range l.items {
+		n := len(it.s)
+		if quoted := quoteItem(it); len(quoted.s) > n {
+			it, n = quoted, len(quoted.s)
+		}
+		if i < n {
+			return it.placeOf(i)
+		}
+		if n > 0 {
+			i -= n + len(", ")
+		}
+		if i < 0 {
+			break
+		}
+	}
+	return place{}
 }
 
 type macroDef struct {
@@ -131,7 +155,7 @@ func expandList(t text, l *listDef) (text, bool) {
 		if !atStart {
 			out.add(" ", at)
 		}
-		out.add(l.joined, at)
+		out.addList(l, at)
 		out.add(" ", at)
 		rest, from = end, end
 		if atStart {

@@ -326,7 +326,7 @@ func (r *reader) readList(it node) error {
 	if err != nil {
 		return err
 	}
-	l := &listInfo{name: name.s, items: items, at: it.place()}
+	l := &listInfo{name: name.s, items: items, at: it.place(), changed: it.place()}
 	if appended {
 		return r.appendList(l)
 	}
@@ -660,9 +660,9 @@ func (s scope) decodeEntry(v node, depth int) (entry, error) {
 	case v.isScalar() && v.Value == "":
 		return entry{}, s.fail(v.place(), "Value must be non-empty")
 	case v.isScalar():
-		return entry{item: v.text()}, nil
+		return entry{item: v.text(), at: v.place()}, nil
 	case v.isSequence():
-		e := entry{isList: true}
+		e := entry{isList: true, at: v.place()}
 		for _, it := range v.items() {
 			sub, err := s.decodeEntry(it, depth+1)
 			if err != nil {
@@ -672,7 +672,7 @@ func (s scope) decodeEntry(v node, depth int) (entry, error) {
 		}
 		return e, nil
 	}
-	return entry{}, nil
+	return entry{at: v.place()}, nil
 }
 
 func isIdentifier(s string) bool {

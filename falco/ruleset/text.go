@@ -56,18 +56,37 @@ type text struct {
 }
 
 // segment is a part of a text, up to the next one: its bytes were written one
-// after the other from off on, or all of them at off when it is fixed.
+// after the other from off on, or all of them at off when it is fixed. A part
+// that came in by the name of a list is fixed at the place of the name; list
+// and skip say which bytes of the list's items it holds.
 type segment struct {
 	start int32
+	skip  int32
 	fixed bool
+	list  *listDef
 	place
 }
 
 func (s segment) placeOf(i int) place {
+	if s.list != nil {
+		if at := s.list.placeOf(int(s.skip) + i - int(s.start)); at.src != nil {
+			return at
+		}
+	}
 	if !s.fixed {
 		s.off += i - int(s.start)
 	}
 	return s.place
+}
+
+// from returns the segment as it is from byte i of its text on.
+func (s segment) from(i int) segment {
+	n := int32(i) - s.start
+	if !s.fixed {
+		s.off += int(n)
+	}
+	s.start, s.skip = s.start+n, s.skip+n
+	return s
 }
 
 // placed returns a text all of whose bytes were written at one place.
@@ -143,10 +162,19 @@ func (b *builder) add(s string, at place) {
 	if s == "" {
 		return
 	}
-	if n := len(b.at); n == 0 || !b.at[n-1].fixed || b.at[n-1].place != at {
-		b.at = append(b.at, segment{int32(len(b.b)), true, at})
+	if n := len(b.at); n == 0 || !b.at[n-1].fixed || b.at[n-1].list != nil || b.at[n-1].place != at {
+		b.at = append(b.at, segment{start: int32(len(b.b)), fixed: true, place: at})
 	}
 	b.b = append(b.b, s...)
+}
+
+// addList adds the items of a list in place of its name.
+func (b *builder) addList(l *listDef, at place) {
+	if l.joined == "" {
+		return
+	}
+	b.at = append(b.at, segment{start: int32(len(b.b)), fixed: true, list: l, place: at})
+	b.b = append(b.b, l.joined...)
 }
 
 func (b *builder) addText(t text) { b.addPart(t, 0, len(t.s)) }
@@ -159,8 +187,8 @@ func (b *builder) addPart(t text, start, end int) {
 	shift := len(b.b) - start
 	for k := t.segmentOf(start); k < len(t.at) && int(t.at[k].start) < end; k++ {
 		seg := t.at[k]
-		if from := int(seg.start); from < start {
-			seg.place, seg.start = seg.placeOf(start), int32(start)
+		if int(seg.start) < start {
+			seg = seg.from(start)
 		}
 		seg.start += int32(shift)
 		b.at = append(b.at, seg)
