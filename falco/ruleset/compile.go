@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 // compiled is what the definitions of all files loaded so far come to.
 type compiled struct {
 	lang  *condition.Language
+	size  *size
 	lists []*listDef
 	// listIndex finds a list by its name; oddLists have names with delimiters in them.
 	listIndex map[string]int
@@ -37,12 +39,18 @@ type compiledRule struct {
 }
 
 func (c *collector) compile() (*compiled, error) {
-	out := &compiled{lang: c.lang, byName: map[string]*macroDef{}}
+	out := &compiled{lang: c.lang, size: &size{}, byName: map[string]*macroDef{}}
+	for _, r := range c.rules.list {
+		r.settle()
+	}
 	out.macroNames = make(map[string]bool, len(c.macros.list))
 	for _, m := range c.macros.list {
+		m.settle()
 		out.macroNames[m.name] = true
 	}
-	c.compileLists(out)
+	if err := c.compileLists(out); err != nil {
+		return nil, err
+	}
 	changed := c.changedSince(out)
 	if err := c.compileMacros(out, changed); err != nil {
 		return nil, err
@@ -88,8 +96,8 @@ func (c *collector) compile() (*compiled, error) {
 
 // compileLists puts the items of lists that were defined before into the lists
 // that name them, one level deep.
-func (c *collector) compileLists(out *compiled) {
-	used := map[string]bool{}
+func (c *collector) compileLists(out *compiled) error {
+	used, total := map[string]bool{}, 0
 	out.lists = make([]*listDef, 0, len(c.lists.list))
 	for _, info := range c.lists.list {
 		l := &listDef{name: info.name, at: info.at, items: info.items, changed: info.changed, visibility: info.visibility}
@@ -107,6 +115,10 @@ func (c *collector) compileLists(out *compiled) {
 			used[ref.name] = true
 			l.refs = append(l.refs, ref.name)
 			l.items = append(l.items, ref.items...)
+			if total += len(ref.items); total > maxListItems {
+				return fail(ErrValidate, it.first(), item("list", info.name),
+					fmt.Sprintf("lists in lists come to more than %d items", maxListItems))
+			}
 		}
 		l.joined = joinItems(l.items)
 		out.lists = append(out.lists, l)
@@ -119,6 +131,7 @@ func (c *collector) compileLists(out *compiled) {
 			out.oddLists = append(out.oddLists, i)
 		}
 	}
+	return nil
 }
 
 func (c *collector) compileMacros(out *compiled, changed *names) error {
@@ -153,11 +166,11 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 			}
 			return nil
 		}
-		e, macros, err := out.resolve(m.expr, visible, item("macro", m.name), m.info.cond, m.lists, m.order)
+		e, macros, nodes, err := out.resolve(m.expr, visible, item("macro", m.name), m.info.cond, m.lists, m.order)
 		if err != nil {
 			return err
 		}
-		m.expr, m.macros = e, macros
+		m.expr, m.macros, m.nodes = e, macros, nodes
 		out.markUsed(m.lists, macros)
 	}
 	return nil
@@ -169,6 +182,9 @@ func (out *compiled) parse(t text, what string, owner order) (e condition.Expr, 
 	expanded, lists, ok := out.expandLists(t, nil)
 	if !ok {
 		return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
+	}
+	if out.size.length.Add(int64(len(expanded.s))) > maxTotalLength {
+		return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "all conditions together grow beyond 64 MiB when lists are expanded")
 	}
 	e, err = out.lang.ParseSource(expanded.source())
 	if err != nil {
@@ -247,14 +263,14 @@ func (p *Problem) locate(pos condition.Pos, t text) {
 // order of definitions tell what is at fault when there is no such macro.
 func (out *compiled) resolve(
 	e condition.Expr, visible func(name string) *macroDef, what string, from text, lists []string, owner order,
-) (condition.Expr, []string, error) {
-	r := &resolver{visible: visible}
+) (resolved condition.Expr, macros []string, nodes int, err error) {
+	r := &resolver{visible: visible, total: &out.size.nodes}
 	e = r.resolve(e)
 	switch {
 	case len(r.errors) > 0:
 		p := Problem{Code: ErrValidate, Message: r.errors[0].msg, Item: what}
 		p.locate(r.errors[0].pos, text{})
-		return nil, nil, &loadError{p}
+		return nil, nil, 0, &loadError{p}
 	case len(r.unknown) > 0:
 		name := r.unknown[0].msg
 		p := Problem{Code: ErrValidate, Message: "Undefined macro '" + name + "' used in filter.", Item: what, Hint: out.macroHint(name)}
@@ -263,18 +279,17 @@ func (out *compiled) resolve(
 			expanded, _, _ := out.expandLists(from, nil)
 			out.blameName(&p, l, owner, expanded)
 		}
-		return nil, nil, &loadError{p}
+		return nil, nil, 0, &loadError{p}
 	}
 	if r.resolved == nil {
-		return e, nil, nil
+		return e, nil, r.nodes, nil
 	}
-	var macros []string
 	for _, m := range out.macros {
 		if r.resolved[m.name] {
 			macros = append(macros, m.name)
 		}
 	}
-	return e, macros, nil
+	return e, macros, r.nodes, nil
 }
 
 func (out *compiled) macro(name string) *macroDef { return out.byName[name] }
@@ -347,7 +362,7 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	if err != nil {
 		return out.exceptionProblem(err, r, what)
 	}
-	e, macros, err := out.resolve(e, out.macro, what, cond, lists, r.order)
+	e, macros, _, err := out.resolve(e, out.macro, what, cond, lists, r.order)
 	res.macros = macros
 	if err != nil {
 		return err

@@ -1,9 +1,9 @@
 package ruleset
 
 import (
-	"bytes"
 	"sort"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"spire-falco/falco/condition"
@@ -19,19 +19,42 @@ type File struct {
 type source struct {
 	name    string
 	content string
+	// lines holds where the lines start, once somebody has asked.
+	lines func() []int
+	// budget is what may still be read of the file.
+	budget budget
 }
 
 func newSource(f File) *source {
-	return &source{name: f.Name, content: string(f.Content)}
+	s := &source{name: f.Name, content: string(f.Content), budget: newBudget(len(f.Content))}
+	s.lines = sync.OnceValue(func() []int { return lineStarts(s.content) })
+	return s
+}
+
+// lineStarts returns where the lines of a file start. A file without a line
+// feed has carriage returns at the ends of its lines.
+func lineStarts(content string) []int {
+	end := byte('\n')
+	if strings.IndexByte(content, end) < 0 {
+		end = '\r'
+	}
+	starts := make([]int, 1, strings.Count(content, string(end))+1)
+	for at := 0; ; {
+		i := strings.IndexByte(content[at:], end)
+		if i < 0 {
+			return starts
+		}
+		at += i + 1
+		starts = append(starts, at)
+	}
 }
 
 // location returns the line and column of an offset, both from 1.
 func (s *source) location(offset int) condition.Location {
 	offset = max(0, min(offset, len(s.content)))
-	before := s.content[:offset]
-	return condition.Location{
-		File: s.name, Line: strings.Count(before, "\n") + 1, Column: offset - strings.LastIndexByte(before, '\n'),
-	}
+	lines := s.lines()
+	line := sort.SearchInts(lines, offset+1)
+	return condition.Location{File: s.name, Line: line, Column: offset - lines[line-1] + 1}
 }
 
 // place is a byte of a file. The zero place is nowhere.
@@ -224,13 +247,7 @@ type Excerpts struct {
 
 // NewExcerpts takes the content of the file.
 func NewExcerpts(content []byte) *Excerpts {
-	e := &Excerpts{content, make([]int, bytes.Count(content, []byte("\n"))+1)}
-	at := 0
-	for i := 1; i < len(e.starts); i++ {
-		at += bytes.IndexByte(content[at:], '\n') + 1
-		e.starts[i] = at
-	}
-	return e
+	return &Excerpts{content, lineStarts(string(content))}
 }
 
 // At returns the line that a problem points at and, below it, a caret under the
@@ -241,8 +258,11 @@ func (e *Excerpts) At(line, column int) string {
 		return ""
 	}
 	const side = 60
-	before, _, _ := bytes.Cut(e.content[e.starts[line-1]:], []byte("\n"))
-	row := strings.TrimRight(string(before), "\r")
+	end := len(e.content)
+	if line < len(e.starts) {
+		end = e.starts[line] - 1
+	}
+	row := strings.TrimRight(string(e.content[e.starts[line-1]:end]), "\r")
 	col := max(0, min(column-1, len(row)))
 	prefix, suffix := "", ""
 	start, end := 0, len(row)
