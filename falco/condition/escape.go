@@ -36,12 +36,12 @@ func escape(s string) string {
 }
 
 // unescape takes a quoted string, quotes included, and returns its value. The
-// message of a failure is Falco's.
-func unescape(quoted string) (value, failure string) {
+// message of a failure is Falco's; at is the place of the backslash.
+func unescape(quoted string) (value, failure string, at int) {
 	delimiter := quoted[0]
 	inner := quoted[1 : len(quoted)-1]
 	if strings.IndexByte(inner, '\\') < 0 {
-		return inner, ""
+		return inner, "", 0
 	}
 	var b strings.Builder
 	escaped := false
@@ -75,17 +75,17 @@ func unescape(quoted string) (value, failure string) {
 			b.WriteByte('/')
 		case '"':
 			if delimiter != c {
-				return "", `invalid \" escape in '-quoted string`
+				return "", `invalid \" escape in '-quoted string`, i
 			}
 			b.WriteByte(c)
 		case '\'':
 			if delimiter != c {
-				return "", `invalid \' escape in "-quoted string`
+				return "", `invalid \' escape in "-quoted string`, i
 			}
 			b.WriteByte(c)
 		default:
-			return "", `unsupported string escape sequence: \` + string(rune(c))
+			return "", `unsupported string escape sequence: \` + string(rune(c)), i
 		}
 	}
-	return b.String(), ""
+	return b.String(), "", 0
 }

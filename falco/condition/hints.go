@@ -143,3 +143,30 @@ func (l *Language) valueHint(left *operand, v string) string {
 	}
 	return ""
 }
+
+// escapeHint says how to write what an unreadable escape sequence was meant to be.
+func escapeHint(text string) string {
+	if len(text) < 2 {
+		return ""
+	}
+	c := text[1]
+	if c == '"' || c == '\'' {
+		return "put the value into the other kind of quotes, without the backslash"
+	}
+	hint := `double the backslash (\\` + string(rune(c)) + `)`
+	if strings.IndexByte("dDwWsSbB", c) >= 0 {
+		hint += `; regex takes POSIX expressions, without \` + string(rune(c)) +
+			`: write a class such as [0-9], [[:alnum:]_] or [[:space:]]`
+	}
+	return hint
+}
+
+// IsValue reports whether text is one value of a condition from end to end: a
+// word, or a string in quotes.
+func IsValue(text string) bool {
+	l := newLexer(&Source{Text: text})
+	if ok, failure := l.quoted(); failure != "" || !ok && !l.bareString() {
+		return false
+	}
+	return l.off == len(text)
+}

@@ -56,6 +56,11 @@ type parser struct {
 
 func (p *parser) fail(msg string) error { return &Error{Pos: p.pos(), Message: msg} }
 
+// failEscape fails at the escape sequence that was read last.
+func (p *parser) failEscape(msg string) error {
+	return &Error{Pos: Pos{p.src, p.bad}, Message: msg, Hint: escapeHint(p.text[p.bad:])}
+}
+
 func quoteAll(list []string) string { return "'" + strings.Join(list, "', '") + "'" }
 
 func (p *parser) transformerNames() string { return "'val', " + quoteAll(p.grammar.transformers) }
@@ -190,7 +195,7 @@ func (p *parser) fieldRemainder(pos Pos) (Expr, error) {
 	if p.literal("[") {
 		ok, failure := p.quoted()
 		if failure != "" {
-			return nil, p.fail(failure)
+			return nil, p.failEscape(failure)
 		}
 		if !ok && !p.bareArgument() {
 			return nil, p.fail("expected a valid field argument: a quoted string or a bare string")
@@ -284,7 +289,7 @@ func (p *parser) stringValue() (Expr, error) {
 		return e, err
 	}
 	if ok, failure := p.constant(); failure != "" {
-		return nil, p.fail(failure)
+		return nil, p.failEscape(failure)
 	} else if ok {
 		return &Value{node{pos}, p.last}, nil
 	}
@@ -314,12 +319,13 @@ func (p *parser) listValue() (Expr, error) {
 			return ok, failure
 		}
 		// A first value that cannot be read means an empty list.
-		if ok, _ := next(); ok {
+		ok, failure := next()
+		if ok {
 			p.blank()
 			for p.literal(",") {
 				ok, failure := next()
 				if failure != "" {
-					return nil, p.fail(failure)
+					return nil, p.failEscape(failure)
 				}
 				if !ok {
 					return nil, p.fail("expected a string value")
@@ -327,7 +333,11 @@ func (p *parser) listValue() (Expr, error) {
 				p.blank()
 			}
 		}
-		if !p.literal(")") {
+		switch {
+		case p.literal(")"):
+		case failure != "":
+			return nil, p.failEscape("expected a ')' token")
+		default:
 			return nil, p.fail("expected a ')' token")
 		}
 		return list, nil

@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"slices"
+	"strings"
 
 	"spire-falco/falco"
 	"spire-falco/falco/condition"
@@ -32,6 +33,8 @@ type listInfo struct {
 	name  string
 	items []text
 	at    place
+	// changed is where it was defined or appended to last.
+	changed place
 }
 
 type macroInfo struct {
@@ -39,6 +42,25 @@ type macroInfo struct {
 	name string
 	cond text
 	at   place
+	// added holds what was appended to the condition and is not in it yet, see settle.
+	added []text
+}
+
+// settle joins what was appended. To join each time would take the square of
+// the number of appends.
+func (m *macroInfo) settle() { joinAdded(&m.cond, &m.added) }
+
+func joinAdded(t *text, added *[]text) {
+	if len(*added) == 0 {
+		return
+	}
+	var b builder
+	b.addText(*t)
+	for _, a := range *added {
+		b.add(" ", a.first())
+		b.addText(a)
+	}
+	*t, *added = b.text(), nil
 }
 
 type ruleInfo struct {
@@ -56,6 +78,39 @@ type ruleInfo struct {
 	warnEvttypes  bool
 	skipUnknown   bool
 	at            place
+	// What was appended and is not in the above yet, see settle.
+	addedCond, addedOutput []text
+	addedDesc, addedTags   []string
+}
+
+// settle joins what was appended.
+func (r *ruleInfo) settle() {
+	joinAdded(&r.cond, &r.addedCond)
+	joinAdded(&r.output, &r.addedOutput)
+	if len(r.addedDesc) > 0 {
+		r.desc += " " + strings.Join(r.addedDesc, " ")
+		r.addedDesc = nil
+	}
+	if len(r.addedTags) > 0 {
+		r.tags = tagSet(append(slices.Clone(r.tags), r.addedTags...))
+		r.addedTags = nil
+	}
+}
+
+// forget drops what was appended to what the update replaces.
+func (r *ruleInfo) forget(u *ruleUpdate) {
+	if u.cond != nil {
+		r.addedCond = nil
+	}
+	if u.output != nil {
+		r.addedOutput = nil
+	}
+	if u.desc != nil {
+		r.addedDesc = nil
+	}
+	if u.tags != nil {
+		r.addedTags = nil
+	}
 }
 
 // ruleUpdate holds the keys that an override or an append brings.
@@ -155,6 +210,7 @@ func (c *collector) appendList(l *listInfo) error {
 		return fail(ErrValidate, l.at, item("list", l.name), msgNoPreviousList)
 	}
 	prev.items = append(prev.items, l.items...)
+	prev.changed = l.changed
 	prev.visibility = c.tick()
 	return nil
 }
@@ -173,7 +229,7 @@ func (c *collector) appendMacro(m *macroInfo) error {
 	if prev == nil {
 		return fail(ErrValidate, m.at, item("macro", m.name), msgNoPreviousMacro)
 	}
-	prev.cond = join(prev.cond, placed(" ", m.cond.first()), m.cond)
+	prev.added = append(prev.added, m.cond)
 	prev.visibility = c.tick()
 	return nil
 }
@@ -227,16 +283,16 @@ func (c *collector) appendRule(u *ruleUpdate) error {
 		return fail(ErrValidate, u.at, what, "Appended rule must have exceptions or condition property")
 	}
 	if u.cond != nil && !u.cond.empty() {
-		prev.cond = join(prev.cond, placed(" ", u.cond.first()), *u.cond)
+		prev.addedCond = append(prev.addedCond, *u.cond)
 	}
 	if u.output != nil && !u.output.empty() {
-		prev.output = join(prev.output, placed(" ", u.output.first()), *u.output)
+		prev.addedOutput = append(prev.addedOutput, *u.output)
 	}
 	if u.desc != nil && *u.desc != "" {
-		prev.desc += " " + *u.desc
+		prev.addedDesc = append(prev.addedDesc, *u.desc)
 	}
 	if u.tags != nil {
-		prev.tags = tagSet(append(slices.Clone(prev.tags), *u.tags...))
+		prev.addedTags = append(prev.addedTags, *u.tags...)
 	}
 	if u.exceptions != nil {
 		for _, ex := range *u.exceptions {
@@ -287,6 +343,7 @@ func (c *collector) replaceRule(u *ruleUpdate) error {
 	if !u.any() {
 		return fail(ErrValidate, u.at, item("rule", u.name), "The rule must have at least one field that can be replaced")
 	}
+	prev.forget(u)
 	set(&prev.cond, u.cond)
 	set(&prev.output, u.output)
 	set(&prev.desc, u.desc)

@@ -135,6 +135,9 @@ type linter struct {
 	opts     LintOptions
 	rule     *compiledRule
 	findings []Finding
+	seen     map[Finding]bool
+	// steps counts the comparisons of shadowed.
+	steps int
 	// allowances holds the checks of the rule that trust a name.
 	allowances []*condition.Binary
 }
@@ -147,7 +150,11 @@ func (l *linter) report(code FindingCode, at condition.Location, msg, hint strin
 		at = l.rule.info.at.location()
 	}
 	f := Finding{Code: code, Rule: l.rule.info.name, Message: msg, Hint: hint, File: at.File, Line: at.Line, Column: at.Column}
-	if !slices.Contains(l.findings, f) {
+	if !l.seen[f] {
+		if l.seen == nil {
+			l.seen = map[Finding]bool{}
+		}
+		l.seen[f] = true
 		l.findings = append(l.findings, f)
 	}
 }

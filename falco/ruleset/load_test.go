@@ -27,12 +27,12 @@ func TestAProblemPointsAtItsPlace(t *testing.T) {
 		{"an event type", rule("r", "evt.type in (open, opeanat)"), "opeanat", "openat"},
 		{"a field of an output", "- rule: r\n  desc: d\n  condition: evt.type=open\n  output: file %fd.nme\n  priority: INFO\n", "%fd.nme", "%fd.name"},
 		{"a value of an exception", rule("r", "evt.type=open") + "  exceptions:\n  - name: e\n    fields: [fd.num]\n    values: [[x7]]\n", "x7", "whole number"},
-		{"a list item", "- list: ports\n  items: [80, abc]\n" + rule("r", "evt.type=connect and fd.sport in (ports)"), "ports)", "port number"},
+		{"a list item", "- list: ports\n  items: [80, abc]\n" + rule("r", "evt.type=connect and fd.sport in (ports)"), "abc]", "port number"},
 		{"a priority", strings.Replace(rule("r", "evt.type=open"), "NOTICE", "SOMETIMES", 1), "SOMETIMES", "Emergency"},
 		{"a truth value", rule("r", "evt.type=open") + "  enabled: perhaps\n", "perhaps", "true or false"},
 		{"an override of nothing", rule("r", "evt.type=open") + "- rule: r\n  override:\n    tags: append\n", "tags: append", ""},
 		{"broken YAML", "- rule: r\n   desc: d\n", ": d", ""},
-		{"a field of an exception", rule("r", "evt.type=open") + "  exceptions:\n  - name: e\n    fields: [proc.nme]\n    values: [[x]]\n", "name: e", "proc.name"},
+		{"a field of an exception", rule("r", "evt.type=open") + "  exceptions:\n  - name: e\n    fields: [proc.nme]\n    values: [[x]]\n", "proc.nme", "proc.name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -12,6 +12,22 @@ type reader struct {
 	*collector
 }
 
+// budget is what may still be read of a file. An alias reads again what its
+// anchor stands for, and aliases of aliases grow without end: a file may come
+// to four times its size, and a mebibyte on top.
+type budget struct{ left int }
+
+func newBudget(fileSize int) budget { return budget{4*fileSize + 1<<20} }
+
+// spend takes what it costs to read a node, without the nodes in it, and
+// reports whether it was there.
+func (n node) spend() bool {
+	n.src.budget.left -= len(n.Value) + 8*len(n.Content) + 8
+	return n.src.budget.left >= 0
+}
+
+const msgAliases = "The aliases of the file repeat more than four times its size"
+
 // read reads the documents of a file. It stops at the first error, which is a *loadError.
 func (r *reader) read(docs []node, err error) error {
 	if err != nil {
@@ -41,6 +57,9 @@ func (r *reader) read(docs []node, err error) error {
 func (r *reader) readItem(it node) error {
 	if !it.isMap() {
 		return fail(ErrYAMLValidate, it.place(), "", "Unexpected element type. Each element should be a yaml associative array.")
+	}
+	if !it.spend() {
+		return fail(ErrYAMLValidate, it.place(), "", msgAliases)
 	}
 	switch {
 	case it.get("required_engine_version").defined():
@@ -95,6 +114,9 @@ func (s scope) required(key string) (text, error) {
 	if err != nil {
 		return text{}, err
 	}
+	if !v.spend() {
+		return text{}, s.fail(v.place(), msgAliases)
+	}
 	return v.text(), nil
 }
 
@@ -136,6 +158,9 @@ func (s scope) sequence(key string, optional bool) ([]text, error) {
 	for _, it := range v.items() {
 		if !it.isScalar() {
 			return nil, s.fail(it.place(), "sequence value is not scalar")
+		}
+		if !it.spend() {
+			return nil, s.fail(it.place(), msgAliases)
 		}
 		list = append(list, it.text())
 	}
@@ -326,7 +351,7 @@ func (r *reader) readList(it node) error {
 	if err != nil {
 		return err
 	}
-	l := &listInfo{name: name.s, items: items, at: it.place()}
+	l := &listInfo{name: name.s, items: items, at: it.place(), changed: it.place()}
 	if appended {
 		return r.appendList(l)
 	}
@@ -597,10 +622,14 @@ func (r *reader) readExceptions(s scope, appending bool) ([]*exception, error) {
 		return nil, s.fail(list.place(), "Rule exceptions must be a sequence")
 	}
 	var exceptions []*exception
+	names := map[string]int{}
 	for _, it := range list.items() {
 		es := scope{it, s.name + ", exception"}
 		if !it.isMap() {
 			return nil, es.fail(it.place(), "Rule exception must be a mapping")
+		}
+		if !it.spend() {
+			return nil, es.fail(it.place(), msgAliases)
 		}
 		name, err := es.required("name")
 		if err != nil {
@@ -608,11 +637,11 @@ func (r *reader) readExceptions(s scope, appending bool) ([]*exception, error) {
 		}
 		es.name = s.name + ", " + item("exception", name.s)
 		ex := &exception{name: name.s, at: it.place()}
-		for _, other := range exceptions {
-			if other.name == ex.name {
-				r.warn(WarnExceptionName, it.place(), es.name, "Multiple definitions of exception '"+ex.name+"' in the same rule")
-			}
+		// Falco warns once for each one before.
+		for range min(names[ex.name], maxSameName) {
+			r.warn(WarnExceptionName, it.place(), es.name, "Multiple definitions of exception '"+ex.name+"' in the same rule")
 		}
+		names[ex.name]++
 		if ex.fields, err = es.entry("fields", appending); err != nil {
 			return nil, err
 		}
@@ -650,19 +679,24 @@ func (s scope) entry(key string, optional bool) (entry, error) {
 	return s.decodeEntry(v, 0)
 }
 
+// maxSameName bounds how many warnings one more exception of a name gives.
+const maxSameName = 100
+
 // maxEntryDepth bounds lists within lists, which aliases can make endless.
 const maxEntryDepth = 32
 
 func (s scope) decodeEntry(v node, depth int) (entry, error) {
 	switch {
+	case v.defined() && !v.spend():
+		return entry{}, s.fail(v.place(), msgAliases)
 	case depth > maxEntryDepth:
 		return entry{}, s.fail(v.place(), "Lists of an exception are nested too deeply")
 	case v.isScalar() && v.Value == "":
 		return entry{}, s.fail(v.place(), "Value must be non-empty")
 	case v.isScalar():
-		return entry{item: v.text()}, nil
+		return entry{item: v.text(), at: v.place()}, nil
 	case v.isSequence():
-		e := entry{isList: true}
+		e := entry{isList: true, at: v.place()}
 		for _, it := range v.items() {
 			sub, err := s.decodeEntry(it, depth+1)
 			if err != nil {
@@ -672,7 +706,7 @@ func (s scope) decodeEntry(v node, depth int) (entry, error) {
 		}
 		return e, nil
 	}
-	return entry{}, nil
+	return entry{at: v.place()}, nil
 }
 
 func isIdentifier(s string) bool {
