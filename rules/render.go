@@ -119,11 +119,15 @@ func Render(in Inputs) (*Rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := check(own, in.ExtraFiles, version); err != nil {
+	extra, err := inUTF8(in.ExtraFiles)
+	if err != nil {
 		return nil, err
 	}
-	files := slices.Concat(own, in.ExtraFiles)
-	r := &Rendered{Files: files, Rules: summaries, extra: len(in.ExtraFiles)}
+	if err := check(own, extra, version); err != nil {
+		return nil, err
+	}
+	files := slices.Concat(own, extra)
+	r := &Rendered{Files: files, Rules: summaries, extra: len(extra)}
 	sum := sha256.New()
 	for _, f := range files {
 		// Lengths keep two sets apart whose names and contents run together alike.
