@@ -40,6 +40,19 @@ func check(own, extra []File, release falco.Version) error {
 	return nil
 }
 
+// inUTF8 returns the files as a ConfigMap can hold them. Falco reads UTF-16 and UTF-32 too, a ConfigMap is UTF-8.
+func inUTF8(files []File) ([]File, error) {
+	out := make([]File, len(files))
+	for i, f := range files {
+		content, err := ruleset.Decode(ruleset.File{Name: f.Name, Content: []byte(f.Content)})
+		if err != nil {
+			return nil, fmt.Errorf("rule files of the settings: %w; a ConfigMap cannot hold it", err)
+		}
+		out[i] = File{Name: f.Name, Content: string(content)}
+	}
+	return out, nil
+}
+
 func join(problems []ruleset.Problem) error {
 	errs := make([]error, len(problems))
 	for i, p := range problems {

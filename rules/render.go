@@ -136,10 +136,14 @@ func Render(in Inputs) (*Rendered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("settings of the rules: %w", err)
 	}
-	if err := check(own, in.ExtraFiles, release); err != nil {
+	extra, err := inUTF8(in.ExtraFiles)
+	if err != nil {
 		return nil, err
 	}
-	r := &Rendered{BeforeStock: own, AfterStock: in.ExtraFiles, Rules: summaries}
+	if err := check(own, extra, release); err != nil {
+		return nil, err
+	}
+	r := &Rendered{BeforeStock: own, AfterStock: extra, Rules: summaries}
 	r.Hash = Hash(r.Files())
 	return r, nil
 }

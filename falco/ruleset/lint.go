@@ -29,6 +29,8 @@ const (
 	LintBrokenRegex FindingCode = "broken-regex"
 	// LintListIgnored: Falco ignores all or part of the list of this check.
 	LintListIgnored FindingCode = "ignored-list"
+	// LintNotUTF8: Falco loads the bytes of the file as they are, and a ConfigMap cannot hold them.
+	LintNotUTF8 FindingCode = "not-utf-8"
 	// LintKeyIgnored: Falco passes over this key of the file, misspelt or given twice.
 	LintKeyIgnored FindingCode = "ignored-key"
 )
@@ -41,6 +43,7 @@ var lintDescriptions = map[FindingCode]string{
 	LintShadowed:       "never fires under rule_matching first, since an earlier rule matches whatever it matches",
 	LintRenamable:      "trusts a process by a name that any attacker can give to a binary",
 	LintBrokenRegex:    "holds a regular expression that Falco accepts and never matches",
+	LintNotUTF8:        "is not UTF-8: Falco loads it, a ConfigMap cannot hold it",
 	LintKeyIgnored:     "has a key that Falco passes over",
 	LintListIgnored:    "gives a list to a check that looks at its first value, or at none",
 }
@@ -49,7 +52,7 @@ var lintDescriptions = map[FindingCode]string{
 func LintCodes() []FindingCode {
 	return []FindingCode{
 		LintUncaptured, LintNoDescriptor, LintUnixSocketName, LintEnterEvent,
-		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintKeyIgnored,
+		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintKeyIgnored, LintNotUTF8,
 	}
 }
 
@@ -67,7 +70,7 @@ type LintOptions struct {
 type Finding struct {
 	Code FindingCode `json:"code"`
 	Rule string      `json:"rule"`
-	// Kind is macro or list where Rule is the name of one, "" for a rule.
+	// Kind is macro, list or file where Rule is the name of one, "" for a rule.
 	Kind    string `json:"kind,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
@@ -91,7 +94,7 @@ func (f Finding) String() string {
 	if f.Hint != "" {
 		s += " (" + f.Hint + ")"
 	}
-	return s
+	return visible(s)
 }
 
 // Lint looks for rules that load and still do not do what they seem to. It
@@ -111,7 +114,22 @@ func Lint(rs *Ruleset, opts LintOptions) []Finding {
 		}
 		findings[i] = l.findings
 	})
-	return slices.Concat(append([][]Finding{rs.ignoredKeys(opts)}, findings...)...)
+	return slices.Concat(append([][]Finding{rs.encodings(opts), rs.ignoredKeys(opts)}, findings...)...)
+}
+
+// encodings are findings of whole files.
+func (rs *Ruleset) encodings(opts LintOptions) []Finding {
+	if slices.Contains(opts.Disable, LintNotUTF8) {
+		return nil
+	}
+	var findings []Finding
+	for _, f := range rs.notText {
+		findings = append(findings, Finding{
+			Code: LintNotUTF8, Rule: f.name, Kind: "file", Message: f.fault, Hint: "a ConfigMap cannot hold it",
+			File: f.name, Line: f.location.Line, Column: f.location.Column,
+		})
+	}
+	return findings
 }
 
 // ignoredKeys are findings of all items, whether they are enabled or not.

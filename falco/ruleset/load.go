@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 
 	"spire-falco/falco"
@@ -41,6 +42,15 @@ type Ruleset struct {
 	compiled *compiled
 	macros   []*macroInfo
 	ignored  []ignoredKey
+	// notText holds the files that Falco loads and no ConfigMap can hold.
+	notText []fileFault
+}
+
+// fileFault is what is wrong with the bytes of a file.
+type fileFault struct {
+	name     string
+	fault    string
+	location condition.Location
 }
 
 // Language returns the condition language that the rules are written in.
@@ -66,6 +76,9 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 			c.last = last
 		}
 		fr.add(err)
+		if fault, at := encodingFault(f); fault != "" && len(fr.Errors) > 0 {
+			fr.Errors[0].addHint(fmt.Sprintf("line %d has %s", at.Line, fault))
+		}
 		fr.add(c.missingPlugin(plugins))
 		report.Files = append(report.Files, fr)
 	}
@@ -76,7 +89,13 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 	if last == nil {
 		last = &compiled{lang: lang}
 	}
-	return &Ruleset{lang: lang, compiled: last, macros: c.macros.list, ignored: c.ignored}, report
+	rs := &Ruleset{lang: lang, compiled: last, macros: c.macros.list, ignored: c.ignored}
+	for _, f := range files {
+		if fault, at := encodingFault(f); fault != "" {
+			rs.notText = append(rs.notText, fileFault{f.Name, fault, at})
+		}
+	}
+	return rs, report
 }
 
 func (f *FileReport) add(err error) {

@@ -68,7 +68,7 @@ func (p Problem) String() string {
 	if p.Hint != "" {
 		b.WriteString(" (" + p.Hint + ")")
 	}
-	return b.String()
+	return visible(b.String())
 }
 
 // Error makes a problem usable as an error.

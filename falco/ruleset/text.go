@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"spire-falco/falco/condition"
+	"spire-falco/falco/ruleset/internal/yaml"
 )
 
 // File is one rule file. Name stands in messages; nothing is read from disk.
@@ -26,7 +27,8 @@ type source struct {
 }
 
 func newSource(f File) *source {
-	s := &source{name: f.Name, content: string(f.Content), budget: newBudget(len(f.Content))}
+	content, _ := yaml.Decode(string(f.Content))
+	s := &source{name: f.Name, content: content, budget: newBudget(len(content))}
 	s.lines = sync.OnceValue(func() []int { return lineStarts(s.content) })
 	return s
 }
@@ -240,14 +242,15 @@ func join(parts ...text) text {
 
 // Excerpts shows the lines of one file that problems point at.
 type Excerpts struct {
-	content []byte
+	content string
 	// starts holds where the lines start.
 	starts []int
 }
 
 // NewExcerpts takes the content of the file.
 func NewExcerpts(content []byte) *Excerpts {
-	return &Excerpts{content, lineStarts(string(content))}
+	text, _ := yaml.Decode(string(content))
+	return &Excerpts{text, lineStarts(text)}
 }
 
 // At returns the line that a problem points at and, below it, a caret under the
@@ -262,7 +265,7 @@ func (e *Excerpts) At(line, column int) string {
 	if line < len(e.starts) {
 		end = e.starts[line] - 1
 	}
-	row := strings.TrimRight(string(e.content[e.starts[line-1]:end]), "\r")
+	row := strings.TrimRight(e.content[e.starts[line-1]:end], "\r")
 	col := max(0, min(column-1, len(row)))
 	prefix, suffix := "", ""
 	start, end := 0, len(row)
@@ -273,14 +276,14 @@ func (e *Excerpts) At(line, column int) string {
 		end, suffix = runeStart(row, col+side), "..."
 	}
 	var caret strings.Builder
-	for _, r := range prefix + row[start:col] {
+	for _, r := range prefix + visible(row[start:col]) {
 		if r == '\t' {
 			caret.WriteByte('\t')
 		} else {
 			caret.WriteByte(' ')
 		}
 	}
-	return prefix + row[start:end] + suffix + "\n" + caret.String() + "^"
+	return prefix + visible(row[start:col]) + visible(row[col:end]) + suffix + "\n" + caret.String() + "^"
 }
 
 func runeStart(s string, i int) int {

@@ -110,11 +110,7 @@ type scanner struct {
 }
 
 func newScanner(content string) *scanner {
-	s := &scanner{in: content}
-	if strings.HasPrefix(content, "\xEF\xBB\xBF") {
-		s.pos = 3
-	}
-	return s
+	return &scanner{in: content}
 }
 
 func fail(at mark, msg string) {
