@@ -18,6 +18,7 @@ import (
 	"spire-falco/config"
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
+	"spire-falco/internal/safefile"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/scenario"
@@ -56,7 +57,7 @@ func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File,
 		files = asFiles(rendered)
 	}
 	for _, path := range paths {
-		content, err := os.ReadFile(path)
+		content, err := safefile.Read(path, fromsettings.MaxRules)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("read the rules: %w", err)
 		}
@@ -237,9 +238,9 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 			}
 			in := cmd.InOrStdin()
 			if args[0] != "-" {
-				f, err := os.Open(args[0])
+				f, err := safefile.Open(args[0])
 				if err != nil {
-					return fmt.Errorf("read the events: %w", err)
+					return fmt.Errorf("read the events (- takes them from a pipe): %w", err)
 				}
 				defer f.Close() //nolint:errcheck // only read
 				in = f
