@@ -1,6 +1,8 @@
 package components
 
 import (
+	"fmt"
+	"os"
 	"sort"
 	"strconv"
 	"strings"
@@ -264,6 +266,22 @@ func TestAWorkloadIsHeldToTheRestrictedLevel(t *testing.T) {
 			"name": "spiffe-workload-api", "csi": map[string]any{"driver": "csi.spiffe.io", "readOnly": true},
 		}}, pod["volumes"])
 	}
+}
+
+func TestTheDocsNameTheResourcesOfAWorkload(t *testing.T) {
+	r, _ := stack(t, settings(t, nil), FalcosidekickSecrets{})
+	containers, ok := r.one(t, "mtls-server-deployment").get("spec", "template", "spec", "containers").([]any)
+	require.True(t, ok)
+	resources, ok := containers[0].(map[string]any)["resources"].(map[string]any)
+	require.True(t, ok)
+	of := func(kind string) string {
+		quantities, ok := resources[kind].(map[string]any)
+		require.True(t, ok)
+		return fmt.Sprintf("%s %s and %s", kind, quantities["cpu"], quantities["memory"])
+	}
+	text, err := os.ReadFile("../docs/mtls.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "- Resources: "+of("requests")+", "+of("limits")+".")
 }
 
 func TestIdentityAndEnforcementComeFromTheOneDeclaration(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"spire-falco/falco"
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
+	"spire-falco/internal/safefile"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/scenario"
@@ -94,7 +95,7 @@ func loadRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, 
 		files = asFiles(rendered)
 	}
 	for _, path := range paths {
-		content, err := os.ReadFile(path)
+		content, err := safefile.Read(path, fromsettings.MaxRules)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("read the rules: %w", err)
 		}
@@ -288,9 +289,9 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 			fmt.Fprintf(cmd.ErrOrStderr(), "evaluating as %s does\n", v)
 			in := cmd.InOrStdin()
 			if args[0] != "-" {
-				f, err := os.Open(args[0])
+				f, err := safefile.Open(args[0])
 				if err != nil {
-					return fmt.Errorf("read the events: %w", err)
+					return fmt.Errorf("read the events (- takes them from a pipe): %w", err)
 				}
 				defer f.Close() //nolint:errcheck // only read
 				in = f

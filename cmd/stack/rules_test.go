@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -98,6 +99,27 @@ func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
 		assert.Equal(t, "LOAD_ERR_COMPILE_CONDITION", log.Runs[0].Results[0].RuleID)
 		assert.Equal(t, 3, log.Runs[0].Results[0].Locations[0].Physical.Region.StartLine)
 	})
+}
+
+func TestFilesThatAreNoRegularOnesAreNamedAndNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	require.NoError(t, os.WriteFile(large, nil, 0o600))
+	require.NoError(t, os.Truncate(large, 1<<40))
+	good := ruleFile(t, goodRule)
+	for path, want := range map[string]string{
+		pipe: "a pipe, not a regular file", large: "larger than the 1 MiB", "/dev/zero": "a device, not a regular file", dir: "a directory, not a regular file",
+	} {
+		for _, args := range [][]string{{"rules", "check", path}, {"rules", "explain", "r", "--rules", path}, {"rules", "eval", path, "--rules", good}} {
+			if args[1] == "eval" && path == large { // it is read line by line
+				continue
+			}
+			_, err := run(t, project, args...)
+			require.ErrorContains(t, err, want, args)
+			require.ErrorContains(t, err, path, args)
+		}
+	}
 }
 
 func TestRulesEvalPrintsFalcosOwnJSON(t *testing.T) {

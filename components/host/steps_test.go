@@ -263,6 +263,24 @@ func TestSteps(t *testing.T) {
 		assert.Empty(t, machine.Differences(before, b.Snapshot(t)))
 	})
 
+	t.Run("no_user_of_the_machine_can_hold_up_a_step", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, machine.Options{})
+		b.MustRun(t, "chmod 1777 /run/lock")
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		c := b.Command(ctx, "nosudo", "exec 9>/run/lock/spire-falco.lock && flock 9; mkdir /run/spire-falco; ln -s /tmp /run/spire-falco; sleep 60")
+		require.NoError(t, c.Start())
+		defer func() { cancel(); _ = c.Wait() }()
+		require.Eventually(t, func() bool {
+			return b.Exists("/run/lock/spire-falco.lock") && b.Run(t, "root", "flock -n /run/lock/spire-falco.lock true", "").Code != 0
+		}, 20*time.Second, 20*time.Millisecond, "the user has the lock of an earlier version")
+		begun := time.Now()
+		b.must(t, stepBase, stepRemove)
+		assert.Less(t, time.Since(begun), time.Minute)
+		assert.Equal(t, "directory 0 700\n", b.MustRun(t, "stat -c '%F %u %a' /run/spire-falco"))
+	})
+
 	t.Run("packages_that_others_need_by_now_stay", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, machine.Options{})
