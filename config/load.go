@@ -91,6 +91,9 @@ func Load(src Source) (*Settings, error) {
 		l.matching(key, chartRepository, "an http://, https:// or oci:// URL of a Helm repository, without user and password")
 	}
 	s.ImageRepository = l.matching("image.repository", imageRepository, "a registry and path such as ghcr.io/you/mtls-server, without a tag")
+	if s.ImageRepository != "" && !ValidImage(s.ImageRepository) && imageRepository.MatchString(s.ImageRepository) {
+		l.problem("image.repository", s.ImageRepository, fmt.Sprintf("must have at most %d bytes", maxInRule))
+	}
 	l.together(s)
 	if len(l.problems) > 0 {
 		order := map[string]int{EnableFalcoVariable: -1}
@@ -293,15 +296,32 @@ func (l *loader) strings(key string) []string {
 func (l *loader) absolutePaths(key string) []string {
 	paths := l.strings(key)
 	for i, p := range paths {
-		if !cleanAbsolute(p) {
-			l.problem(fmt.Sprintf("%s[%d]", key, i), p, "must be an absolute path without .. or repeated slashes; a bare name would be met by any renamed program")
+		if !ValidPath(p) {
+			l.problem(fmt.Sprintf("%s[%d]", key, i), p, "must be "+WantPath+"; any renamed program could have a bare name")
 		}
 	}
 	return paths
 }
 
-func cleanAbsolute(p string) bool {
-	return filepath.IsAbs(p) && filepath.Clean(p) == p && p != "/" && !strings.ContainsAny(p, "\n\x00")
+// ruleFiles reads paths of rule files, whose base names become keys of a ConfigMap beside our own files.
+func (l *loader) ruleFiles(key string) []string {
+	paths := l.strings(key)
+	first := map[string]int{}
+	for i, p := range paths {
+		at, name := fmt.Sprintf("%s[%d]", key, i), filepath.Base(p)
+		j, taken := first[name]
+		switch {
+		case !ValidRuleFile(name):
+			l.problem(at, p, "must name a file of letters, digits and ._- that ends in .yaml")
+		case strings.HasPrefix(name, OwnRulesPrefix):
+			l.problem(at, p, "must name a file that does not begin with "+OwnRulesPrefix+": those are this project's own")
+		case taken:
+			l.problem(at, p, fmt.Sprintf("must have another base name than %s[%d]: both become one key of a ConfigMap", key, j))
+		default:
+			first[name] = i
+		}
+	}
+	return paths
 }
 
 func (l *loader) enableFalco() bool {
@@ -406,8 +426,8 @@ func (l *loader) spire() SPIRE {
 		s.ClassName = s.Namespace + "-" + SPIRERelease
 	}
 	switch {
-	case !cleanAbsolute(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3:
-		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
+	case !ValidPath(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3:
+		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be "+WantPath+", of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
 	// In its pod the agent of the chart binds the base name in this folder, whatever the folder on the node.
 	case len(s.AgentSocketPath) > maxSocketPath, len(path.Join(path.Dir(DefaultAgentSocketPath), path.Base(s.AgentSocketPath))) > maxSocketPath:
 		l.problem("spire.agentSocketPath", s.AgentSocketPath, wantSocketLength(s.AgentSocketPath))
@@ -438,7 +458,7 @@ func (l *loader) falco() Falco {
 		BufferPreset:     l.integer("falco.bufferPreset", 1, 10, "a whole number from 1 (1 MB) to 10 (512 MB)"),
 		LeastPrivileged:  l.boolean("falco.leastPrivileged"),
 		AllowedProcesses: l.absolutePaths("falco.allowedProcesses"),
-		ExtraRules:       l.strings("falco.extraRules"),
+		ExtraRules:       l.ruleFiles("falco.extraRules"),
 		FileOutput:       l.raw("falco.fileOutput"),
 		SyslogOutput:     l.boolean("falco.syslogOutput"),
 		Metrics:          l.boolean("falco.metrics"),
@@ -446,7 +466,7 @@ func (l *loader) falco() Falco {
 		Dashboard:        l.boolean("falco.dashboard"),
 	}
 	// Its directory of the node is mounted into Falco's pod, where it must hide nothing.
-	if f.FileOutput != "" && (!cleanAbsolute(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
+	if f.FileOutput != "" && (!ValidPath(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
 		l.problem("falco.fileOutput", f.FileOutput, "must be the absolute path of a file below /var/log, or empty for none")
 	}
 	for _, r := range []struct {
@@ -527,7 +547,7 @@ func (l *loader) hosts() Hosts {
 		Syslog:     l.boolean("hosts.syslog"),
 		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user, password and query: they would be readable on every host"),
 	}
-	if h.AlertFile != "" && !cleanAbsolute(h.AlertFile) {
+	if h.AlertFile != "" && !ValidPath(h.AlertFile) {
 		l.problem("hosts.alertFile", h.AlertFile, "must be an absolute path, or empty for none")
 	}
 	var raws []json.RawMessage

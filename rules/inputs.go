@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 
+	"spire-falco/config"
 	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
 )
@@ -91,24 +91,19 @@ func (e *InputError) Error() string {
 	return fmt.Sprintf("rules: %s: %q: want %s", e.Field, e.Value, e.Want)
 }
 
-// Every pattern leaves out quotes, spaces, parentheses, commas and YAML's own characters, so that no setting can become condition
-// syntax or YAML structure.
+// As in config, whose forms these values have, no pattern lets a setting become condition syntax or YAML structure.
 var (
-	pathPattern  = lazyregexp.New(`^(/[A-Za-z0-9._@+~-]+)+$`)
 	namePattern  = lazyregexp.New(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	labelPattern = lazyregexp.New(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-	filePattern  = lazyregexp.New(`^[A-Za-z0-9][-A-Za-z0-9_.]*\.yaml$`)
-	imagePattern = lazyregexp.New(`^[a-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5}/[A-Za-z0-9._-]+)?(/[A-Za-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@sha256:[0-9a-f]{64})?$`)
-	argPattern   = lazyregexp.New(`^[A-Za-z0-9._@+~/:=-]+$`)
 )
 
 const (
-	wantPath  = "an absolute path without . or .. parts, made of letters, digits and ._@+~-"
+	wantPath  = config.WantPath
 	wantName  = "a Kubernetes name: lower-case letters, digits and -, at most 63"
 	wantLabel = "a label value: letters, digits and -_., at most 63, beginning and ending with a letter or digit"
 )
 
-func isPath(p string) bool  { return len(p) <= 1024 && pathPattern.MatchString(p) && path.Clean(p) == p }
+func isPath(p string) bool  { return config.ValidPath(p) }
 func isName(s string) bool  { return len(s) <= 63 && namePattern.MatchString(s) }
 func isLabel(s string) bool { return len(s) <= 63 && labelPattern.MatchString(s) }
 
@@ -157,7 +152,7 @@ func (in Inputs) Validate() error {
 	}
 	for i, f := range in.ExtraFiles {
 		field := fmt.Sprintf("ExtraFiles[%d].Name", i)
-		p.check(filePattern.MatchString(f.Name), field, f.Name, "a file name ending in .yaml")
+		p.check(config.ValidRuleFile(f.Name), field, f.Name, "a file name ending in .yaml")
 		p.check(!ours[f.Name], field, f.Name, "a name that no other rule file has")
 		ours[f.Name] = true
 	}
@@ -169,7 +164,7 @@ func (w Workload) validate(p *problems, field string) {
 	p.check(isLabel(w.Label), field+".Label", w.Label, wantLabel)
 	p.check(w.Port >= 0 && w.Port <= 65535, field+".Port", strconv.Itoa(w.Port), "1 to 65535, or 0 for a workload that listens nowhere")
 	p.check(w.Name == "" || isLabel(w.Name), field+".Name", w.Name, wantLabel)
-	p.check(w.Image == "" || len(w.Image) <= 512 && imagePattern.MatchString(w.Image), field+".Image", w.Image,
+	p.check(w.Image == "" || config.ValidImage(w.Image), field+".Image", w.Image,
 		"an image such as ghcr.io/you/orders:1.2, with or without tag or digest")
 	p.check(isPath(w.Executable), field+".Executable", w.Executable, wantPath)
 	for i, a := range w.Health {
@@ -177,7 +172,7 @@ func (w Workload) validate(p *problems, field string) {
 			p.check(isPath(a), field+".Health[0]", a, wantPath)
 			continue
 		}
-		p.check(argPattern.MatchString(a), fmt.Sprintf("%s.Health[%d]", field, i), a, "an argument made of letters, digits and ._@+~/:=-")
+		p.check(config.ValidArgument(a), fmt.Sprintf("%s.Health[%d]", field, i), a, "an argument "+config.WantArgument)
 	}
 	for i, c := range w.Children {
 		p.check(isPath(c), fmt.Sprintf("%s.Children[%d]", field, i), c, wantPath)
