@@ -71,6 +71,14 @@ func (v Version) Row() string {
 	return ""
 }
 
+// Minor is the minor release of the version, such as 0.44.
+func (v Version) Minor() string {
+	if i := strings.LastIndexByte(v.Number, '.'); i > 0 {
+		return v.Number[:i]
+	}
+	return v.Number
+}
+
 // AtLeast reports whether v is that release or a later one; number has the form 0.42 or 0.42.1.
 func (v Version) AtLeast(number string) bool { return CompareReleases(v.Number, number) >= 0 }
 

@@ -4,11 +4,17 @@ import "strings"
 
 // escape quotes a value when it holds characters that a bare string cannot.
 // It decides as Falco does, which leaves parentheses, commas and the empty
-// string bare.
+// string bare. (Falco 0.40 leaves an equals sign bare too, and so prints a text
+// that does not parse.)
 func escape(s string) string {
-	if !strings.ContainsAny(s, "\b\f\n\r\t \\\"'") {
+	if !strings.ContainsAny(s, "\b\f\n\r\t \\\"'=") {
 		return s
 	}
+	return quoteText(s)
+}
+
+// quoteText puts a value in double quotes.
+func quoteText(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for i := range len(s) {

@@ -223,11 +223,8 @@ func (v *codeVisitor) binary(n *Binary) {
 	case *List:
 		names = r.Values
 	default:
-		if v.left(n.Right) {
-			v.fail(n.Right, "event code search does not support `evt.type` checks with transformers")
-		} else {
-			v.fail(n.Right, "right-hand field comparisons on `evt.type` checks are not supported by event code search")
-		}
+		v.left(n.Right)
+		v.fail(n.Right, "right-hand field comparisons on "+v.lang.eventTypeFields()+" checks are not supported by event code search")
 		return
 	}
 	v.codes = v.lang.eventTypesNamed(names)
@@ -238,19 +235,43 @@ func (v *codeVisitor) binary(n *Binary) {
 	}
 }
 
-// left tells whether the left-hand side of a check is evt.type itself.
+// left tells whether the left-hand side of a check is evt.type itself, or since
+// Falco 0.41 syscall.type. It fails where a transformer is applied to that.
 func (v *codeVisitor) left(e Expr) bool {
 	switch n := e.(type) {
 	case *Field:
-		return n.Name == "evt.type" && n.Arg == ""
+		return (n.Name == "evt.type" || n.Name == "syscall.type" && v.lang.pluginFields) && n.Arg == "" && !n.EmptyArg
 	case *Transformer:
-		if v.left(n.Value) {
-			v.fail(e, "event code search does not support `evt.type` checks with transformers")
+		last := false
+		for _, arg := range append([]Expr{n.Value}, n.More...) {
+			if last = v.left(arg); last {
+				fields := v.lang.eventTypeFields()
+				if v.lang.nestedTransformers {
+					fields = "`evt.type`"
+				}
+				v.fail(e, "event code search does not support "+fields+" checks with transformers")
+			}
 		}
+		return last
+	case *TransformerList:
+		last := false
+		for _, item := range n.Items {
+			last = v.left(item)
+		}
+		return last
 	}
 	return false
 }
 
+// eventTypeFields names the fields that select events, in Falco's words.
+func (l *Language) eventTypeFields() string {
+	if l.pluginFields {
+		return "`evt.type`/`syscall.type`"
+	}
+	return "`evt.type`"
+}
+
+// fail keeps the first error.
 func (v *codeVisitor) fail(e Expr, msg string) {
 	if v.err == nil {
 		v.err = &Error{Pos: e.Position(), Message: msg}

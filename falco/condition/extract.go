@@ -2,6 +2,7 @@ package condition
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -91,7 +92,8 @@ var sameAs = map[string]string{
 	"proc.aexe[0]": "proc.exe", "proc.aexe[1]": "proc.pexe",
 	"proc.aexepath[0]": "proc.exepath", "proc.aexepath[1]": "proc.pexepath",
 	"proc.acmdline[0]": "proc.cmdline", "proc.acmdline[1]": "proc.pcmdline",
-	"fd.cnet": "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip",
+	"proc.aargs[0]": "proc.args",
+	"fd.cnet":       "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip",
 	// Falco does not resolve ports to names unless told to.
 	"fd.cproto": "fd.cport", "fd.sproto": "fd.sport", "fd.lproto": "fd.lport", "fd.rproto": "fd.rport",
 }
@@ -111,6 +113,8 @@ func (l *Language) newGetter(ref FieldRef) getter {
 		return l.indexedArgument(ref, plain)
 	case ref.Arg != "" && strings.HasSuffix(base, ".label"):
 		return labelGetter(ref, plain)
+	case l.nestedTransformers && isAncestorField(base) && ref.Arg == "":
+		return allAncestors(ref, plain)
 	case base == "evt.type.is":
 		return l.typeIs(ref, plain)
 	case base == "evt.source":
@@ -144,6 +148,34 @@ func (l *Language) newGetter(ref FieldRef) getter {
 		}
 	}
 	return plain
+}
+
+// isAncestorField tells the fields that are those of an ancestor.
+func isAncestorField(base string) bool {
+	return base != "proc.args" && slices.Contains(ancestorFields, base)
+}
+
+// allAncestors joins the values of all ancestors, which Falco 0.44 and newer
+// print where no ancestor is named; proc.apid is that of the process itself.
+func allAncestors(ref FieldRef, plain getter) getter {
+	keys := ancestorsOf(ref.Info.Name)
+	return func(ev *Event, into *constant) bool {
+		if plain(ev, into) {
+			return true
+		}
+		if ref.Info.Name == "proc.apid" {
+			v, ok := ev.fields["proc.pid"]
+			return ok && convert(ref.Type, v, into)
+		}
+		var all []string
+		for _, key := range keys {
+			if v, ok := ev.fields[key]; ok {
+				all = append(all, v.String())
+			}
+		}
+		into.str = strings.Join(all, " ")
+		return into.str != ""
+	}
 }
 
 // isIndexed tells evt.arg[1] from evt.arg.name.
@@ -256,6 +288,9 @@ func labelGetter(ref FieldRef, plain getter) getter {
 // proc.aname and its likes, parents first.
 func ancestorsOf(base string) []string {
 	keys := []string{sameAs[base+"[1]"]}
+	if keys[0] == "" {
+		keys[0] = base + "[1]"
+	}
 	for i := 2; i <= maxAncestors; i++ {
 		keys = append(keys, base+"["+strconv.Itoa(i)+"]")
 	}

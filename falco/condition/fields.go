@@ -90,17 +90,12 @@ func (l *Language) parseInClass(c fieldClass, val string, filtering bool) (int, 
 			return l.eventTypeIs(val)
 		}
 	case "process":
+		for _, base := range ancestorFields {
+			if starts(base) && l.fields().byName[base].ArgAllowed {
+				return l.ancestor(base, val)
+			}
+		}
 		switch {
-		case starts("proc.apid"):
-			return l.ancestor("proc.apid", val)
-		case starts("proc.aname"):
-			return l.ancestor("proc.aname", val)
-		case starts("proc.aexepath"):
-			return l.ancestor("proc.aexepath", val)
-		case starts("proc.aexe"):
-			return l.ancestor("proc.aexe", val)
-		case starts("proc.acmdline"):
-			return l.ancestor("proc.acmdline", val)
 		case starts("proc.env"):
 			return l.environment("proc.env", val)
 		case starts("proc.aenv"):
@@ -109,6 +104,9 @@ func (l *Language) parseInClass(c fieldClass, val string, filtering bool) (int, 
 			return l.dotted("thread.cgroup", val, func(c byte) bool { return isAlpha(c) || c == '_' })
 		}
 	case "container":
+		if l.pluginFields {
+			return l.pluginField(c, val, filtering)
+		}
 		if n, ref, done, err := l.containerMount(val); done {
 			return n, ref, err
 		}
@@ -136,6 +134,44 @@ func (l *Language) parseInClass(c fieldClass, val string, filtering bool) (int, 
 		}
 	}
 	return l.longest(c, val, filtering)
+}
+
+// ancestorFields take the number of an ancestor, or of an argument, in
+// brackets; of two that start alike the longer is first. Not every version has all.
+var ancestorFields = []string{"proc.apid", "proc.aname", "proc.aexepath", "proc.aexe", "proc.acmdline", "proc.aargs", "proc.args"}
+
+// pluginField parses a field of the container plugin as Falco does for plugins.
+func (l *Language) pluginField(c fieldClass, val string, filtering bool) (int, FieldRef, error) {
+	n, ref, err := l.longest(c, val, filtering)
+	if err != nil || n == -1 {
+		return n, ref, err
+	}
+	val, _, _ = strings.Cut(val, " ")
+	start := strings.IndexByte(val, '[')
+	if start < 0 {
+		if ref.Info.ArgRequired {
+			return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name + " requires an argument but none provided")
+		}
+		return n, ref, nil
+	}
+	if n != start {
+		return -1, FieldRef{}, nil
+	}
+	if start+1 >= len(val) {
+		return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name + " terminates with incomplete argument brackets")
+	}
+	end := strings.IndexByte(val[start+1:], ']')
+	if end < 0 {
+		return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name + " has unbalanced argument brackets")
+	}
+	end += start + 1
+	arg := val[start+1 : end]
+	if !ref.Info.ArgAllowed && !ref.Info.ArgRequired {
+		return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name +
+			" does not allow nor require an argument but one is provided: " + arg)
+	}
+	ref.Name, ref.Arg = val[:end+1], arg
+	return end + 1, ref, nil
 }
 
 // longest finds the longest name of the class that val starts with.
@@ -263,8 +299,8 @@ func (l *Language) ancestor(base, val string) (int, FieldRef, error) {
 			return end, l.makeRef(base, val[:end], strconv.FormatInt(n, 10)), nil
 		}
 	}
-	if val == base {
-		return len(val), l.makeRef(base, base, ""), nil
+	if val == base || l.lenientAncestors {
+		return len(base), l.makeRef(base, base, ""), nil
 	}
 	return 0, l.makeRef(base, base, ""), nil
 }
@@ -273,8 +309,8 @@ func (l *Language) environment(base, val string) (int, FieldRef, error) {
 	if arg, end, closed := bracketed(base, val); closed {
 		return end, l.makeRef(base, val[:end], arg), nil
 	}
-	if val == base {
-		return len(val), l.makeRef(base, base, ""), nil
+	if val == base || l.lenientAncestors {
+		return len(base), l.makeRef(base, base, ""), nil
 	}
 	return 0, l.makeRef(base, base, ""), nil
 }

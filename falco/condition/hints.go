@@ -3,6 +3,8 @@ package condition
 import (
 	"slices"
 	"strings"
+
+	"spire-falco/falco"
 )
 
 // Suggest returns up to three field names of the catalogue that name was
@@ -62,7 +64,79 @@ func distance(a, b string, limit int) int {
 	return one[len(b)]
 }
 
+// firstWith returns the first minor release, such as 0.44, after this language's
+// whose language passes the test; "" when none does.
+func (l *Language) firstWith(test func(*Language) bool) string {
+	for _, v := range falco.Versions() {
+		if falco.CompareReleases(v.Number, l.version.Number) > 0 && test(For(v)) {
+			return v.Minor()
+		}
+	}
+	return ""
+}
+
+// removedIn returns the minor release in which something went that an older
+// language passes the test for; "" when none does.
+func (l *Language) removedIn(test func(*Language) bool) string {
+	removed := ""
+	for _, v := range falco.Versions() {
+		switch {
+		case falco.CompareReleases(v.Number, l.version.Number) > 0:
+			return removed
+		case test(For(v)):
+			removed = ""
+		case removed == "":
+			removed = v.Minor()
+		}
+	}
+	return removed
+}
+
+// newerWordHint says which Falco first has the modifier or transformer that text
+// breaks off behind; next is what follows it.
+func (l *Language) newerWordHint(last, next string) string {
+	if l.version.Number == falco.Newest().Number || last == "" {
+		return ""
+	}
+	if strings.HasPrefix(next, "(") {
+		if minor := l.firstWith(func(o *Language) bool { return slices.Contains(o.grammar().transformers, last) }); minor != "" {
+			return "'" + last + "(' needs Falco " + minor + " or newer"
+		}
+	}
+	if minor := l.firstWith(func(o *Language) bool { return slices.Contains(o.grammar().modifiers, last+" ") }); minor != "" {
+		return "'" + last + "' needs Falco " + minor + " or newer"
+	}
+	return ""
+}
+
+// OtherVersionHint says which Falco first has a field that this one does not
+// have, or in which it was removed; "" when no version has it.
+func (l *Language) OtherVersionHint(name string) string {
+	has := func(o *Language) bool {
+		_, ok, err := o.LookupField(name)
+		return ok && err == nil
+	}
+	if minor := l.firstWith(has); minor != "" {
+		return "'" + name + "' needs Falco " + minor + " or newer"
+	}
+	known := false
+	for _, v := range falco.Versions() {
+		known = known || falco.CompareReleases(v.Number, l.version.Number) < 0 && has(For(v))
+	}
+	if !known {
+		return ""
+	}
+	hint := "'" + name + "' was removed in Falco " + l.removedIn(has)
+	if base, arg, ok := strings.Cut(name, ".label."); ok && l.fields().byName[base+".label"] != nil {
+		hint += "; use " + base + ".label[" + arg + "]"
+	}
+	return hint
+}
+
 func (l *Language) unknownFieldHint(name string) string {
+	if hint := l.OtherVersionHint(name); hint != "" {
+		return hint
+	}
 	if bare, _, ok := strings.Cut(name, "["); ok {
 		if f := l.fields().byName[bare]; f != nil && !f.ArgAllowed {
 			return bare + " takes no argument"
@@ -76,6 +150,9 @@ func (l *Language) unknownFieldHint(name string) string {
 }
 
 func (l *Language) argumentHint(f *Field) string {
+	if hint := l.OtherVersionHint(f.FullName()); hint != "" {
+		return hint
+	}
 	switch {
 	case strings.HasPrefix(f.Name, "evt.arg"), strings.HasPrefix(f.Name, "evt.rawarg"):
 		arg := strings.TrimPrefix(strings.TrimPrefix(f.Name, "evt.rawarg"), "evt.arg")
@@ -131,6 +208,10 @@ func (l *Language) valueHint(left *operand, v string) string {
 		return left.ref.Name + " wants a network such as 10.0.0.0/8"
 	}
 	if left.ref.Info.Name == "evt.type" {
+		knows := func(o *Language) bool { return o.KnownEventType(v) }
+		if minor := l.firstWith(knows); minor != "" {
+			return "'" + v + "' needs Falco " + minor + " or newer"
+		}
 		best, near := 3, ""
 		for name := range l.events().codes {
 			if d := distance(v, name, 2); d < best || d == best && d < 3 && name < near {

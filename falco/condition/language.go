@@ -19,6 +19,7 @@ var catalogues embed.FS
 // safe for concurrent use.
 type Language struct {
 	version falco.Version
+	features
 	// Each catalogue is read when it is first needed: not every question needs all.
 	fields  func() *fieldCatalogue
 	events  func() *eventCatalogue
@@ -27,6 +28,29 @@ type Language struct {
 	params func() []param
 	// eventParams holds the parameters of each event of the table.
 	eventParams func() [][]param
+}
+
+// features is what versions of the language differ in, besides their catalogues.
+type features struct {
+	// pluginFields: the fields of containers and Kubernetes are those of the
+	// container plugin, with the argument rules of plugins; syscall.type selects
+	// events as evt.type does. Since 0.41.
+	pluginFields bool
+	// lenientAncestors: a wrong argument of proc.aname and its likes counts as
+	// none, not as a name of no length; constants of PID fields can be read. Since 0.42.
+	lenientAncestors bool
+	// nestedTransformers: transformers take several arguments, texts and numbers
+	// among them; operators take list modifiers; outputs are read by the parser of
+	// conditions; an invalid regular expression is an error. Since 0.44.
+	nestedTransformers bool
+}
+
+func featuresOf(v falco.Version) features {
+	return features{
+		pluginFields:       v.AtLeast("0.41"),
+		lenientAncestors:   v.AtLeast("0.42"),
+		nestedTransformers: v.AtLeast("0.44"),
+	}
 }
 
 // languages holds one Language per row of falco.Versions.
@@ -52,7 +76,7 @@ func For(v falco.Version) *Language {
 }
 
 func newLanguage(v falco.Version) *Language {
-	l := &Language{version: v}
+	l := &Language{version: v, features: featuresOf(v)}
 	l.fields = sync.OnceValue(func() *fieldCatalogue { return loadFields(l.data("fields.tsv")) })
 	l.events = sync.OnceValue(func() *eventCatalogue { return loadEvents(l.data("events.tsv"), l.data("syscalls.txt")) })
 	l.grammar = sync.OnceValue(func() *grammar { return loadGrammar(l.data("language.tsv")) })
@@ -131,6 +155,35 @@ func (l *Language) IsOperator(name string) bool { return slices.Contains(l.gramm
 
 // TakesList reports whether an operator takes a list.
 func (l *Language) TakesList(op string) bool { return slices.Contains(l.grammar().listOperators, op) }
+
+// Modifiers lists the list modifiers that operators of texts take.
+func (l *Language) Modifiers() []string {
+	names := make([]string, len(l.grammar().modifiers))
+	for i, m := range l.grammar().modifiers {
+		names[i] = strings.TrimSuffix(m, " ")
+	}
+	return names
+}
+
+// ModifierHint says which Falco first takes an operator with a list modifier; ""
+// when none does.
+func (l *Language) ModifierHint(op string) string {
+	if minor := l.firstWith(func(o *Language) bool { return o.OperatorWithModifier(op) }); minor != "" {
+		return "'" + op + "' needs Falco " + minor + " or newer"
+	}
+	return ""
+}
+
+// OperatorWithModifier reports whether text is an operator of texts with a list
+// modifier, such as "startswith anyof".
+func (l *Language) OperatorWithModifier(text string) bool {
+	g := l.grammar()
+	op, modifier, ok := strings.Cut(text, " ")
+	is := func(word string) func(string) bool {
+		return func(s string) bool { return strings.TrimSuffix(s, " ") == word }
+	}
+	return ok && slices.ContainsFunc(g.modifiers, is(modifier)) && slices.ContainsFunc(g.stringOperators, is(op))
+}
 
 // LeadingTransformer returns the transformer that text starts with, without
 // its parenthesis, and "" when there is none.

@@ -34,7 +34,7 @@ func (l *Language) Parse(text string) (Expr, error) { return l.ParseSource(&Sour
 
 // ParseSource is Parse for a text whose offsets lead back to a file.
 func (l *Language) ParseSource(src *Source) (Expr, error) {
-	p := &parser{lexer: newLexer(src), grammar: l.grammar()}
+	p := &parser{lexer: newLexer(src), lang: l, grammar: l.grammar()}
 	if src.Text == "" {
 		return nil, p.fail("filter input string is empty")
 	}
@@ -50,11 +50,17 @@ func (l *Language) ParseSource(src *Source) (Expr, error) {
 
 type parser struct {
 	*lexer
+	lang    *Language
 	grammar *grammar
 	depth   int
+	// closed is where the outermost transformer that was read last ends, without
+	// what may follow in brackets.
+	closed int
 }
 
-func (p *parser) fail(msg string) error { return &Error{Pos: p.pos(), Message: msg} }
+func (p *parser) fail(msg string) error {
+	return &Error{Pos: p.pos(), Message: msg, Hint: p.lang.newerWordHint(p.last, p.text[min(p.off, len(p.text)):])}
+}
 
 // failEscape fails at the escape sequence that was read last.
 func (p *parser) failEscape(msg string) error {
@@ -201,6 +207,7 @@ func (p *parser) fieldRemainder(pos Pos) (Expr, error) {
 			return nil, p.fail("expected a valid field argument: a quoted string or a bare string")
 		}
 		f.Arg = p.last
+		f.EmptyArg = p.lang.nestedTransformers && f.Arg == ""
 		if !p.literal("]") {
 			return nil, p.fail("expected a ']' token")
 		}
@@ -214,6 +221,9 @@ func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
 	}
 	defer func() { p.depth-- }()
 	p.blank()
+	if p.lang.nestedTransformers {
+		return p.transformerArguments(name, pos)
+	}
 	argPos := p.pos()
 	var (
 		child Expr
@@ -238,7 +248,167 @@ func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
 	if !p.literal(")") {
 		return nil, p.fail("expected a ')' token closing the transformer")
 	}
-	return &Transformer{node{pos}, name, child}, nil
+	return &Transformer{node: node{pos}, Name: name, Value: child}, nil
+}
+
+// transformerArguments reads what follows the opening parenthesis of a
+// transformer in Falco 0.44 and newer, where there may be several arguments and
+// where texts and numbers may stand for fields.
+func (p *parser) transformerArguments(name string, pos Pos) (Expr, error) {
+	t := &Transformer{node: node{pos}, Name: name}
+	for {
+		arg, err := p.transformerArgument()
+		if err != nil {
+			return nil, err
+		}
+		if t.Value == nil {
+			t.Value = arg
+		} else {
+			t.More = append(t.More, arg)
+		}
+		p.blank()
+		if !p.literal(",") {
+			break
+		}
+	}
+	if !p.literal(")") {
+		return nil, p.fail("expected a ')' token closing the transformer")
+	}
+	p.closed = p.off
+	return t, p.transformerSelector(t)
+}
+
+// transformerSelector reads the argument in brackets that may follow a transformer.
+func (p *parser) transformerSelector(t *Transformer) error {
+	if !p.literal("[") {
+		return nil
+	}
+	ok, failure := p.quoted()
+	if failure != "" {
+		return p.fail(failure)
+	}
+	if !ok && !p.bareArgument() {
+		return p.fail("expected a valid field argument: a quoted string or a bare string")
+	}
+	arg := p.last
+	if !p.literal("]") {
+		return p.fail("expected a ']' token")
+	}
+	t.Selector = &arg
+	return nil
+}
+
+func (p *parser) transformerArgument() (Expr, error) {
+	pos := p.pos()
+	p.blank()
+	if p.number() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	if ok, failure := p.quoted(); failure != "" {
+		return nil, p.fail(failure)
+	} else if ok {
+		return &Value{node{pos}, p.last}, nil
+	}
+	if p.literal("(") {
+		return p.transformerList(pos)
+	}
+	if p.oneOf(p.grammar.transformerTokens) {
+		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
+	}
+	if p.fieldName() {
+		return p.fieldRemainder(pos)
+	}
+	return nil, p.fail("expected field transformer argument: field, transformer, quoted string, number, or transformer list")
+}
+
+// transformerList reads a list of arguments after its opening parenthesis.
+func (p *parser) transformerList(pos Pos) (Expr, error) {
+	list := &TransformerList{node: node{pos}}
+	p.blank()
+	if p.literal(")") {
+		return list, nil
+	}
+	for {
+		item, err := p.transformerListItem(pos)
+		if err != nil {
+			return nil, err
+		}
+		list.Items = append(list.Items, item)
+		p.blank()
+		if !p.literal(",") {
+			break
+		}
+		p.blank()
+	}
+	if !p.literal(")") {
+		return nil, p.fail("expected ')'")
+	}
+	return list, nil
+}
+
+func (p *parser) transformerListItem(pos Pos) (Expr, error) {
+	if p.fieldName() {
+		return p.fieldRemainder(pos)
+	}
+	if p.oneOf(p.grammar.transformerTokens) {
+		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
+	}
+	if ok, failure := p.quoted(); failure != "" {
+		return nil, p.fail(failure)
+	} else if ok {
+		return &Value{node{pos}, p.last}, nil
+	}
+	if p.number() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected transformer list argument: field, transformer, quoted string, or number")
+}
+
+// operator reads one of the operators, see lexer.operator. Falco 0.44 and newer
+// go back where a blank is missing, and try the others.
+func (p *parser) operator(list []string) bool {
+	if !p.lang.nestedTransformers {
+		return p.lexer.operator(list)
+	}
+	for _, op := range list {
+		off, last := p.off, p.last
+		word, wantsBlank := strings.CutSuffix(op, " ")
+		if !p.literal(word) {
+			continue
+		}
+		if !wantsBlank || p.blank() {
+			return true
+		}
+		p.off, p.last = off, last
+	}
+	return false
+}
+
+// modifier reads the list modifier of an operator, and tells whether a list
+// follows it. Without one it goes back to where it was.
+func (p *parser) modifier(hadBlank bool) (string, bool) {
+	off, last := p.off, p.last
+	if hadBlank && p.operator(p.grammar.modifiers) && p.listFollows() {
+		return p.last, true
+	}
+	p.off, p.last = off, last
+	return "", false
+}
+
+func (p *parser) listFollows() bool {
+	rest := p.text[p.off:]
+	if p.peek() == '(' {
+		return true
+	}
+	if identifierLen(rest) == 0 {
+		return false
+	}
+	for _, word := range []string{"and", "or", "not"} {
+		if after, ok := strings.CutPrefix(rest, word); ok && (after == "" || !isAlpha(after[0]) && !isDigit(after[0])) {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
@@ -257,7 +427,13 @@ func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 		right, err = p.numberValue()
 	case p.operator(p.grammar.stringOperators):
 		op = p.last
-		right, err = p.stringValue()
+		hadBlank := isAlpha(op[0]) || p.lang.nestedTransformers && p.blank()
+		if modifier, ok := p.modifier(hadBlank); ok {
+			op += " " + modifier
+			right, err = p.modifiedList()
+		} else {
+			right, err = p.stringValue()
+		}
 	case p.operator(p.grammar.listOperators):
 		op = p.last
 		right, err = p.listValue()
@@ -307,6 +483,33 @@ func (p *parser) constant() (ok bool, failure string) {
 func (p *parser) listValue() (Expr, error) {
 	p.blank()
 	pos := p.pos()
+	if e, err := p.list(pos); e != nil || err != nil {
+		return e, err
+	}
+	if e, err := p.rightField(); e != nil || err != nil {
+		return e, err
+	}
+	if p.identifier() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected a list, an identifier, or a field with a valid transformer: " + p.transformerNames())
+}
+
+// modifiedList reads the right-hand side of an operator with a list modifier.
+func (p *parser) modifiedList() (Expr, error) {
+	p.blank()
+	pos := p.pos()
+	if e, err := p.list(pos); e != nil || err != nil {
+		return e, err
+	}
+	if p.identifier() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected a list or an identifier")
+}
+
+// list reads constants in parentheses. It returns nil, nil when there is no parenthesis.
+func (p *parser) list(pos Pos) (Expr, error) {
 	if p.literal("(") {
 		list := &List{node: node{pos}}
 		next := func() (ok bool, failure string) {
@@ -342,13 +545,7 @@ func (p *parser) listValue() (Expr, error) {
 		}
 		return list, nil
 	}
-	if e, err := p.rightField(); e != nil || err != nil {
-		return e, err
-	}
-	if p.identifier() {
-		return &Value{node{pos}, p.last}, nil
-	}
-	return nil, p.fail("expected a list, an identifier, or a field with a valid transformer: " + p.transformerNames())
+	return nil, nil
 }
 
 // rightField parses val(field) or a transformer on the right-hand side. It
@@ -370,7 +567,11 @@ func (p *parser) rightField() (Expr, error) {
 		if !p.literal(")") {
 			return nil, p.fail("expected a ')' token closing the transformer")
 		}
-		return &Transformer{node{pos}, "val", child}, nil
+		t := &Transformer{node: node{pos}, Name: "val", Value: child}
+		if p.lang.nestedTransformers {
+			return t, p.transformerSelector(t)
+		}
+		return t, nil
 	}
 	if p.oneOf(p.grammar.transformerTokens) {
 		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)

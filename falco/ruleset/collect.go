@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	syscallSource = "syscall"
+	syscallSource   = "syscall"
+	containerPlugin = "container"
 
 	msgOverrideAppend = "Keys 'override' and 'append: true' cannot be used together. Add an 'append' entry (e.g. " +
 		"'condition: append') under 'override' instead."
@@ -126,12 +127,14 @@ type ruleUpdate struct {
 	enabled      *bool
 	warnEvttypes *bool
 	skipUnknown  *bool
-	at           place
+	// captured: one of the keys of captures, which change no verdict.
+	captured bool
+	at       place
 }
 
 func (u *ruleUpdate) any() bool {
 	return u.cond != nil || u.output != nil || u.desc != nil || u.tags != nil || u.exceptions != nil ||
-		u.priority != nil || u.enabled != nil || u.warnEvttypes != nil || u.skipUnknown != nil
+		u.priority != nil || u.enabled != nil || u.warnEvttypes != nil || u.skipUnknown != nil || u.captured
 }
 
 // indexed keeps items in the order of their first definition.
@@ -163,6 +166,7 @@ type collector struct {
 	plugins  []pluginRequirement
 	falco    falco.Version
 	lang     *condition.Language
+	loader   loader
 	engine   version
 	sources  []string
 	ignored  []ignoredKey
@@ -373,11 +377,24 @@ func (c *collector) enableRule(name string, enabled bool, at place) error {
 }
 
 func (c *collector) requireEngine(wanted version, at place) error {
-	if !c.engine.satisfies(wanted) {
-		return fail(ErrValidate, at, "required_engine_version",
-			"Rules require engine version "+wanted.String()+", but engine version is "+c.engine.String())
+	if c.engine.satisfies(wanted) {
+		return nil
 	}
-	return nil
+	err := fail(ErrValidate, at, "required_engine_version",
+		"Rules require engine version "+wanted.String()+", but engine version is "+c.engine.String())
+	return withHint(err, c.neededFalco(func(v falco.Version) bool { return parseVersion(v.Engine).satisfies(wanted) }))
+}
+
+// neededFalco says which Falco is the first that passes the test, and which one
+// the files are checked for.
+func (c *collector) neededFalco(test func(falco.Version) bool) string {
+	checked := "these rules are checked for Falco " + c.falco.Number
+	for _, v := range falco.Versions() {
+		if falco.CompareReleases(v.Number, c.falco.Number) > 0 && test(v) {
+			return "needs Falco " + v.Minor() + " or newer; " + checked
+		}
+	}
+	return checked
 }
 
 func (c *collector) requirePlugin(req pluginRequirement) error {
@@ -424,9 +441,22 @@ func (c *collector) missingPlugin(loaded map[string]string) error {
 			}
 			msg = "Plugin requirement not satisfied, must load one of: " + msg
 		}
-		return fail(ErrPluginRequirement, req.at, "required_plugin_versions", msg)
+		return withHint(fail(ErrPluginRequirement, req.at, "required_plugin_versions", msg), c.pluginHint(req, loaded))
 	}
 	return nil
+}
+
+// pluginHint says which Falco brings the plugin that is required, if one does.
+func (c *collector) pluginHint(req pluginRequirement, loaded map[string]string) string {
+	hint := c.neededFalco(func(v falco.Version) bool {
+		return slices.ContainsFunc(req.alternatives, func(p pluginVersion) bool {
+			return p.name == containerPlugin && parseVersion(v.ContainerPlugin).satisfies(parseVersion(p.version))
+		})
+	})
+	if have := loaded[containerPlugin]; have != "" {
+		return hint + ", which brings the container plugin " + have
+	}
+	return hint + ", which brings no plugin"
 }
 
 func item(kind, name string) string {

@@ -11,9 +11,11 @@ import (
 
 // compiled is what the definitions of all files loaded so far come to.
 type compiled struct {
-	lang  *condition.Language
-	size  *size
-	lists []*listDef
+	lang *condition.Language
+	// falco is what the loader of this version does otherwise than that of others.
+	loader loader
+	size   *size
+	lists  []*listDef
 	// listIndex finds a list by its name; oddLists have names with delimiters in them.
 	listIndex map[string]int
 	oddLists  []int
@@ -39,7 +41,7 @@ type compiledRule struct {
 }
 
 func (c *collector) compile() (*compiled, error) {
-	out := &compiled{lang: c.lang, size: &size{}, byName: map[string]*macroDef{}}
+	out := &compiled{lang: c.lang, loader: c.loader, size: &size{}, byName: map[string]*macroDef{}}
 	for _, r := range c.rules.list {
 		r.settle()
 	}
@@ -314,7 +316,7 @@ func (out *compiled) macroHint(name string) string {
 // unknownFieldOrType tells the errors that skip-if-unknown-filter forgives.
 func unknownFieldOrType(msg string) bool {
 	return strings.Contains(msg, "nonexistent field") || strings.Contains(msg, "invalid formatting token") ||
-		strings.Contains(msg, "unknown event type")
+		strings.Contains(msg, "unknown event type") || strings.Contains(msg, "unknown filter:")
 }
 
 // ruleResult is what a rule comes to. There may be no rule without an error,
@@ -349,13 +351,19 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 			return err
 		}
 	}
-	output := containerInfo(r.output.s)
+	output := out.output(r, res)
 	if err := checkOutput(out.lang, output); err != nil {
 		if unknownFieldOrType(err.Error()) && r.skipUnknown {
 			res.warn(WarnUnknownFilter, r.outputPlace(), what, err.Error())
 			return nil
 		}
 		return outputProblem(err, r, what)
+	}
+	for _, field := range out.loader.deprecatedFields {
+		if strings.Contains(output, field) {
+			res.warn(WarnDeprecatedItem, r.outputPlace(), what,
+				"usage of deprecated field '"+field+"' has been detected in the rule output")
+		}
 	}
 	e, lists, expanded, err := out.parse(cond, what, r.order)
 	res.lists = lists
@@ -369,6 +377,11 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	}
 	if unsafeNA(e) {
 		res.warn(WarnUnsafeNACheck, r.at, what, "")
+	}
+	for _, field := range out.loader.deprecatedFields {
+		if readsField(e, field) {
+			res.warn(WarnDeprecatedItem, r.cond.first(), what, deprecatedFieldMessage(field))
+		}
 	}
 	warnings, err := out.lang.Check(e)
 	if err != nil {
@@ -403,9 +416,65 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	return nil
 }
 
-// containerInfo replaces the placeholder of old that stands for two fields.
-func containerInfo(output string) string {
-	return strings.ReplaceAll(output, "%container.info", "container_id=%container.id container_name=%container.name")
+const containerInfo = "%container.info"
+
+// output is the rule's output as Falco reads it: with its old placeholder
+// replaced, and with the fields that the container plugin suggests.
+func (out *compiled) output(r *ruleInfo, res *ruleResult) string {
+	if !out.loader.suggestedOutput {
+		return strings.ReplaceAll(r.output.s, containerInfo, "container_id=%container.id container_name=%container.name")
+	}
+	if !strings.Contains(r.output.s, containerInfo) {
+		return r.output.s + suggestedOutput
+	}
+	res.warn(WarnDeprecatedItem, r.at, item("rule", r.name), "%container.info is deprecated and no more useful, and will be dropped by "+
+		"Falco 1.0.0. The container plugin will automatically add required fields to the output message.")
+	return strings.ReplaceAll(r.output.s, containerInfo, "") + suggestedOutput
+}
+
+// suggestedOutput is what Falco adds to every output, as its image is set
+// (append_output, suggested_output): the fields that the container plugin marks.
+const suggestedOutput = " container_id=%container.id container_name=%container.name" +
+	" container_image_repository=%container.image.repository container_image_tag=%container.image.tag" +
+	" k8s_pod_name=%k8s.pod.name k8s_ns_name=%k8s.ns.name"
+
+// readsField tells whether Falco finds a field in a condition when it looks for
+// deprecated ones: on the left of a check, within transformers but not within
+// their lists.
+func readsField(e condition.Expr, field string) bool {
+	found := false
+	var left func(e condition.Expr)
+	left = func(e condition.Expr) {
+		switch n := e.(type) {
+		case *condition.Field:
+			found = found || n.Name == field
+		case *condition.Transformer:
+			left(n.Value)
+			for _, arg := range n.More {
+				left(arg)
+			}
+		}
+	}
+	condition.Walk(e, func(e condition.Expr) bool {
+		switch n := e.(type) {
+		case *condition.Unary:
+			left(n.Left)
+			return false
+		case *condition.Binary:
+			left(n.Left)
+			return false
+		}
+		return true
+	})
+	return found
+}
+
+func deprecatedFieldMessage(field string) string {
+	if field == "evt.dir" {
+		return "due to the drop of enter events, 'evt.dir = <' always evaluates to true, and 'evt.dir = >' always evaluates to false. " +
+			"The rule expression can be simplified by removing the condition on 'evt.dir'"
+	}
+	return "field is not available due to the drop of enter events."
 }
 
 // outputPlace is where the rule's output is, or the rule where it is blank.
@@ -419,7 +488,7 @@ func (r *ruleInfo) outputPlace() place {
 func outputProblem(err error, r *ruleInfo, what string) error {
 	at, output := r.outputPlace(), r.output
 	var oe *outputError
-	if errors.As(err, &oe) && oe.offset < len(output.s) && !strings.Contains(output.s, "%container.info") {
+	if errors.As(err, &oe) && oe.offset < len(output.s) && !strings.Contains(output.s, containerInfo) {
 		at = output.placeOf(oe.offset)
 	}
 	p := problemAt(ErrCompileOutput, at, what, err.Error())

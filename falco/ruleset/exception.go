@@ -58,8 +58,15 @@ func (ex *exception) validate(lang *condition.Language, rule string, knownSource
 		if ex.comps.isList {
 			return ex.failAt(ex.comps.at, rule, "Fields and comps must both be strings")
 		}
-		if c := ex.comps.item.s; c != "in" && c != "pmatch" && c != "intersects" {
-			return ex.failAt(ex.comps.at, rule, "When fields is a single value, comps must be one of (in, pmatch, intersects)")
+		if len(lang.Modifiers()) > 0 {
+			ex.comps.item = ex.comps.item.trimComp()
+		}
+		if c := ex.comps.item.s; c != "in" && c != "pmatch" && c != "intersects" && !lang.OperatorWithModifier(c) {
+			msg := "When fields is a single value, comps must be one of (in, pmatch, intersects)"
+			if len(lang.Modifiers()) > 0 {
+				msg += " or a modifier operator (e.g. startswith oneof)"
+			}
+			return withHint(ex.failAt(ex.comps.at, rule, msg), lang.ModifierHint(c))
 		}
 		return ex.checkField(lang, rule, ex.fields, knownSource)
 	}
@@ -72,9 +79,13 @@ func (ex *exception) validate(lang *condition.Language, rule string, knownSource
 	if len(ex.fields.items) != len(ex.comps.items) {
 		return ex.failAt(ex.comps.at, rule, "Fields and comps lists must have equal length")
 	}
-	for _, c := range ex.comps.items {
-		if !lang.IsOperator(c.item.s) {
-			return ex.failAt(c.at, rule, "'"+c.item.s+"' is not a supported comparison operator")
+	for i := range ex.comps.items {
+		c := &ex.comps.items[i]
+		if len(lang.Modifiers()) > 0 {
+			c.item = c.item.trimComp()
+		}
+		if !lang.IsOperator(c.item.s) && !lang.OperatorWithModifier(c.item.s) {
+			return withHint(ex.failAt(c.at, rule, "'"+c.item.s+"' is not a supported comparison operator"), lang.ModifierHint(c.item.s))
 		}
 	}
 	for _, f := range ex.fields.items {
@@ -173,7 +184,7 @@ func (ex *exception) condition(lang *condition.Language, rule string) (text, err
 		for k, f := range ex.fields.items {
 			if k >= len(ex.comps.items) {
 				return text{}, withHint(ex.failAt(v.at, rule, "Fields and comps lists must have equal length"),
-					"exceptions that replace others need their comps: Falco 0.40 fills them in for new exceptions only")
+					"exceptions that replace others need their comps: Falco fills them in for new exceptions only")
 			}
 			if k > 0 {
 				b.add(" and ", last)
@@ -205,7 +216,7 @@ func valueText(lang *condition.Language, v entry, comp string) text {
 		b.add(")", v.last())
 		return b.text()
 	}
-	if lang.TakesList(comp) {
+	if lang.TakesList(comp) || lang.OperatorWithModifier(comp) {
 		return parenItem(v.item)
 	}
 	return quoteItem(v.item)

@@ -30,7 +30,7 @@ func (o Options) falco() falco.Version {
 
 // plugins are the loaded plugins by name.
 func (o Options) plugins() map[string]string {
-	loaded := map[string]string{"container": o.falco().ContainerPlugin}
+	loaded := map[string]string{containerPlugin: o.falco().ContainerPlugin}
 	maps.Copy(loaded, o.Plugins)
 	maps.DeleteFunc(loaded, func(_, version string) bool { return version == "" })
 	return loaded
@@ -62,7 +62,7 @@ func (rs *Ruleset) Language() *condition.Language { return rs.lang }
 func Load(files []File, opts Options) (*Ruleset, *Report) {
 	version := opts.falco()
 	lang := condition.For(version)
-	c := &collector{falco: version, lang: lang, engine: parseVersion(version.Engine), sources: []string{syscallSource}}
+	c := &collector{falco: version, lang: lang, loader: loaderOf(version), engine: parseVersion(version.Engine), sources: []string{syscallSource}}
 	plugins := opts.plugins()
 	report := &Report{}
 	var last *compiled
@@ -87,7 +87,7 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 		return nil, report
 	}
 	if last == nil {
-		last = &compiled{lang: lang}
+		last = &compiled{lang: lang, loader: c.loader}
 	}
 	rs := &Ruleset{lang: lang, compiled: last, macros: c.macros.list, ignored: c.ignored}
 	for _, f := range files {

@@ -49,6 +49,15 @@ func checkOutput(lang *condition.Language, format string) error {
 func parseOutput(lang *condition.Language, format string) *outputFormat {
 	f := &outputFormat{}
 	err := scanOutput(lang, format, func(p outputPart) {
+		if p.parsed != nil {
+			for _, field := range p.parsed.Fields {
+				if !slices.ContainsFunc(f.names, func(o outputField) bool { return o.name == field.Name }) {
+					f.names = append(f.names, outputField{field.Name, field.Field})
+				}
+			}
+			f.tokens = append(f.tokens, outputToken{field: p.parsed.Shown, width: p.width})
+			return
+		}
 		if p.name == "" {
 			f.tokens = append(f.tokens, outputToken{literal: p.literal})
 			return
@@ -78,6 +87,8 @@ type outputPart struct {
 	ref     condition.FieldRef
 	chain   []string
 	width   int
+	// parsed is set instead of name, ref and chain by Falco 0.44 and newer.
+	parsed *condition.OutputField
 }
 
 // scanOutput reads an output as Falco's formatter does: %field, with a width
@@ -112,6 +123,15 @@ func scanOutput(lang *condition.Language, format string, visit func(outputPart))
 				width = atoi(body[digits : j+1])
 				break
 			}
+		}
+		if parsed, ok, err := lang.OutputField(body[j+1:]); ok {
+			if err != nil {
+				return &outputError{msg: err.Error(), hint: outputHint(lang, body[j+1:]), offset: percent + shift}
+			}
+			j += parsed.Length
+			visit(outputPart{parsed: &parsed, width: width})
+			last = j + 1
+			continue
 		}
 		chain, size := outputTransformers(lang, body[j+1:])
 		j += size
@@ -176,6 +196,9 @@ func outputHint(lang *condition.Language, rest string) string {
 	}
 	if n == 0 {
 		return "a percent sign must be followed by a field; Falco knows no way to print one"
+	}
+	if hint := lang.OtherVersionHint(strings.TrimRight(rest[:n], ".")); hint != "" {
+		return hint
 	}
 	if names := lang.Suggest(strings.TrimRight(rest[:n], ".")); len(names) > 0 {
 		return "did you mean %" + strings.Join(names, " or %") + "?"

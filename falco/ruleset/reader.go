@@ -61,19 +61,46 @@ func (r *reader) readItem(it node) error {
 	if !it.spend() {
 		return fail(ErrYAMLValidate, it.place(), "", msgAliases)
 	}
-	switch {
-	case it.get("required_engine_version").defined():
-		return r.readEngineVersion(it)
-	case it.get("required_plugin_versions").defined():
-		return r.readPluginVersions(it.get("required_plugin_versions"))
-	case it.get("list").defined():
-		return r.readList(it)
-	case it.get("macro").defined():
-		return r.readMacro(it)
-	case it.get("rule").defined():
-		return r.readRule(it)
+	for _, kind := range []struct {
+		key  string
+		keys []string
+		read func(node) error
+	}{
+		{"required_engine_version", nil, r.readEngineVersion},
+		{"required_plugin_versions", nil, func(it node) error { return r.readPluginVersions(it.get("required_plugin_versions")) }},
+		{"list", []string{"items", "append", "override"}, r.readList},
+		{"macro", []string{"condition", "append", "override"}, r.readMacro},
+		{"rule", slices.Concat([]string{"source", "append", "override"}, replaceableOrCapture), r.readRule},
+	} {
+		if !it.get(kind.key).defined() {
+			continue
+		}
+		if err := kind.read(it); err != nil || !r.loader.unknownKeys {
+			return err
+		}
+		return r.warnUnknownKeys(it, kind.key, kind.keys)
 	}
 	r.warn(WarnUnknownItem, it.place(), "", "Unknown top level item")
+	return nil
+}
+
+// warnUnknownKeys warns of keys that Falco ignores, as it does itself from 0.44 on.
+func (r *reader) warnUnknownKeys(it node, kind string, known []string) error {
+	for i := 0; i+1 < len(it.Content); i += 2 {
+		k := it.wrap(it.Content[i])
+		key, ok := stringOf(k)
+		if !ok {
+			return fail(ErrValidate, k.place(), kind, "bad conversion")
+		}
+		if key == kind || slices.Contains(known, key) {
+			continue
+		}
+		what := kind
+		if name := it.get(kind); name.isScalar() && known != nil {
+			what = item(kind, name.Value)
+		}
+		r.warn(WarnUnknownKey, k.place(), what, "Unknown key '"+key+"'. The key will be ignored.")
+	}
 	return nil
 }
 
@@ -133,6 +160,18 @@ func (s scope) truth(key string, optional bool, into *bool) error {
 		return withHint(err, "'"+key+"' is true or false")
 	}
 	*into = value
+	return nil
+}
+
+// number checks a number that no verdict depends on.
+func (s scope) number(key string, optional bool) error {
+	v, err := s.scalar(key, optional, false)
+	if err != nil || !v.defined() {
+		return err
+	}
+	if _, ok := v.unsigned(); !ok {
+		return withHint(s.fail(v.place(), "Can't decode YAML scalar value"), "'"+key+"' is a number of milliseconds")
+	}
 	return nil
 }
 
@@ -391,7 +430,18 @@ var (
 	replaceableKeys = []string{
 		"condition", "desc", "enabled", "exceptions", "output", "priority", "skip-if-unknown-filter", "tags", "warn_evttypes",
 	}
+	captureKeys = []string{"capture", "capture_duration"}
+	// replaceableOrCapture is sorted, as is the set in which Falco keeps the keys.
+	replaceableOrCapture = slices.Sorted(slices.Values(append(slices.Clone(replaceableKeys), captureKeys...)))
 )
+
+// replaceable are the keys of a rule that an override replaces.
+func (r *reader) replaceable() []string {
+	if r.loader.captures {
+		return replaceableOrCapture
+	}
+	return replaceableKeys
+}
 
 func (r *reader) readRule(it node) error {
 	name, err := scope{it, "rule"}.required("rule")
@@ -419,7 +469,7 @@ func (r *reader) readRule(it node) error {
 		known = appendKeys
 	}
 	r.noteIgnoredOfRule(it, name.s, known)
-	added, replaced, err := s.overrides(appendableKeys, replaceableKeys)
+	added, replaced, err := s.overrides(appendableKeys, r.replaceable())
 	if err != nil {
 		return err
 	}
@@ -456,7 +506,7 @@ func (r *reader) readAppend(s scope, name, sourceName string) error {
 
 func (r *reader) readOverrides(s scope, name, sourceName string, added, replaced []string) error {
 	expected := map[string]bool{}
-	for _, key := range replaceableKeys {
+	for _, key := range r.replaceable() {
 		if s.get(key).defined() {
 			expected[key] = true
 		}
@@ -479,7 +529,7 @@ func (r *reader) readOverrides(s scope, name, sourceName string, added, replaced
 			return err
 		}
 	}
-	for _, key := range replaceableKeys {
+	for _, key := range r.replaceable() {
 		if expected[key] {
 			return s.fail(s.keyPlace(key), "Unexpected key '"+key+"': no corresponding entry under 'override' is defined.")
 		}
@@ -490,7 +540,7 @@ func (r *reader) readOverrides(s scope, name, sourceName string, added, replaced
 // The order in which Falco reads the keys, which decides what error comes first.
 var (
 	appendOrder  = []string{"condition", "exceptions", "output", "desc", "tags"}
-	replaceOrder = append(slices.Clone(appendOrder), "priority", "enabled", "warn_evttypes", "skip-if-unknown-filter")
+	replaceOrder = append(slices.Clone(appendOrder), "priority", "capture", "capture_duration", "enabled", "warn_evttypes", "skip-if-unknown-filter")
 )
 
 func (r *reader) readUpdate(s scope, mode string, chosen, keys []string, expected map[string]bool, name, sourceName string) (*ruleUpdate, error) {
@@ -543,6 +593,12 @@ func (r *reader) readKey(s scope, u *ruleUpdate, key string, appending bool, sou
 		p, err := s.priority()
 		u.priority = &p
 		return err
+	case "capture":
+		u.captured = true
+		return s.truth(key, false, new(bool))
+	case "capture_duration":
+		u.captured = true
+		return s.number(key, false)
 	case "enabled":
 		return truthKey(&u.enabled)
 	case "warn_evttypes":
@@ -585,13 +641,17 @@ func (r *reader) readDefinition(s scope, name string) error {
 	if src.defined() {
 		rule.source = src.Value
 	}
-	for _, key := range []struct {
-		name string
-		into *bool
-	}{{"enabled", &rule.enabled}, {"warn_evttypes", &rule.warnEvttypes}, {"skip-if-unknown-filter", &rule.skipUnknown}} {
-		if err := s.truth(key.name, true, key.into); err != nil {
-			return err
-		}
+	if err := s.truth("enabled", true, &rule.enabled); err != nil {
+		return err
+	}
+	if err := r.readCapture(s); err != nil {
+		return err
+	}
+	if err := s.truth("warn_evttypes", true, &rule.warnEvttypes); err != nil {
+		return err
+	}
+	if err := s.truth("skip-if-unknown-filter", true, &rule.skipUnknown); err != nil {
+		return err
 	}
 	if rule.tags, err = s.tags(); err != nil {
 		return err
@@ -602,15 +662,31 @@ func (r *reader) readDefinition(s scope, name string) error {
 	return r.defineRule(rule)
 }
 
-func (t text) trim() text {
-	start := len(t.s) - len(strings.TrimLeft(t.s, " \t\n\r\v\f"))
-	end := len(strings.TrimRight(t.s, " \t\n\r\v\f"))
+func (t text) trim() text { return t.trimSet(" \t\n\r\v\f") }
+
+// trimComp trims an operator of an exception.
+func (t text) trimComp() text { return t.trimSet(" \t\r\n") }
+
+func (t text) trimSet(blank string) text {
+	start := len(t.s) - len(strings.TrimLeft(t.s, blank))
+	end := len(strings.TrimRight(t.s, blank))
 	if start >= end {
 		return text{}
 	}
 	var b builder
 	b.addPart(t, start, end)
 	return b.text()
+}
+
+// readCapture reads the keys of captures, which Falco knows from 0.42 on.
+func (r *reader) readCapture(s scope) error {
+	if !r.loader.captures {
+		return nil
+	}
+	if err := s.truth("capture", true, new(bool)); err != nil {
+		return err
+	}
+	return s.number("capture_duration", true)
 }
 
 func (r *reader) readExceptions(s scope, appending bool) ([]*exception, error) {
