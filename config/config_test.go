@@ -393,6 +393,11 @@ func TestACredentialInAPlainSettingIsRefusedAndNeverShown(t *testing.T) {
 			}
 		}
 	}
+	for _, d := range Declared { // neither is one that only the form of the setting refuses
+		if _, err := load(map[string]string{d.Key: "user:" + secret + "@h.example.org/x"}); err != nil {
+			assert.NotContains(t, err.Error(), secret, d.Key)
+		}
+	}
 	_, err := load(map[string]string{"workloads": `[{"name":"a","image":"a:1","args":["a\n\tb"],"env":{"TOKEN_FILE":"/run/token","LINES":"a\nb"}}]`})
 	require.NoError(t, err, "what only looks alike is taken")
 }
@@ -412,10 +417,12 @@ func TestASettingThatIsNeededBeforeAnythingIsDecryptedMustNotBeSecret(t *testing
 	require.EqualError(t, err, "the settings have 1 problem:\n  minikube.cpus: must be a whole number from 2 to 256")
 }
 
-func TestALongValueIsShownShort(t *testing.T) {
-	_, err := load(map[string]string{"falco.priority": strings.Repeat("x", 1<<20)})
-	require.ErrorContains(t, err, "xxx... (1048576 bytes)\": must be one of")
+func TestALongValueIsShownShortAndATooLongOneNotAtAll(t *testing.T) {
+	_, err := load(map[string]string{"falco.priority": strings.Repeat("x", 64<<10)})
+	require.ErrorContains(t, err, "xxx... (65536 bytes)\": must be one of")
 	assert.Less(t, len(err.Error()), 1000)
+	_, err = load(map[string]string{"falco.priority": strings.Repeat("x", 1<<20)})
+	require.EqualError(t, err, "the settings have 1 problem:\n  falco.priority: must have at most 65536 bytes; it has 1048576")
 }
 
 func TestAStackNameStaysInTheProjectsFolder(t *testing.T) {

@@ -15,6 +15,9 @@ import (
 // maxShown is how much of a value a message shows, in runes.
 const maxShown = 300
 
+// maxText is how long the text of a setting may be, in bytes: many times what an honest one has.
+const maxText = 64 << 10
+
 // shorten cuts a text that would fill the screen.
 func shorten(text string) string {
 	if len(text) <= maxShown {
@@ -72,6 +75,10 @@ func (l *loader) tree(at string, v any) {
 
 // text checks one text. Several lines are possible where a program gets the text as it is.
 func (l *loader) text(at, v string, lines bool) {
+	if len(v) > maxText { // and its credentials are not looked for, so nothing of it is shown
+		l.spoil(at, "", fmt.Sprintf("must have at most %d bytes; it has %d", maxText, len(v)))
+		return
+	}
 	if kind := redact.Find(v); kind != "" {
 		l.spoil(at, v, wantNoCredential(kind))
 		return

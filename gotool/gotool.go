@@ -80,7 +80,7 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return "", fmt.Errorf("make the folder of %s: %w", t.Name, err)
+		return "", fmt.Errorf("create the folder of %s (%s names another place for it): %w", t.Name, CacheVariable, err)
 	}
 	unlock, err := filelock.Lock(ctx, path+".lock", "the build of "+t.Name, log)
 	if err != nil {

@@ -124,7 +124,7 @@ func buildEngine(ctx context.Context, dir string, log io.Writer) (string, error)
 	}
 	path := cachedEngine(dir)
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return "", fmt.Errorf("make the folder of %s: %w", engineName, err)
+		return "", fmt.Errorf("create the folder that %[1]s is built into (a built %[1]s beside this program needs none): %[2]w", engineName, err)
 	}
 	say := sync.OnceFunc(func() {
 		fmt.Fprintln(log, "building the commands that need the Pulumi engine (the first time takes minutes)")

@@ -26,6 +26,11 @@ var forms = []form{
 		find: lazyregexp.New(`://[^/\s?#@:]*:[^/\s?#@]+@`),
 	},
 	{
+		name: "a user with a password",
+		hide: lazyregexp.New(`([^\s"'/@:=]:)(/?[^\s"'@/][^\s"'@]*)@`),                   // also where a URL lacks its scheme
+		find: lazyregexp.New(`(?:^|[\s"'=])[^\s"'/@:=]+:[^\s"'/@]+@(?:tcp|unix|udp)\(`), // as MySQL's drivers write it
+	},
+	{
 		name: "a credential in the query of a URL",
 		hide: lazyregexp.New(`(?i)([?&;#][^=&;#\s"']*(?:key|token|secret|passw|pwd|auth|sig|credential|session)[^=&;#\s"']*=)([^&;#\s"']+)`),
 		find: lazyregexp.New(`(?i)[?&](?:(?:[a-z0-9_.-]*[_.-])?(?:api[_-]?key|access[_-]?key|token|secret|passw(?:or)?d|pwd|auth|authorization|sig|signature|credentials?)|key|accesstoken|authtoken|clientsecret)=[^&#\s]`),
@@ -38,10 +43,18 @@ var forms = []form{
 // String is text with every credential in it replaced.
 func String(text string) string {
 	for _, f := range forms {
-		text = f.hide().ReplaceAllStringFunc(text, func(match string) string {
-			groups := f.hide().FindStringSubmatch(match)
-			return groups[1] + mark + match[len(groups[1])+len(groups[2]):]
-		})
+		var b strings.Builder
+		done := 0
+		for _, at := range f.hide().FindAllStringSubmatchIndex(text, -1) {
+			if strings.HasPrefix(text[at[1]:], "sha256:") { // an image by digest, whose registry has a port
+				continue
+			}
+			b.WriteString(text[done:at[4]])
+			b.WriteString(mark)
+			done = at[5]
+		}
+		b.WriteString(text[done:])
+		text = b.String()
 	}
 	return text
 }

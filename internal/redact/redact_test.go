@@ -27,6 +27,8 @@ func TestACredentialIsFoundAndNeverShown(t *testing.T) {
 		{"a Slack token", "a " + slackToken + " b", "an access token", "a [redacted] b"},
 		{"a GitHub token as user", "https://" + githubToken + "@github.com/a", "an access token", "https://[redacted]@github.com/a"},
 		{"an AWS key", "id=" + amazonKey, "an access token", "id=[redacted]"},
+		{"a password without a scheme", "u:hunter2@r/c", "", "u:[redacted]@r/c"},
+		{"a MySQL source", "app:hunter2@tcp(db:3306)/x", "a user with a password", "app:[redacted]@tcp(db:3306)/x"},
 		{"a plain URL", "http://es:9200/path?refresh=true", "", "http://es:9200/path?refresh=true"},
 		{"an image by digest", "registry.example.org:5000/a@sha256:0123", "", "registry.example.org:5000/a@sha256:0123"},
 		{"a mail address behind a port", "http://host:80/?mail=a@b", "", "http://[redacted]@b"},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -102,7 +103,7 @@ func Fail(err error) {
 		os.Exit(int(code))
 	}
 	if errors.Is(err, context.Canceled) { // by Interruptible: what was done until then is known
-		fmt.Fprintf(os.Stderr, "\ninterrupted: %v\n", err)
+		fmt.Fprintf(os.Stderr, "\ninterrupted: %s\n", strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
 		os.Exit(int(ExitInterrupted))
 	}
 	fmt.Fprintf(os.Stderr, "\nerror: %v\n", err)
