@@ -69,6 +69,12 @@ lint: ## Run vet, golangci-lint, gofumpt, shellcheck and actionlint
 	.bin/actionlint
 	git ls-files -z '*.sh' '.ci/run' | xargs -0 shellcheck --severity=style
 
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what the programs call; asks vuln.go.dev
+	mkdir -p .bin
+	cd tools/vuln && $(BUILD) golang.org/x/vuln/cmd/govulncheck
+	.bin/govulncheck ./...
+
 .PHONY: tidy-check
 tidy-check: ## Check that every go.mod is tidy
 	@for mod in $$(git ls-files '*go.mod'); do echo "$$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff) || exit 1; done

@@ -26,15 +26,16 @@ func (p *planned) event(e events.EngineEvent) {
 	}
 }
 
-// violations are what the policies say of the planned resources.
-func (p *planned) violations() []policies.Violation {
+// violations are what the policies report of the planned resources. mirrors are the repositories that the settings name in
+// place of those of the table of charts.
+func (p *planned) violations(mirrors ...string) []policies.Violation {
 	var resources []policies.Resource
 	for _, s := range p.steps {
 		if s.New != nil {
 			resources = append(resources, properties.FromEvent(*s.New))
 		}
 	}
-	return policies.Evaluate(resources)
+	return policies.Evaluate(resources, mirrors...)
 }
 
 // changes counts the resources that would not stay as they are.
@@ -140,7 +141,7 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn s
 	} else {
 		fmt.Fprintf(w, "\nFalco is off; turn it on with ENABLE_FALCO=true or the setting enableFalco\n")
 	}
-	violations := seen.violations()
+	violations := seen.violations(set.Falco.Chart.Repository, set.Sidekick.Chart.Repository, set.SPIRE.Chart.Repository)
 	for _, v := range violations {
 		fmt.Fprintf(w, "\npolicy: %s\n", v)
 	}
