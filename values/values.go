@@ -29,9 +29,21 @@ const RulesHashAnnotation = "spire-falco/rules-hash"
 // SecretHashAnnotation on Falcosidekick's pods carries the hash of the Secret that they read, so that a new one rolls them.
 const SecretHashAnnotation = "spire-falco/secret-hash" //nolint:gosec // the name of an annotation, no credential
 
-// SPIRE is the values of the chart spire.
+// SPIRE is the values of the chart spire in the version that the settings chose.
 func SPIRE(s config.SPIRE) Map {
 	v := load("spire.yaml")
+	for _, part := range spireParts {
+		version := s.Chart.Version
+		if falco.CompareReleases(version, part.from) >= 0 && (part.below == "" || falco.CompareReleases(version, part.below) < 0) {
+			merge(v, load(part.file))
+		}
+	}
+	if tag := s.Chart.ImageTag; tag != "" {
+		merge(v, Map{
+			"spire-server": Map{"image": Map{"tag": tag}},
+			"spire-agent":  Map{"image": Map{"tag": tag}},
+		})
+	}
 	merge(v, Map{
 		"global": Map{"spire": Map{"trustDomain": s.TrustDomain, "clusterName": s.ClusterName}},
 		"spire-server": Map{
@@ -41,6 +53,14 @@ func SPIRE(s config.SPIRE) Map {
 		"spiffe-csi-driver": Map{"agentSocketPath": s.AgentSocketPath},
 	})
 	return v
+}
+
+// spireParts are values that some versions of the chart spire have, from a version on and below another.
+var spireParts = []struct{ file, from, below string }{
+	{file: "spire-spike-identities.yaml", from: "0.27.0", below: "0.30.0"},
+	{file: "spire-spike-bootstrap.yaml", from: "0.28.0", below: "0.30.0"},
+	{file: "spire-ha-agent.yaml", from: "0.29.0"},
+	{file: "spire-identity-switches.yaml", from: "0.30.0"},
 }
 
 // SPIRECRDs is the values of the chart spire-crds, as YAML text: its null must reach Helm as null.

@@ -172,7 +172,7 @@ func where(c config.Cluster) string {
 func usedCharts(s *config.Settings) []charts.Chart {
 	var list []charts.Chart
 	if s.SPIRE.Install {
-		list = append(list, s.SPIRE.CRDs, s.SPIRE.Chart)
+		list = append(list, s.SPIRE.CRDs, s.SPIRE.Chart.Chart)
 	}
 	if s.EnableFalco {
 		list = append(list, s.Sidekick.Chart, s.Falco.Chart.Chart)
