@@ -13,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"spire-falco/charts"
+	"spire-falco/charts/contract"
 	"spire-falco/config"
 	"spire-falco/falco"
 )
@@ -122,6 +123,22 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 	return v
 }
 
+// FalcoContract is what the objects of the chart must be when it gets the values of Falco.
+func FalcoContract(s config.Falco, in FalcoInputs) contract.Want {
+	want := contract.Want{
+		Release:        config.FalcoRelease,
+		Image:          FalcoImage(s.Chart),
+		InitContainers: []string{checkNode},
+		RulesFiles:     in.RulesFiles,
+		RulesConfigMap: in.RulesConfigMap,
+		AlertURL:       in.AlertURL,
+	}
+	if s.Chart.Falco.ContainerPlugin != "" {
+		want.Plugins = []string{"container"}
+	}
+	return want
+}
+
 // mounts are the rules and, for syslog and the file, the node's socket and directory. A pod has neither /dev/log nor /var/log, and Falco
 // starts all the same: it says "failed to open output file" at each alert.
 func mounts(s config.Falco, in FalcoInputs) Map {
@@ -158,11 +175,14 @@ func major(version string) int {
 	return n
 }
 
+// checkNode is the name of the container that preflightContainer makes.
+const checkNode = "check-node"
+
 // preflightContainer checks each node, also one that joins later, before Falco starts there: Falco itself would
 // crash-loop with a message about its probe.
 func preflightContainer(s config.Falco, script string) Map {
 	return Map{
-		"name":    "check-node",
+		"name":    checkNode,
 		"image":   FalcoImage(s.Chart),
 		"command": []any{"/bin/sh", "-c", script},
 		"env": []any{
