@@ -224,7 +224,7 @@ func ResolveFalco(version string) (Falco, error) {
 	return Falco{Chart: c, Falco: release, ByContract: !tested}, nil
 }
 
-// SupportedFalco is the charts of Falco that this stack was run with, oldest first.
+// SupportedFalco is the charts of Falco in the table, oldest first.
 func SupportedFalco() []Falco {
 	var all []Falco
 	for _, v := range Supported(FalcoName) {
@@ -237,7 +237,7 @@ func SupportedFalco() []Falco {
 	return all
 }
 
-// NewestFalco is the newest chart of Falco that this stack was run with.
+// NewestFalco is the newest chart of Falco in the table.
 func NewestFalco() Falco {
 	all := SupportedFalco()
 	return all[len(all)-1]
