@@ -43,7 +43,7 @@ type Chart struct {
 	Requested string
 	// Version is the published version that is installed. It differs from Requested only where Warning says why.
 	Version string
-	// AppVersion is the version of the software that the chart installs by default.
+	// AppVersion is the version of the software that is installed.
 	AppVersion string
 	// Warning says in one sentence why Version is not Requested; empty when they are equal.
 	Warning string
@@ -62,15 +62,46 @@ type Falco struct {
 // oldestByContract is the oldest chart of Falco that may be taken by contract.
 const oldestByContract = "4.19.0"
 
+// row is one version of a chart that this stack has values for.
+type row struct {
+	version string
+	// runs is the release of the software that runs from the chart; empty where it is the appVersion of the index.
+	runs string
+	// pinned is set where the stack makes the chart run another patch release than its own: runs.
+	pinned bool
+	// crds is the version of the chart spire-crds that was published with a chart of SPIRE.
+	crds string
+}
+
+// supported has the versions of each chart, oldest first. The last is the default, except for Falco.
+//
+// The appVersion that the index gives for the charts of SPIRE from 0.29.0 on and of Falcosidekick from 0.13.1 on is
+// stale: runs is what their images say. Patch releases of SPIRE are pinned where they fix vulnerabilities that the
+// chart's own release has, as far as the CHANGELOG of the Go module v1.15.3 lists them:
+//   - 1.13.4: requests that an attestor sends to hosts of the attacker's choice, and its use of CPU time.
+//   - 1.14.7: join tokens that two agents can use, and two attestors that accept forged documents. The resumption of TLS
+//     sessions that skips the validation of the peer's chain was fixed in 1.14.3, never in 1.13.
+//   - 1.15.3: dependencies with known vulnerabilities (1.15.2) and a newer Go.
 var supported = map[string]struct {
 	repository string
-	versions   []string // oldest first; the first is the default
+	rows       []row
 }{
 	// The newest chart of every Falco minor, and of 0.40 also the one that DefaultFalcoVersion resolves to.
-	FalcoName:         {FalcoRepository, []string{"4.19.0", "4.21.3", "6.4.1", "7.2.1", "8.0.5", "9.1.0"}},
-	FalcosidekickName: {FalcoRepository, []string{"0.9.11", "0.10.2"}},
-	SPIREName:         {SPIRERepository, []string{"0.27.0"}},
-	SPIRECRDsName:     {SPIRERepository, []string{"0.5.0"}},
+	FalcoName: {FalcoRepository, []row{
+		{version: "4.19.0"}, {version: "4.21.3"}, {version: "6.4.1"}, {version: "7.2.1"}, {version: "8.0.5"}, {version: "9.1.0"},
+	}},
+	FalcosidekickName: {FalcoRepository, []row{
+		{version: "0.9.11"}, {version: "0.10.2"}, {version: "0.13.1", runs: "2.32.0"}, {version: "0.14.0", runs: "2.32.0"},
+	}},
+	// The newest chart of every minor, and 0.27.0, from which running stacks come.
+	SPIREName: {SPIRERepository, []row{
+		{version: "0.27.0", crds: "0.5.0"},
+		{version: "0.27.1", crds: "0.5.0", runs: "1.13.4", pinned: true},
+		{version: "0.28.4", crds: "0.5.0", runs: "1.14.7", pinned: true},
+		{version: "0.29.0", crds: "0.5.0", runs: "1.15.3", pinned: true},
+		{version: "0.30.0", crds: "0.6.0", runs: "1.15.3", pinned: true},
+	}},
+	SPIRECRDsName: {SPIRERepository, []row{{version: "0.5.0"}, {version: "0.6.0"}}},
 }
 
 // superseded are versions that users name and that cannot be installed, what is taken instead, and why.
@@ -108,12 +139,26 @@ func Default(name string) string {
 	if name == FalcoName {
 		return DefaultFalcoVersion
 	}
-	return supported[name].versions[0]
+	rows := supported[name].rows
+	return rows[len(rows)-1].version
 }
 
 // Supported lists the versions of the named chart that this stack has values for, oldest first.
 func Supported(name string) []string {
-	return append([]string(nil), supported[name].versions...)
+	var versions []string
+	for _, r := range supported[name].rows {
+		versions = append(versions, r.version)
+	}
+	return versions
+}
+
+// find is the row of a version of the named chart; ok is false when this stack has no values for it.
+func find(name, version string) (r row, ok bool) {
+	i := slices.IndexFunc(supported[name].rows, func(r row) bool { return r.version == version })
+	if i < 0 {
+		return row{}, false
+	}
+	return supported[name].rows[i], true
 }
 
 // Published tells whether the repository's index has that version of the named chart.
@@ -146,15 +191,19 @@ func resolve(name, version string) (c Chart, tested bool, err error) {
 	app, ok := appVersion(name, c.Version)
 	if !ok {
 		return Chart{}, false, fmt.Errorf("chart %s %q was never published; published next to it: %s; this stack supports %s",
-			name, version, strings.Join(neighbours(name, version), ", "), strings.Join(s.versions, ", "))
+			name, version, strings.Join(neighbours(name, version), ", "), strings.Join(Supported(name), ", "))
 	}
 	c.AppVersion = app
-	return c, slices.Contains(s.versions, c.Version), nil
+	r, tested := find(name, c.Version)
+	if r.runs != "" {
+		c.AppVersion = r.runs
+	}
+	return c, tested, nil
 }
 
 func untested(name, version string) error {
 	return fmt.Errorf("chart %s %q is published, but this stack's values were not checked against it; supported: %s",
-		name, version, strings.Join(supported[name].versions, ", "))
+		name, version, strings.Join(Supported(name), ", "))
 }
 
 // ResolveFalco is Resolve for the chart of Falco, with the Falco that it installs. It also takes any other published
@@ -175,10 +224,10 @@ func ResolveFalco(version string) (Falco, error) {
 	return Falco{Chart: c, Falco: release, ByContract: !tested}, nil
 }
 
-// SupportedFalco is the charts of Falco that this stack was run with, oldest first.
+// SupportedFalco is the charts of Falco in the table, oldest first.
 func SupportedFalco() []Falco {
 	var all []Falco
-	for _, v := range supported[FalcoName].versions {
+	for _, v := range Supported(FalcoName) {
 		f, err := ResolveFalco(v)
 		if err != nil {
 			panic(fmt.Sprintf("charts: %v", err)) // a fault in the table, which every test run meets
@@ -188,7 +237,7 @@ func SupportedFalco() []Falco {
 	return all
 }
 
-// NewestFalco is the newest chart of Falco that this stack was run with.
+// NewestFalco is the newest chart of Falco in the table.
 func NewestFalco() Falco {
 	all := SupportedFalco()
 	return all[len(all)-1]

@@ -61,8 +61,8 @@ func TestAnyOtherPublishedChartFrom419IsTakenByContract(t *testing.T) {
 }
 
 func TestEverySupportedVersionIsPublished(t *testing.T) {
-	for name, s := range supported {
-		for _, v := range s.versions {
+	for name := range supported {
+		for _, v := range Supported(name) {
 			c, err := Resolve(name, v)
 			require.NoError(t, err, "%s %s", name, v)
 			assert.Empty(t, c.Warning)
@@ -124,4 +124,61 @@ func TestANodeOnWhichFalcoDoesNotRunIsRefusedWithTheChartThatWorks(t *testing.T)
 			require.ErrorContains(t, err, tt.want)
 		})
 	}
+}
+
+func TestAChartOfSPIREHasItsCRDsAndTheReleaseThatItRuns(t *testing.T) {
+	for _, tt := range []struct{ version, crds, runs, tag string }{
+		{"0.27.0", "0.5.0", "1.13.0", ""},
+		{"0.27.1", "0.5.0", "1.13.4", "1.13.4"},
+		{"0.28.4", "0.5.0", "1.14.7", "1.14.7"},
+		{"0.29.0", "0.5.0", "1.15.3", "1.15.3"},
+		{"0.30.0", "0.6.0", "1.15.3", "1.15.3"},
+	} {
+		t.Run(tt.version, func(t *testing.T) {
+			s, err := ResolveSPIRE(tt.version)
+			require.NoError(t, err)
+			assert.Equal(t, tt.crds, s.CRDs)
+			assert.Equal(t, tt.runs, s.AppVersion)
+			assert.Equal(t, tt.tag, s.ImageTag)
+			assert.Contains(t, Supported(SPIRECRDsName), s.CRDs)
+		})
+	}
+	assert.Equal(t, "0.30.0", Default(SPIREName))
+	newest, err := ResolveSPIRE(Default(SPIREName))
+	require.NoError(t, err)
+	assert.Equal(t, Default(SPIRECRDsName), newest.CRDs)
+	_, err = ResolveSPIRE("0.28.0")
+	require.ErrorContains(t, err, "supported: 0.27.0, 0.27.1, 0.28.4, 0.29.0, 0.30.0")
+}
+
+func TestAnUpgradeOfSPIREThatSkipsAMinorIsRefusedWithTheNextStep(t *testing.T) {
+	for _, tt := range []struct{ from, to, want string }{
+		{"0.27.0", "0.27.1", ""},
+		{"0.27.0", "0.28.4", ""},
+		{"0.28.4", "0.27.0", ""},
+		{"0.29.0", "0.30.0", ""},
+		{"0.27.0", "0.30.0", "set spire.chartVersion to 0.28.4 first"},
+		{"0.27.1", "0.29.0", "set spire.chartVersion to 0.28.4 first"},
+		{"0.28.0", "0.30.0", "set spire.chartVersion to 0.29.0 first"},
+		{"0.30.0", "0.27.1", "set spire.chartVersion to 0.29.0 first"},
+		{"0.24.5", "0.30.0", "this stack has no chart of the minor between"},
+		{"1.0.0", "0.30.0", ""},
+		{"latest", "0.30.0", ""},
+	} {
+		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
+			err := CheckSPIREUpgrade(tt.from, tt.to)
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+		})
+	}
+}
+
+func TestFalcosidekickIsTheReleaseOfItsImageAndNotOfTheIndex(t *testing.T) {
+	c, err := Resolve(FalcosidekickName, Default(FalcosidekickName))
+	require.NoError(t, err)
+	assert.Equal(t, "0.14.0", c.Version)
+	assert.Equal(t, "2.32.0", c.AppVersion)
 }

@@ -49,6 +49,17 @@ func RulesConfigMapName(hash string) string {
 	return "falco-rules-" + hash[:12]
 }
 
+// FalcoInputs is what the values of the chart falco get besides the settings.
+func FalcoInputs(r *rules.Rendered, alertURL string) values.FalcoInputs {
+	return values.FalcoInputs{
+		RulesConfigMap: RulesConfigMapName(r.Hash),
+		RulesFiles:     r.RulesFiles(),
+		RulesHash:      r.Hash,
+		AlertURL:       alertURL,
+		Preflight:      script("check-node.sh"),
+	}
+}
+
 // NewFalco registers Falco: the check of the nodes, the rules and the Helm release that mounts them. Another way of
 // deploying Falco can stand in its place as long as it takes these Args.
 func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.ResourceOption) (*Falco, error) {
@@ -96,13 +107,7 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 		chart:     set.Chart.Chart,
 		name:      config.FalcoRelease,
 		namespace: args.Namespace.Metadata.Name().Elem(),
-		values: values.Falco(set, values.FalcoInputs{
-			RulesConfigMap: RulesConfigMapName(args.Rules.Hash),
-			RulesFiles:     args.Rules.RulesFiles(),
-			RulesHash:      args.Rules.Hash,
-			AlertURL:       args.AlertURL,
-			Preflight:      script("check-node.sh"),
-		}),
+		values:    values.Falco(set, FalcoInputs(args.Rules, args.AlertURL)),
 	}, with(child, pulumi.DependsOn(append([]pulumi.Resource{kernels, configMap}, args.After...)))...)
 	if err != nil {
 		return nil, err

@@ -160,8 +160,8 @@ func TestReleasesTakeTheResolvedChart(t *testing.T) {
 	r, _ := stack(t, settings(t, falcoOn), FalcosidekickSecrets{})
 	for name, want := range map[string][3]string{
 		"falco-release":         {"falco", "4.19.0", "https://falcosecurity.github.io/charts"},
-		"falcosidekick-release": {"falcosidekick", "0.9.11", "https://falcosecurity.github.io/charts"},
-		"spire-release":         {"spire", "0.27.0", "https://spiffe.github.io/helm-charts-hardened/"},
+		"falcosidekick-release": {"falcosidekick", "0.14.0", "https://falcosecurity.github.io/charts"},
+		"spire-release":         {"spire", "0.30.0", "https://spiffe.github.io/helm-charts-hardened/"},
 		"spire-crds":            {"spire-crds", "0.5.0", "https://spiffe.github.io/helm-charts-hardened/"},
 	} {
 		res := r.one(t, name)

@@ -59,15 +59,15 @@ var Declared = []Setting{
 	{Key: "minikube.cpus", Type: Integer, Default: "2", Description: "Processors of the Minikube node, 2 or more"},
 	{Key: "minikube.memory", Type: Integer, Default: "4096", Description: "Memory of the Minikube node in MiB, 2048 or more"},
 	{Key: "minikube.disk", Type: String, Default: "20g", Description: "Disk of the Minikube node, such as 20g or 20000m"},
-	{Key: "minikube.kubernetesVersion", Type: String, Default: "v1.34.0", Description: "Kubernetes version of the Minikube node, such as v1.34.0 (runtime: containerd)"},
+	{Key: "minikube.kubernetesVersion", Type: String, Default: "v1.36.3", Description: "Kubernetes version of the Minikube node, such as v1.36.3 (runtime: containerd)"},
 
 	{Key: "spire.mode", Type: String, Default: ModeInstall, Description: "install: the stack brings SPIRE and its CRDs; existing: it uses those of the cluster and leaves them alone"},
 	{Key: "spire.namespace", Type: String, Default: "spire", Description: "Namespace of SPIRE's server, agents and CSI driver"},
 	{Key: "spire.className", Type: String, Description: "Class of ClusterSPIFFEIDs that the cluster's own SPIRE controller manager watches; spire.mode existing only, empty for none"},
 	{Key: "spire.trustDomain", Type: String, Default: "example.org", Description: "SPIFFE trust domain"},
 	{Key: "spire.clusterName", Type: String, Default: "spire-falco", Description: "Name of the cluster for node attestation"},
-	{Key: "spire.chartVersion", Type: String, Default: charts.Default(charts.SPIREName), Description: "Version of the chart spire"},
-	{Key: "spire.crdsChartVersion", Type: String, Default: charts.Default(charts.SPIRECRDsName), Description: "Version of the chart spire-crds"},
+	{Key: "spire.chartVersion", Type: String, Default: charts.Default(charts.SPIREName), Description: "Version of the chart spire; a running SPIRE goes up or down by one minor version at a time"},
+	{Key: "spire.crdsChartVersion", Type: String, Description: "Version of the chart spire-crds; empty for the one that goes with the chart spire, which is the only one allowed"},
 	{Key: "spire.persistence", Type: String, Default: PersistencePVC, Description: "Where the SPIRE server keeps its data: pvc (needs a default StorageClass) or emptyDir (a restart makes a new CA)"},
 	{Key: "spire.agentSocketPath", Type: String, Default: DefaultAgentSocketPath, Description: "Path on the node of the agent's Workload API socket"},
 

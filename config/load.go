@@ -105,7 +105,7 @@ func Load(src Source) (*Settings, error) {
 		})
 		return nil, l.problems
 	}
-	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart, s.SPIRE.CRDs} {
+	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart.Chart, s.SPIRE.CRDs} {
 		if c.Warning != "" && (s.EnableFalco || c.Name == charts.SPIREName || c.Name == charts.SPIRECRDsName) {
 			s.Warnings = append(s.Warnings, c.Warning)
 		}
@@ -379,7 +379,7 @@ func (l *loader) cluster() Cluster {
 			CPUs:              l.integer("minikube.cpus", 2, 256, "a whole number from 2 to 256"),
 			MemoryMiB:         l.integer("minikube.memory", 2048, 1<<20, "a whole number of MiB from 2048 to 1048576"),
 			Disk:              l.matching("minikube.disk", diskSize, "a number and k, m, g or t, such as 20g"),
-			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.34.0"),
+			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.36.3"),
 		},
 	}
 	switch c.Mode {
@@ -414,11 +414,10 @@ func (l *loader) spire() SPIRE {
 		ClassName:       l.matching("spire.className", contextName, "the name of a class, without spaces"),
 		TrustDomain:     l.matching("spire.trustDomain", trustDomainPattern, "a SPIFFE trust domain: lower-case letters, digits, dots, dashes and underscores, without spiffe:// and without a path"),
 		ClusterName:     l.matching("spire.clusterName", dnsLabel, wantDNSLabel),
-		Chart:           l.chart("spire.chartVersion", charts.SPIREName),
-		CRDs:            l.chart("spire.crdsChartVersion", charts.SPIRECRDsName),
 		Persistence:     l.oneOf("spire.persistence", []string{PersistencePVC, PersistenceEmptyDir}),
 		AgentSocketPath: l.raw("spire.agentSocketPath"),
 	}
+	s.Chart, s.CRDs = l.spireCharts()
 	if s.Install {
 		if s.ClassName != "" {
 			l.problem("spire.className", s.ClassName, "must be empty with spire.mode install: the chart sets it")
@@ -433,6 +432,32 @@ func (l *loader) spire() SPIRE {
 		l.problem("spire.agentSocketPath", s.AgentSocketPath, wantSocketLength(s.AgentSocketPath))
 	}
 	return s
+}
+
+// spireCharts are the chart of SPIRE and the chart of its CRDs, which was published with it.
+func (l *loader) spireCharts() (charts.SPIRE, charts.Chart) {
+	const key, crdsKey = "spire.chartVersion", "spire.crdsChartVersion"
+	chart, err := charts.ResolveSPIRE(l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), err.Error())
+	}
+	chart.Repository = l.repository(charts.SPIREName)
+	version := l.raw(crdsKey)
+	if version == "" {
+		version = chart.CRDs
+	}
+	if version == "" { // the chart of SPIRE is not known, which is reported
+		return chart, charts.Chart{}
+	}
+	crds, crdsErr := charts.Resolve(charts.SPIRECRDsName, version)
+	switch {
+	case crdsErr != nil:
+		l.problem(crdsKey, version, crdsErr.Error())
+	case err == nil && version != chart.CRDs:
+		l.problem(crdsKey, version, fmt.Sprintf("must be %s, which goes with chart spire %s; leave the setting out to get it", chart.CRDs, chart.Version))
+	}
+	crds.Repository = l.repository(charts.SPIRECRDsName)
+	return chart, crds
 }
 
 func (l *loader) falco() Falco {

@@ -76,7 +76,7 @@ type Minikube struct {
 	MemoryMiB int
 	// Disk is the node's disk in Minikube's own form, such as 20g.
 	Disk string
-	// KubernetesVersion has the form v1.34.0.
+	// KubernetesVersion has the form v1.36.3.
 	KubernetesVersion string
 }
 
@@ -89,7 +89,7 @@ type SPIRE struct {
 	ClassName   string
 	TrustDomain string
 	ClusterName string
-	Chart       charts.Chart
+	Chart       charts.SPIRE
 	CRDs        charts.Chart
 	// Persistence of the server's data: PersistencePVC or PersistenceEmptyDir.
 	Persistence string

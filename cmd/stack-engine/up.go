@@ -25,17 +25,27 @@ func newUpCommand(t *target) *cobra.Command {
 				return err
 			}
 			out, errOut := cmd.OutOrStdout(), cmd.ErrOrStderr()
-			for _, warning := range p.settings.Warnings {
+			for _, warning := range p.warnings() {
 				fmt.Fprintf(errOut, "warning: %s\n", warning)
 			}
 			if err := preflight(cmd.Context(), t.Dir, p.settings, systemTools{}); err != nil {
 				return err
+			}
+			line, err := checkContract(cmd.Context(), p, t.helm(errOut))
+			if err != nil {
+				return err
+			}
+			if line != "" {
+				fmt.Fprintf(errOut, "warning: %s\n", line)
 			}
 			s, err := t.open(cmd.Context(), p.loaded, false, out, errOut)
 			if err != nil {
 				return err
 			}
 			defer s.close()
+			if err := checkUpgrade(cmd.Context(), p.settings, s); err != nil {
+				return err
+			}
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
 			go newPodTroubles(p.settings, errOut).watch(ctx, func() (*kube.Client, error) { return t.cluster(p.settings) })
