@@ -23,8 +23,14 @@ import (
 //go:embed scenarios.yaml
 var table []byte
 
+//go:embed acts.yaml
+var actTable []byte
+
 //go:embed testdata/events.tar.gz
 var recordings []byte
+
+//go:embed testdata/acts.tar.gz
+var acts []byte
 
 // Group says where a scenario's events come from.
 type Group string
@@ -58,6 +64,8 @@ type Scenario struct {
 	Benign bool
 	// Note explains an expectation that is not plain.
 	Note string
+	// Unseen is true when the recording is of an attack that raises no alert of ours; Note says why.
+	Unseen bool
 	// Events in Falco's order.
 	Events []condition.Event
 	// Want is every alert, in the order of events; nothing else may fire.
@@ -70,6 +78,7 @@ type document struct {
 		Kind      string             `yaml:"kind"`
 		Name      string             `yaml:"name"`
 		Note      string             `yaml:"note"`
+		Unseen    bool               `yaml:"unseen"`
 		Alerts    map[string][]int64 `yaml:"alerts"`
 	} `yaml:"recordings"`
 	Guide []struct {
@@ -98,8 +107,35 @@ var loadOnce = sync.OnceValues(func() ([]Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load(table, events)
+	performed, err := readRecordings(acts)
+	if err != nil {
+		return nil, err
+	}
+	for name, evs := range performed {
+		for i, e := range evs {
+			evs[i] = declared(e)
+		}
+		events[name] = evs // no two recordings have one name
+	}
+	out, err := load(table, events)
+	if err != nil {
+		return nil, err
+	}
+	more, err := load(actTable, events)
+	return append(out, more...), err
 })
+
+// declared returns an event of the recorded acts as it is with the image of the pods declared: their container mtls-server ran a
+// program that does what it is told, in an image of its own.
+func declared(e condition.Event) condition.Event {
+	const name, repository = "container.name", "container.image.repository"
+	if e.Text(name) != "mtls-server" || e.Text(repository) != "docker.io/library/evilserver" {
+		return e
+	}
+	fields := maps.Clone(e.Fields())
+	fields[repository] = condition.StringValue("docker.io/library/mtls-server")
+	return condition.NewEvent(fields)
+}
 
 func load(table []byte, events map[string][]condition.Event) ([]Scenario, error) {
 	var doc document
@@ -114,7 +150,7 @@ func load(table []byte, events map[string][]condition.Event) ([]Scenario, error)
 		if !ok {
 			return nil, fmt.Errorf("scenario %q: no recording %q", r.Name, r.Recording)
 		}
-		s := Scenario{Group: Recording, Name: r.Name, Recording: r.Recording, Benign: r.Kind == "benign", Note: r.Note, Events: evs}
+		s := Scenario{Group: Recording, Name: r.Name, Recording: r.Recording, Benign: r.Kind == "benign", Note: r.Note, Unseen: r.Unseen, Events: evs}
 		var err error
 		if s.Want, err = wanted(evs, r.Alerts); err != nil {
 			return nil, fmt.Errorf("recording %s: %w", r.Recording, err)
