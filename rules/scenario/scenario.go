@@ -26,11 +26,17 @@ var table []byte
 //go:embed acts.yaml
 var actTable []byte
 
+//go:embed bypasses.yaml
+var bypassTable []byte
+
 //go:embed testdata/events.tar.gz
 var recordings []byte
 
 //go:embed testdata/acts.tar.gz
 var acts []byte
+
+//go:embed testdata/bypasses.tar.gz
+var bypasses []byte
 
 // Group says where a scenario's events come from.
 type Group string
@@ -39,6 +45,10 @@ type Group string
 const (
 	// Recording is a recording whole.
 	Recording Group = "recording"
+	// Act is an act done on a newer Falco, recorded whole.
+	Act Group = "act"
+	// Bypass are recorded events, changed as an attacker changes the act to pass the rules by.
+	Bypass Group = "bypass"
 	// Guide is a test that the user's guide documents, as single events of a recording.
 	Guide Group = "guide"
 	// Derived are recorded events with fields changed by hand.
@@ -112,17 +122,31 @@ var loadOnce = sync.OnceValues(func() ([]Scenario, error) {
 		return nil, err
 	}
 	for name, evs := range performed {
-		for i, e := range evs {
-			evs[i] = declared(e)
+		seen := map[int64]bool{}
+		for _, e := range evs {
+			if n := Num(e); !seen[n] { // the recorder wrote some events twice
+				seen[n] = true
+				events[name] = append(events[name], declared(e)) // no two recordings have one name
+			}
 		}
-		events[name] = evs // no two recordings have one name
 	}
-	out, err := load(table, events)
+	changed, err := readRecordings(bypasses)
 	if err != nil {
 		return nil, err
 	}
-	more, err := load(actTable, events)
-	return append(out, more...), err
+	var out []Scenario
+	for _, part := range []struct {
+		table  []byte
+		events map[string][]condition.Event
+		group  Group
+	}{{table, events, Recording}, {actTable, events, Act}, {bypassTable, changed, Bypass}} {
+		scenarios, err := load(part.table, part.events, part.group)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, scenarios...)
+	}
+	return out, nil
 })
 
 // declared returns an event of the recorded acts as it is with the image of the pods declared: their container mtls-server ran a
@@ -137,7 +161,8 @@ func declared(e condition.Event) condition.Event {
 	return condition.NewEvent(fields)
 }
 
-func load(table []byte, events map[string][]condition.Event) ([]Scenario, error) {
+// load reads a table; group is that of its recordings.
+func load(table []byte, events map[string][]condition.Event, group Group) ([]Scenario, error) {
 	var doc document
 	dec := yaml.NewDecoder(bytes.NewReader(table))
 	dec.KnownFields(true)
@@ -150,7 +175,7 @@ func load(table []byte, events map[string][]condition.Event) ([]Scenario, error)
 		if !ok {
 			return nil, fmt.Errorf("scenario %q: no recording %q", r.Name, r.Recording)
 		}
-		s := Scenario{Group: Recording, Name: r.Name, Recording: r.Recording, Benign: r.Kind == "benign", Note: r.Note, Unseen: r.Unseen, Events: evs}
+		s := Scenario{Group: group, Name: r.Name, Recording: r.Recording, Benign: r.Kind == "benign", Note: r.Note, Unseen: r.Unseen, Events: evs}
 		var err error
 		if s.Want, err = wanted(evs, r.Alerts); err != nil {
 			return nil, fmt.Errorf("recording %s: %w", r.Recording, err)
