@@ -19,6 +19,7 @@ import (
 	"spire-falco/falco"
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
+	"spire-falco/falco/stock"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/scenario"
@@ -64,8 +65,9 @@ func falcoVersion(_ *cli.Target, number string) (falco.Version, error) {
 	return v, nil
 }
 
-// loadRules loads the named files in order, or the stack's own rules when there are none.
-func loadRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+// loadRules loads the named files in order, or the stack's own rules when there are none. The files of before come first
+// and are not among those returned.
+func loadRules(t *cli.Target, paths []string, v falco.Version, before ...ruleset.File) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
 	if len(paths) == 0 {
 		rendered, err := ownRules(t)
@@ -81,7 +83,7 @@ func loadRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset
 		}
 		files = append(files, ruleset.File{Name: path, Content: content})
 	}
-	set, report := ruleset.Load(files, ruleset.Options{Falco: v})
+	set, report := ruleset.Load(append(before, files...), ruleset.Options{Falco: v})
 	return set, files, report, nil
 }
 
@@ -113,6 +115,7 @@ func newRulesCheckCommand() *cobra.Command {
 	var strict, asJSON, asSARIF bool
 	var disable []string
 	var number string
+	var behindStock bool
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Report whether Falco would load these files, in this order, and what would never fire",
@@ -128,13 +131,20 @@ func newRulesCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, files, report, err := loadRules(&cli.Target{}, args, v)
+			before, err := stockRules(v, behindStock)
+			if err != nil {
+				return err
+			}
+			set, files, report, err := loadRules(&cli.Target{}, args, v, before...)
 			if err != nil {
 				return err
 			}
 			result := checkResult{Falco: v.Number, Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
 			if set != nil {
 				result.Findings = ruleset.Lint(set, ruleset.LintOptions{Disable: off})
+			}
+			if behindStock {
+				result.onlyNamed()
 			}
 			out := cmd.OutOrStdout()
 			switch {
@@ -159,8 +169,30 @@ func newRulesCheckCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print the result as SARIF 2.1.0, for code review")
 	cmd.Flags().StringSliceVar(&disable, "disable", nil, "lint codes to leave out")
 	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
+	cmd.Flags().BoolVar(&behindStock, "stock", false,
+		"judge the files as behind the rules that the image of this Falco carries: their lists, macros and rules can be used")
 	falcoFlag(cmd, &number)
 	return cmd
+}
+
+// stockRules is the file that stands in for the rules of the image, when it is wanted.
+func stockRules(v falco.Version, wanted bool) ([]ruleset.File, error) {
+	if !wanted {
+		return nil, nil
+	}
+	file, err := stock.Rules(v)
+	if err != nil {
+		return nil, fmt.Errorf("--stock: %w", err)
+	}
+	return []ruleset.File{file}, nil
+}
+
+// onlyNamed leaves out what is said of the placeholders of the stock rules. An error in them stays: a file that was named
+// has caused it.
+func (r *checkResult) onlyNamed() {
+	stock.Hide(r.Errors)
+	r.Warnings = slices.DeleteFunc(r.Warnings, func(p ruleset.Problem) bool { return stock.IsPlaceholder(p.File) })
+	r.Findings = slices.DeleteFunc(r.Findings, func(f ruleset.Finding) bool { return stock.IsPlaceholder(f.File) })
 }
 
 func lintCodes(names []string) ([]ruleset.FindingCode, error) {
