@@ -246,8 +246,9 @@ func sameLength(e condition.Expr) bool {
 var kernelThread = regexp.MustCompile(`^\[?(kworker|ksoftirqd|migration|cpuhp|idle_inject|irq|jbd2|rcu[a-z_]*|watchdog|ktimers|posixcputmr|backlog_napi|xfs[a-z-]*|` +
 	`events|kdevtmpfs|nfsd|cifs[a-z]*|btrfs[a-z-]*|dm[a-z-]*|ext4[a-z-]*|scsi_[a-z]+|loop[0-9]*|kthrotld|rcuo[a-z]*|rcub|rcuc|rcuop|rcuos|runc:)[/:\[]?`)
 
-// renamed are the programs that are known to give their process a path as its name.
-var renamed = []string{"/usr/sbin/spamd"}
+// renamed are the names with a slash that processes are known to have: of
+// programs that name themselves so, and of none ("N/A", of old captures).
+var renamed = []string{"/usr/sbin/spamd", "N/A"}
 
 func (l *linter) processName(b *condition.Binary, v string) (fault, bool) {
 	field := checkedField(b.Left)
@@ -374,21 +375,21 @@ var atCalls = map[string][]string{
 	"symlink": {"symlinkat"}, "mkdir": {"mkdirat"}, "chmod": {"fchmodat"}, "chown": {"fchownat"}, "mknod": {"mknodat"},
 }
 
-// missingCalls reports an old call that a rule asks for without its successors,
-// and openat without openat2, which does the same.
+// missingCalls reports an old call that a rule asks for without its successors.
+// Nearly every open is an openat today: openat2 does not make up for it.
 func (l *linter) missingCalls(alive []string) {
 	at := l.rule.info.cond.first().location()
 	for _, old := range alive {
 		newer := atCalls[old]
+		if old == "open" {
+			newer = newer[:1]
+		}
 		if len(newer) == 0 || slices.ContainsFunc(newer, func(n string) bool { return slices.Contains(alive, n) }) {
 			continue
 		}
-		known := slices.DeleteFunc(slices.Clone(newer), func(n string) bool { return !l.lang.KnownEventType(n) })
-		l.report(LintOldCall, at, "asks for "+old+" and not for "+strings.Join(known, " or ")+": today's programs use "+known[0]+", and arm64 has no "+old,
+		known := slices.DeleteFunc(slices.Clone(atCalls[old]), func(n string) bool { return !l.lang.KnownEventType(n) })
+		l.report(LintOldCall, at, "asks for "+old+" and not for "+strings.Join(known, " or ")+": most programs use "+known[0]+" today, and arm64 has no "+old,
 			"write evt.type in ("+strings.Join(append([]string{old}, known...), ", ")+")")
-	}
-	if slices.Contains(alive, "openat") && !slices.Contains(alive, "openat2") {
-		l.report(LintOldCall, at, "asks for openat and not for openat2, which opens files too", "write evt.type in (open, openat, openat2)")
 	}
 }
 
