@@ -263,11 +263,31 @@ func (l *linter) liveness() {
 		}
 		l.report(LintUncaptured, start.location(), msg, "watch the open, connect or exec that comes before")
 	}
-	l.reportDead(LintNoDescriptor, dead, alive, start, "such events have no fd.* fields",
-		"use evt.arg.path, evt.arg.name or evt.arg.oldpath, or fs.path.name, fs.path.source and fs.path.target")
+	l.reportDead(LintNoDescriptor, dead, alive, start, "such events have no fd.* fields", pathFields(dead[LintNoDescriptor]))
 	l.reportDead(LintUnixSocketName, dead, alive, start,
 		"fd.name of a connected Unix socket reads \"address->address PATH\" and never equals or starts with a path",
 		"use fd.name endswith PATH")
+}
+
+// pathFields says which fields have the paths of events without a descriptor.
+func pathFields(events []string) string {
+	var fields []string
+	for _, e := range events {
+		use := "evt.args"
+		switch {
+		case strings.HasPrefix(e, "exec"):
+			use = "proc.exepath"
+		case strings.HasPrefix(e, "rename"), strings.HasPrefix(e, "link"), strings.HasPrefix(e, "symlink"):
+			use = "fs.path.source and fs.path.target"
+		case strings.HasPrefix(e, "unlink"), strings.HasPrefix(e, "mkdir"), e == "rmdir", strings.HasPrefix(e, "chmod"), strings.HasPrefix(e, "fchmodat"),
+			e == "chown", e == "lchown", e == "fchownat":
+			use = "fs.path.name"
+		}
+		if !slices.Contains(fields, use) {
+			fields = append(fields, use)
+		}
+	}
+	return "use " + strings.Join(fields, ", ")
 }
 
 var socketCalls = map[string]bool{"connect": true, "accept": true, "accept4": true}
