@@ -14,7 +14,7 @@ func TestAnEventIsSuggestedOnlyWhereASlipMadeTheWord(t *testing.T) {
 	t.Parallel()
 	lang := condition.For(falco.Newest())
 	for word, want := range map[string]string{
-		"opeanat": "did you mean openat?", "excve": "did you mean execve?", "x": "", "NA": "", "na": "", "ope": "did you mean open?", "xyz": "",
+		"opeanat": "did you mean openat?", "excve": "did you mean execve?", "x": "", "na": "", "ope": "did you mean open?", "xyz": "",
 	} {
 		e, err := lang.Parse("evt.type = " + word)
 		require.NoError(t, err)
