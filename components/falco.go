@@ -55,7 +55,7 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 	if args == nil || args.Provider == nil || args.Namespace == nil || args.AlertURL == "" {
 		return nil, errors.New("a Falco needs a provider, a namespace and a URL for its alerts")
 	}
-	if args.Rules == nil || len(args.Rules.Files) == 0 || len(args.Rules.Hash) < 12 {
+	if args.Rules == nil || len(args.Rules.BeforeStock) == 0 || len(args.Rules.Hash) < 12 {
 		return nil, errors.New("a Falco needs rendered rules")
 	}
 	f := &Falco{}
@@ -71,9 +71,10 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 			scriptVariable:       script("check-nodes.sh"),
 			"KUBECONFIG":         args.Kubeconfig,
 			"CONTEXT":            args.Context,
-			"MIN_KERNEL":         set.Chart.MinKernel,
-			"BELOW_KERNEL":       set.Chart.BelowKernel,
-			"NEXT_CHART_VERSION": charts.Supported(charts.FalcoName)[1],
+			"MIN_KERNEL":         set.Chart.Falco.MinKernel,
+			"BELOW_KERNEL":       set.Chart.Falco.BelowKernel,
+			"BELOW_CONTAINERD":   set.Chart.Falco.BelowContainerd,
+			"NEXT_CHART_VERSION": charts.NewestFalco().Version,
 		}),
 	}, with(args.OnDelete, pulumi.Parent(f), pulumi.DependsOn([]pulumi.Resource{args.Provider}))...)
 	if err != nil {
@@ -97,7 +98,7 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 		namespace: args.Namespace.Metadata.Name().Elem(),
 		values: values.Falco(set, values.FalcoInputs{
 			RulesConfigMap: RulesConfigMapName(args.Rules.Hash),
-			RulesFiles:     args.Rules.RulesFiles(values.RulesDir),
+			RulesFiles:     args.Rules.RulesFiles(),
 			RulesHash:      args.Rules.Hash,
 			AlertURL:       args.AlertURL,
 			Preflight:      script("check-node.sh"),

@@ -4,7 +4,11 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 )
+
+// priorities is what a setting of a priority may be, for people to read.
+var priorities = strings.Join(falco.PrioritySettings(), ", ")
 
 // Project is the name of the Pulumi project, and so the namespace of its configuration keys.
 const Project = "spire-falco"
@@ -46,7 +50,7 @@ var Declared = []Setting{
 	{Key: "enableFalco", Type: Boolean, Default: "false", Description: "Deploy Falco, Falcosidekick and the rules; the environment variable ENABLE_FALCO wins over this"},
 
 	{Key: "cluster.mode", Type: String, Default: ModeMinikube, Description: "minikube: the stack makes a cluster of its own; existing: it uses the one of cluster.kubeconfig and cluster.context"},
-	{Key: "cluster.kubeconfig", Type: String, Description: "Path of the kubeconfig. minikube: written there, default .state/STACK/kubeconfig; existing: read from there, required"},
+	{Key: "cluster.kubeconfig", Type: String, Description: "Path of the kubeconfig. minikube: created there, below .state/STACK, default .state/STACK/kubeconfig; existing: read from there, required, never written"},
 	{Key: "cluster.context", Type: String, Description: "Context of the kubeconfig; existing: required, minikube: always the profile's name"},
 	{Key: "cluster.testing", Type: Boolean, Default: "false", Description: "This cluster is for testing: verify may attack the stack on it"},
 
@@ -70,7 +74,7 @@ var Declared = []Setting{
 	{Key: "falco.chartVersion", Type: String, Default: charts.DefaultFalcoVersion, Description: "Version of the chart falco"},
 	{Key: "falco.namespace", Type: String, Default: "falco", Description: "Namespace of Falco and Falcosidekick"},
 	{Key: "falco.driver", Type: String, Default: DriverModernEBPF, Description: "Driver of Falco; modern_ebpf is the only one supported"},
-	{Key: "falco.priority", Type: String, Default: "debug", Description: "Lowest priority of rules that Falco loads: " + strings.Join(Priorities, ", ")},
+	{Key: "falco.priority", Type: String, Default: "debug", Description: "Lowest priority of rules that Falco loads: " + priorities},
 	{Key: "falco.requests.cpu", Type: String, Default: "100m", Description: "CPU that each Falco pod requests"},
 	{Key: "falco.requests.memory", Type: String, Default: "256Mi", Description: "Memory that each Falco pod requests"},
 	{Key: "falco.limits.cpu", Type: String, Default: "500m", Description: "CPU limit of each Falco pod; too low a limit drops events"},
@@ -87,11 +91,11 @@ var Declared = []Setting{
 
 	{Key: "falcosidekick.chartVersion", Type: String, Default: charts.Default(charts.FalcosidekickName), Description: "Version of the chart falcosidekick"},
 	{Key: "falcosidekick.slack.webhookUrl", Type: String, Secret: true, Description: "Slack incoming webhook; empty for no Slack"},
-	{Key: "falcosidekick.slack.minimumPriority", Type: String, Default: "warning", Description: "Lowest priority sent to Slack: " + strings.Join(Priorities, ", ")},
+	{Key: "falcosidekick.slack.minimumPriority", Type: String, Default: "warning", Description: "Lowest priority sent to Slack: " + priorities},
 	{Key: "falcosidekick.elasticsearch.hostPort", Type: String, Description: "URL of Elasticsearch, such as http://elasticsearch:9200; empty for none"},
 	{Key: "falcosidekick.elasticsearch.index", Type: String, Default: "falco", Description: "Elasticsearch index"},
 	{Key: "falcosidekick.elasticsearch.type", Type: String, Default: "_doc", Description: "Elasticsearch document type"},
-	{Key: "falcosidekick.elasticsearch.minimumPriority", Type: String, Default: "notice", Description: "Lowest priority sent to Elasticsearch: " + strings.Join(Priorities, ", ")},
+	{Key: "falcosidekick.elasticsearch.minimumPriority", Type: String, Default: "notice", Description: "Lowest priority sent to Elasticsearch: " + priorities},
 	{Key: "falcosidekick.elasticsearch.username", Type: String, Description: "Elasticsearch user; empty for none"},
 	{Key: "falcosidekick.elasticsearch.password", Type: String, Secret: true, Description: "Password of the Elasticsearch user"},
 	{Key: "falcosidekick.ui.enabled", Type: Boolean, Default: "false", Description: "Deploy the Falcosidekick UI"},

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
 	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
+	"spire-falco/internal/redact"
 )
 
 // Source is where raw settings come from. Keys are without the project's namespace; values are as Pulumi gives them to
@@ -32,7 +35,7 @@ type Source struct {
 type Problem struct {
 	// Key of the setting, or the name of the environment variable.
 	Key string
-	// Value as it was given; never that of a secret.
+	// Value as it was given, cut when it is long; never that of a secret, and without credentials that it holds.
 	Value string
 	// Want says what is allowed.
 	Want string
@@ -72,8 +75,9 @@ func (ps Problems) Error() string {
 
 // Load reads, defaults and validates all settings. The error is of type Problems and holds every problem found.
 func Load(src Source) (*Settings, error) {
-	l := &loader{src: src}
+	l := &loader{src: src, spoiled: map[string]bool{}}
 	l.unknownKeys()
+	l.texts()
 	s := &Settings{
 		EnableFalco: l.enableFalco(),
 		Cluster:     l.cluster(),
@@ -115,12 +119,18 @@ func rootKey(key string) string {
 type loader struct {
 	src      Source
 	problems Problems
+	// spoiled has the keys of texts that texts refused.
+	spoiled map[string]bool
 }
 
 func (l *loader) problem(key, value, want string) {
-	p := Problem{Key: key, Value: value, Want: want}
+	// The value may be a credential in the wrong place, and a text of any size.
+	p := Problem{Key: key, Value: shorten(redact.String(value)), Want: redact.String(want)}
 	root := rootKey(key)
-	if d, ok := declared(root); ok && d.Secret {
+	if l.spoiled[key] { // what else is wrong with such a text does not matter
+		return
+	}
+	if d, ok := declared(root); ok && d.Secret || l.src.Secrets[root] {
 		p.Value = ""
 	}
 	if l.src.Where != nil && key != EnableFalcoVariable {
@@ -235,20 +245,11 @@ func (l *loader) oneOf(key string, allowed []string) string {
 }
 
 func (l *loader) priority(key string) string {
-	v := strings.ToLower(l.raw(key))
-	switch v { // Falco itself takes these spellings too
-	case "informational":
-		v = "info"
-	case "err":
-		v = "error"
+	p, err := falco.ParsePriority(l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), "must be one of "+priorities)
 	}
-	for _, p := range Priorities {
-		if v == p {
-			return v
-		}
-	}
-	l.problem(key, l.raw(key), "must be one of "+strings.Join(Priorities, ", "))
-	return v
+	return p.Setting()
 }
 
 // matching reads a text that is either empty (where the default is) or has the form.
@@ -330,12 +331,19 @@ var (
 	memoryQuantity     = lazyregexp.New(`^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$`)
 	indexName          = lazyregexp.New(`^[a-z0-9][a-z0-9._-]{0,254}$`)
 	typeName           = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
-	httpURL            = lazyregexp.New(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
+	httpURL            = lazyregexp.New(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s?#@]*)?$`)
 	imageRepository    = lazyregexp.New(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
 	chartRepository    = lazyregexp.New(`^(https?|oci)://[^\s?#@]+$`)
 	contextName        = lazyregexp.New(`^[^\s]+$`)
 	userName           = lazyregexp.New(`^[^\s:]+$`)
 )
+
+// maxSocketPath is the longest path of a Unix socket on Linux, in bytes: sun_path has 108 with the NUL at its end.
+const maxSocketPath = 107
+
+func wantSocketLength(path string) string {
+	return fmt.Sprintf("must have at most %d bytes, as the kernel allows for a socket, also as %s/BASE_NAME; it has %d", maxSocketPath, filepath.Dir(DefaultAgentSocketPath), len(path))
+}
 
 const wantDNSLabel = "a DNS label: lower-case letters, digits and dashes, at most 63"
 
@@ -363,8 +371,13 @@ func (l *loader) cluster() Cluster {
 			l.problem("cluster.context", "", "is required with cluster.mode existing, so that the stack can never land on another cluster than you mean")
 		}
 	case ModeMinikube:
-		if c.Kubeconfig == "" {
-			c.Kubeconfig = filepath.Join(".state", l.src.Stack, "kubeconfig")
+		// It is written, and removed by a down: it must be a file that only this stack can have.
+		own := StateDir(l.src.Stack)
+		switch {
+		case c.Kubeconfig == "":
+			c.Kubeconfig = filepath.Join(own, "kubeconfig")
+		case filepath.Clean(c.Kubeconfig) != c.Kubeconfig || filepath.Dir(c.Kubeconfig) != own || strings.HasPrefix(filepath.Base(c.Kubeconfig), "."):
+			l.problem("cluster.kubeconfig", c.Kubeconfig, "must be empty or a file in "+own+" with cluster.mode minikube, such as "+filepath.Join(own, "kubeconfig")+": the stack creates and removes it; a kubeconfig of yours is for cluster.mode existing")
 		}
 		if c.Context != "" && c.Context != c.Minikube.Profile {
 			l.problem("cluster.context", c.Context, "must be empty with cluster.mode minikube: it is always the profile's name, "+c.Minikube.Profile)
@@ -392,8 +405,12 @@ func (l *loader) spire() SPIRE {
 		}
 		s.ClassName = s.Namespace + "-" + SPIRERelease
 	}
-	if !cleanAbsolute(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3 {
+	switch {
+	case !cleanAbsolute(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3:
 		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
+	// In its pod the agent of the chart binds the base name in this folder, whatever the folder on the node.
+	case len(s.AgentSocketPath) > maxSocketPath, len(path.Join(path.Dir(DefaultAgentSocketPath), path.Base(s.AgentSocketPath))) > maxSocketPath:
+		l.problem("spire.agentSocketPath", s.AgentSocketPath, wantSocketLength(s.AgentSocketPath))
 	}
 	return s
 }
@@ -475,7 +492,7 @@ func (l *loader) sidekick() Falcosidekick {
 			MinimumPriority: l.priority("falcosidekick.slack.minimumPriority"),
 		},
 		Elasticsearch: Elasticsearch{
-			HostPort:        l.matching("falcosidekick.elasticsearch.hostPort", httpURL, "a URL such as http://elasticsearch:9200, without user and password"),
+			HostPort:        l.matching("falcosidekick.elasticsearch.hostPort", httpURL, "a URL such as http://elasticsearch:9200, without user, password and query; a user goes into falcosidekick.elasticsearch.username, the password into the secret "+ElasticsearchPasswordKey),
 			Index:           l.matching("falcosidekick.elasticsearch.index", indexName, "a lower-case index name"),
 			Type:            l.matching("falcosidekick.elasticsearch.type", typeName, "a document type such as _doc"),
 			MinimumPriority: l.priority("falcosidekick.elasticsearch.minimumPriority"),
@@ -505,10 +522,10 @@ func (l *loader) sidekick() Falcosidekick {
 func (l *loader) hosts() Hosts {
 	h := Hosts{
 		AlertFile:  l.raw("hosts.alertFile"),
-		RotateMB:   l.integer("hosts.rotateMB", 1, 1<<20, "a whole number of MB from 1 to 1048576"),
-		RotateKeep: l.integer("hosts.rotateKeep", 1, 1000, "a whole number from 1 to 1000"),
+		RotateMB:   l.integer("hosts.rotateMB", 1, MaxRotateMB, fmt.Sprintf("a whole number of MB from 1 to %d", MaxRotateMB)),
+		RotateKeep: l.integer("hosts.rotateKeep", 1, MaxRotateKeep, fmt.Sprintf("a whole number from 1 to %d", MaxRotateKeep)),
 		Syslog:     l.boolean("hosts.syslog"),
-		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user and password"),
+		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user, password and query: they would be readable on every host"),
 	}
 	if h.AlertFile != "" && !cleanAbsolute(h.AlertFile) {
 		l.problem("hosts.alertFile", h.AlertFile, "must be an absolute path, or empty for none")

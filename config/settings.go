@@ -25,11 +25,14 @@ const (
 	PersistenceEmptyDir = "emptyDir"
 )
 
+// Upper bounds of hosts.rotateMB, in MB, and hosts.rotateKeep.
+const (
+	MaxRotateMB   = 100_000
+	MaxRotateKeep = 1000
+)
+
 // DriverModernEBPF is the only Falco driver that this stack supports: no kernel module, no compiler, no headers.
 const DriverModernEBPF = "modern_ebpf"
-
-// Priorities lists Falco's rule priorities from the highest to the lowest, as they are written in settings.
-var Priorities = []string{"emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"}
 
 var minikubeDrivers = []string{"docker", "podman", "kvm2", "qemu2", "virtualbox", "hyperv", "hyperkit", "vmware", "parallels", "none", "ssh"}
 

@@ -126,6 +126,7 @@ func (l *loader) workload(at string, w *Workload) {
 	check(w.Port >= 0 && w.Port <= 65535, "port", fmt.Sprint(w.Port), "must be a port from 1 to 65535, or be left out for a workload that does not listen")
 	check(w.Replicas >= 1 && w.Replicas <= 100, "replicas", fmt.Sprint(w.Replicas), "must be a whole number from 1 to 100")
 	check(cleanAbsolute(w.SocketPath) && strings.Count(w.SocketPath, "/") >= 2, "socketPath", w.SocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultWorkloadSocketPath)
+	check(len(w.SocketPath) <= maxSocketPath, "socketPath", w.SocketPath, fmt.Sprintf("must have at most %d bytes, as the kernel allows for a socket; it has %d", maxSocketPath, len(w.SocketPath)))
 	for i, p := range w.Children {
 		check(cleanAbsolute(p), fmt.Sprintf("children[%d]", i), p, "must be the absolute path of an executable in the image")
 	}

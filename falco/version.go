@@ -23,21 +23,23 @@ type Version struct {
 	// BelowKernel is the first Linux release (major.minor) on which the probe does not load any more; empty if none is
 	// known.
 	BelowKernel string
+	// BelowContainerd is the first containerd release (major.minor) with which the container plugin crashes; empty if
+	// none is known. Plugins before 0.7.1 dereference the runtime spec, which containerd 2.3 leaves out (plugins,
+	// fbfa3004).
+	BelowContainerd string
 }
 
 // minKernel is where the modern eBPF probe starts: it needs BPF ring buffers (Linux 5.8).
 const minKernel = "5.8"
 
-// Versions is every Falco that this project knows: the newest patch release of each minor, oldest first.
-//
-// BelowKernel: the probe of 0.40 does not load on Linux 6.15 ("failed to resolve CO-RE relocation ...
+// versions is the table. BelowKernel: the probe of 0.40 does not load on Linux 6.15 ("failed to resolve CO-RE relocation ...
 // kernfs_node.parent"; seen). Linux 6.19 needs libs 0.24 (read in the release notes of libs), which 0.44 is the first to
 // have.
 var versions = []Version{
 	{Number: "0.40.0", Engine: "0.46.0", Rules: "3.2.0", MinKernel: minKernel, BelowKernel: "6.15"},
-	{Number: "0.41.3", Engine: "0.50.0", ContainerPlugin: "0.3.1", Rules: "4.0.0", MinKernel: minKernel, BelowKernel: "6.19"},
-	{Number: "0.42.1", Engine: "0.57.0", ContainerPlugin: "0.4.1", Rules: "5.0.0", MinKernel: minKernel, BelowKernel: "6.19"},
-	{Number: "0.43.1", Engine: "0.58.0", ContainerPlugin: "0.6.4", Rules: "5.0.0", MinKernel: minKernel, BelowKernel: "6.19"},
+	{Number: "0.41.3", Engine: "0.50.0", ContainerPlugin: "0.3.1", Rules: "4.0.0", MinKernel: minKernel, BelowKernel: "6.19", BelowContainerd: "2.3"},
+	{Number: "0.42.1", Engine: "0.57.0", ContainerPlugin: "0.4.1", Rules: "5.0.0", MinKernel: minKernel, BelowKernel: "6.19", BelowContainerd: "2.3"},
+	{Number: "0.43.1", Engine: "0.58.0", ContainerPlugin: "0.6.4", Rules: "5.0.0", MinKernel: minKernel, BelowKernel: "6.19", BelowContainerd: "2.3"},
 	{Number: "0.44.1", Engine: "0.62.0", ContainerPlugin: "0.7.1", Rules: "5.1.0", MinKernel: minKernel},
 }
 
@@ -47,15 +49,27 @@ func Versions() []Version { return slices.Clone(versions) }
 // Newest is the newest Falco that this project knows.
 func Newest() Version { return versions[len(versions)-1] }
 
-// Lookup finds a release by its number. A number of a known minor that is not in the table gets the row of its minor,
-// whose language it shares, under its own number. The error lists what is known.
+// otherPlugins is the container plugin of releases that are not in the table, from where ContainerPlugin has it.
+var otherPlugins = map[string]string{
+	"0.41.0": "0.2.4", "0.41.1": "0.2.5", "0.41.2": "0.3.0", "0.42.0": "0.4.0", "0.43.0": "0.6.1", "0.44.0": "0.7.1",
+}
+
+// Lookup finds a release by its number. One of a known minor that is not in the table gets the row of its minor, whose
+// language it shares, with its own number and container plugin. The error lists what is known.
 func Lookup(number string) (Version, error) {
 	minor, ok := minorOf(number)
 	for _, v := range versions {
-		if own, _ := minorOf(v.Number); ok && own == minor {
-			v.Number = number
-			return v, nil
+		own, _ := minorOf(v.Number)
+		if !ok || own != minor {
+			continue
 		}
+		if v.Number != number {
+			v.Number = number
+			if plugin, ok := otherPlugins[number]; ok {
+				v.ContainerPlugin = plugin
+			}
+		}
+		return v, nil
 	}
 	return Version{}, fmt.Errorf("unknown Falco version %q; known: %s", number, strings.Join(numbers(), ", "))
 }

@@ -15,7 +15,7 @@ import (
 
 // Inputs are the settings that the generated file of overrides is made from. They are plain values: no setting is read here.
 type Inputs struct {
-	// FalcoVersion is the version of Falco that will load the files, such as 0.40.0; 0.40.0 to 0.44.x.
+	// FalcoVersion is the version of Falco that will load the files, such as 0.40.0: one that falco.Lookup knows.
 	FalcoVersion string
 	// AgentSocketPath is the path on the node at which the SPIRE agent listens, such as /tmp/spire-agent/public/api.sock.
 	// It must lie at least two directories deep: the last two name the directory that no one else may change.
@@ -33,7 +33,7 @@ type Inputs struct {
 
 // Workload is what Falco takes for normal in the pods of one workload.
 type Workload struct {
-	// Name of the workload, for messages.
+	// Name of the workload and of its container; empty means that Label names the container.
 	Name string
 	// Namespace of its pods.
 	Namespace string
@@ -41,8 +41,14 @@ type Workload struct {
 	Label string
 	// Port is the one port that Executable may bind, 1 to 65535; 0 when it listens nowhere.
 	Port int
+	// Image of its container, with or without tag or digest, such as ghcr.io/you/orders:1.2; empty means DefaultImage. No other image
+	// may hold its programs. A digest is held to as well.
+	Image string
 	// Executable is the absolute path of its program in the image, such as /mtls-server.
 	Executable string
+	// Health is the command that the kubelet runs in its container, with arguments; empty means none. Executable may be started once,
+	// as the container's first process, and by this command.
+	Health []string
 	// Children are absolute paths of further executables of the image that may run in its pods.
 	Children []string
 	// Egress lists where it may connect to; empty means nowhere (loopback aside).
@@ -63,6 +69,9 @@ type Endpoint struct {
 	// Protocol is tcp or udp.
 	Protocol string
 }
+
+// DefaultImage is the name that the container runtime of Minikube gives to the project's own image.
+const DefaultImage = "docker.io/library/mtls-server"
 
 // DefaultSocketPath is where the SPIFFE CSI driver's volume shows the agent's socket in a container.
 const DefaultSocketPath = "/spiffe-workload-api/api.sock"
@@ -89,6 +98,8 @@ var (
 	namePattern  = lazyregexp.New(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	labelPattern = lazyregexp.New(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
 	filePattern  = lazyregexp.New(`^[A-Za-z0-9][-A-Za-z0-9_.]*\.yaml$`)
+	imagePattern = lazyregexp.New(`^[a-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5}/[A-Za-z0-9._-]+)?(/[A-Za-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@sha256:[0-9a-f]{64})?$`)
+	argPattern   = lazyregexp.New(`^[A-Za-z0-9._@+~/:=-]+$`)
 )
 
 const (
@@ -113,9 +124,7 @@ func (p *problems) check(ok bool, field, value, want string) {
 func (in Inputs) Validate() error {
 	var p problems
 	_, err := falco.Lookup(in.FalcoVersion)
-	newest := falco.Newest().Number
-	p.check(err == nil, "FalcoVersion", in.FalcoVersion,
-		fmt.Sprintf("a version from %s to %s.x", falco.Versions()[0].Number, newest[:strings.LastIndexByte(newest, '.')]))
+	p.check(err == nil, "FalcoVersion", in.FalcoVersion, "a Falco that this project knows, such as "+falco.Newest().Number)
 	p.check(isPath(in.AgentSocketPath) && strings.Count(in.AgentSocketPath, "/") >= 3, "AgentSocketPath", in.AgentSocketPath,
 		wantPath+", at least two directories deep, such as /tmp/spire-agent/public/api.sock")
 	p.check(len(in.SPIRENamespaces) > 0, "SPIRENamespaces", "", "at least one namespace")
@@ -159,7 +168,17 @@ func (w Workload) validate(p *problems, field string) {
 	p.check(isName(w.Namespace), field+".Namespace", w.Namespace, wantName)
 	p.check(isLabel(w.Label), field+".Label", w.Label, wantLabel)
 	p.check(w.Port >= 0 && w.Port <= 65535, field+".Port", strconv.Itoa(w.Port), "1 to 65535, or 0 for a workload that listens nowhere")
+	p.check(w.Name == "" || isLabel(w.Name), field+".Name", w.Name, wantLabel)
+	p.check(w.Image == "" || len(w.Image) <= 512 && imagePattern.MatchString(w.Image), field+".Image", w.Image,
+		"an image such as ghcr.io/you/orders:1.2, with or without tag or digest")
 	p.check(isPath(w.Executable), field+".Executable", w.Executable, wantPath)
+	for i, a := range w.Health {
+		if i == 0 {
+			p.check(isPath(a), field+".Health[0]", a, wantPath)
+			continue
+		}
+		p.check(argPattern.MatchString(a), fmt.Sprintf("%s.Health[%d]", field, i), a, "an argument made of letters, digits and ._@+~/:=-")
+	}
 	for i, c := range w.Children {
 		p.check(isPath(c), fmt.Sprintf("%s.Children[%d]", field, i), c, wantPath)
 	}
@@ -178,6 +197,34 @@ func (w Workload) validate(p *problems, field string) {
 		_, ok := e.protocol()
 		p.check(ok, f+".Protocol", e.Protocol, "tcp or udp")
 	}
+}
+
+// container returns the name of the workload's container.
+func (w Workload) container() string {
+	if w.Name == "" {
+		return w.Label
+	}
+	return w.Name
+}
+
+// image returns the name of the workload's image as the container runtime gives it, and its digest if it has one.
+func (w Workload) image() (repository, digest string) {
+	name := w.Image
+	if name == "" {
+		name = DefaultImage
+	}
+	name, digest, _ = strings.Cut(name, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i] // a tag
+	}
+	host, _, found := strings.Cut(name, "/")
+	switch {
+	case !found:
+		return "docker.io/library/" + name, digest
+	case host != "localhost" && !strings.ContainsAny(host, ".:"):
+		return "docker.io/" + name, digest
+	}
+	return name, digest
 }
 
 // prefix returns the destination as a prefix, and no valid prefix for any address.

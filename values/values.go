@@ -14,6 +14,7 @@ import (
 
 	"spire-falco/charts"
 	"spire-falco/config"
+	"spire-falco/falco"
 )
 
 //go:embed *.yaml
@@ -21,9 +22,6 @@ var files embed.FS
 
 // Map is Helm values, or a part of them.
 type Map = map[string]any
-
-// RulesDir is where Falco finds the mounted rules ConfigMap.
-const RulesDir = "/etc/falco/rules.d"
 
 // RulesHashAnnotation on Falco's pods carries the hash of the rules that they were deployed with.
 const RulesHashAnnotation = "spire-falco/rules-hash"
@@ -67,7 +65,7 @@ type FalcoInputs struct {
 // Falco is the values of the chart falco in the version that the settings chose.
 func Falco(s config.Falco, in FalcoInputs) Map {
 	v := load("falco.yaml")
-	if s.Chart.ContainerPlugin {
+	if s.Chart.Falco.ContainerPlugin != "" {
 		merge(v, load("falco-container-plugin.yaml"))
 		if major(s.Chart.Version) <= 5 {
 			merge(v, load("falco-no-legacy-collectors.yaml"))
@@ -108,7 +106,7 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 // starts all the same: it says "failed to open output file" at each alert.
 func mounts(s config.Falco, in FalcoInputs) Map {
 	volumes := []any{Map{"name": "spire-falco-rules", "configMap": Map{"name": in.RulesConfigMap}}}
-	volumeMounts := []any{Map{"name": "spire-falco-rules", "mountPath": RulesDir, "readOnly": true}}
+	volumeMounts := []any{Map{"name": "spire-falco-rules", "mountPath": falco.RulesDir, "readOnly": true}}
 	if s.SyslogOutput {
 		volumes = append(volumes, Map{"name": "syslog", "hostPath": Map{"path": "/dev/log", "type": "Socket"}})
 		volumeMounts = append(volumeMounts, Map{"name": "syslog", "mountPath": "/dev/log"})
@@ -148,11 +146,11 @@ func preflightContainer(s config.Falco, script string) Map {
 		"image":   FalcoImage(s.Chart),
 		"command": []any{"/bin/sh", "-c", script},
 		"env": []any{
-			Map{"name": "MIN_KERNEL", "value": s.Chart.MinKernel},
-			Map{"name": "BELOW_KERNEL", "value": s.Chart.BelowKernel},
+			Map{"name": "MIN_KERNEL", "value": s.Chart.Falco.MinKernel},
+			Map{"name": "BELOW_KERNEL", "value": s.Chart.Falco.BelowKernel},
 			Map{"name": "FALCO_VERSION", "value": s.Chart.AppVersion},
 			Map{"name": "CHART_VERSION", "value": s.Chart.Version},
-			Map{"name": "NEXT_CHART_VERSION", "value": charts.Supported(charts.FalcoName)[1]},
+			Map{"name": "NEXT_CHART_VERSION", "value": charts.NewestFalco().Version},
 		},
 		"resources": Map{
 			"requests": Map{"cpu": "10m", "memory": "16Mi"},

@@ -15,12 +15,12 @@ func newPreviewCommand(t *target) *cobra.Command {
 		Short: cli.Preview.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			p, err := t.plan()
 			if err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			s, err := t.open(cmd.Context(), p, true, out, cmd.ErrOrStderr())
+			s, err := t.open(cmd.Context(), p.loaded, true, out, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -20,7 +20,7 @@ func newUpCommand(t *target) *cobra.Command {
 		Short: cli.Up.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			p, err := t.plan()
 			if err != nil {
 				return err
 			}
@@ -31,7 +31,7 @@ func newUpCommand(t *target) *cobra.Command {
 			if err := preflight(cmd.Context(), t.Dir, p.settings, systemTools{}); err != nil {
 				return err
 			}
-			s, err := t.open(cmd.Context(), p, false, out, errOut)
+			s, err := t.open(cmd.Context(), p.loaded, false, out, errOut)
 			if err != nil {
 				return err
 			}
@@ -54,11 +54,11 @@ func newDownCommand(t *target) *cobra.Command {
 		Short: cli.Down.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			l, err := t.load()
 			if err != nil {
 				return err
 			}
-			s, err := t.open(cmd.Context(), p, false, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			s, err := t.open(cmd.Context(), l, false, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -74,11 +74,11 @@ func newOutputsCommand(t *target) *cobra.Command {
 		Short: cli.Outputs.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			l, err := t.load()
 			if err != nil {
 				return err
 			}
-			s, err := t.open(cmd.Context(), p, true, nil, cmd.ErrOrStderr())
+			s, err := t.open(cmd.Context(), l, true, nil, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -20,6 +20,7 @@ import (
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
 	"spire-falco/falco/stock"
+	"spire-falco/internal/safefile"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/scenario"
@@ -30,7 +31,7 @@ func newRulesCommand(t *cli.Target) *cobra.Command {
 		Use:   "rules",
 		Short: "Check, try, test and explain Falco rules; no Falco, kernel or root is needed",
 	}
-	cmd.AddCommand(newRulesCheckCommand(), newRulesEvalCommand(t), newRulesTestCommand(t), newRulesExplainCommand(t), newRulesRenderCommand(t))
+	cmd.AddCommand(newRulesCheckCommand(t), newRulesEvalCommand(t), newRulesTestCommand(t), newRulesExplainCommand(t), newRulesRenderCommand(t))
 	return cmd
 }
 
@@ -49,25 +50,44 @@ func ownRules(t *cli.Target) (*rules.Rendered, error) {
 
 // falcoFlag adds --falco to a command, the Falco whose rules apply.
 func falcoFlag(cmd *cobra.Command, number *string) {
-	cmd.Flags().StringVar(number, "falco", "", "judge as this Falco version does, such as 0.44.1 (default: "+falco.Newest().Number+")")
+	cmd.Flags().StringVar(number, "falco", "", "judge as this Falco version does, such as "+falco.Newest().Number+
+		" (default: in the project's folder the one that the stack installs, elsewhere the newest known)")
 }
 
-// falcoVersion is the Falco that --falco names. Without the flag it is that of the stack's settings, once the settings
-// have one; until then it is the newest.
-func falcoVersion(_ *cli.Target, number string) (falco.Version, error) {
-	if number == "" {
-		return falco.Newest(), nil
+// chosenFalco is the Falco that a command judges as, and why it is this one.
+type chosenFalco struct {
+	falco.Version
+	// why says in a few words where the choice comes from.
+	why string
+}
+
+// String names the Falco and why it was chosen.
+func (c chosenFalco) String() string { return "Falco " + c.Number + " (" + c.why + ")" }
+
+// chooseFalco is the Falco that --falco names; without the flag, in the project's folder, the one that the stack
+// installs, and elsewhere the newest.
+func chooseFalco(t *cli.Target, number string) (chosenFalco, error) {
+	if number != "" {
+		v, err := falco.Lookup(number)
+		if err != nil {
+			return chosenFalco{}, fmt.Errorf("--falco = %q: %w", number, err)
+		}
+		return chosenFalco{v, "chosen by --falco"}, nil
 	}
-	v, err := falco.Lookup(number)
+	if t.Find() != nil {
+		return chosenFalco{falco.Newest(), "the newest known; --falco chooses another"}, nil
+	}
+	settings, _, err := config.LoadStackFile(t.Dir, t.Name)
 	if err != nil {
-		return v, fmt.Errorf("--falco = %q: %w", number, err)
+		return chosenFalco{}, fmt.Errorf("which Falco the stack installs is not known; correct its settings or give --falco: %w", err)
 	}
-	return v, nil
+	chart := settings.Falco.Chart
+	return chosenFalco{chart.Falco, "of chart " + chart.Version + ", which the stack " + t.Name + " installs; --falco chooses another"}, nil
 }
 
 // loadRules loads the named files in order, or the stack's own rules when there are none. The files of before come first
 // and are not among those returned.
-func loadRules(t *cli.Target, paths []string, v falco.Version, before ...ruleset.File) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+func loadRules(t *cli.Target, paths []string, v chosenFalco, before ...ruleset.File) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
 	if len(paths) == 0 {
 		rendered, err := ownRules(t)
@@ -77,26 +97,26 @@ func loadRules(t *cli.Target, paths []string, v falco.Version, before ...ruleset
 		files = asFiles(rendered)
 	}
 	for _, path := range paths {
-		content, err := os.ReadFile(path)
+		content, err := safefile.Read(path, fromsettings.MaxRules)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("read the rules: %w", err)
 		}
 		files = append(files, ruleset.File{Name: path, Content: content})
 	}
-	set, report := ruleset.Load(append(before, files...), ruleset.Options{Falco: v})
+	set, report := ruleset.Load(append(before, files...), ruleset.Options{Falco: v.Version})
 	return set, files, report, nil
 }
 
 func asFiles(rendered *rules.Rendered) []ruleset.File {
 	var files []ruleset.File
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		files = append(files, ruleset.File{Name: f.Name, Content: []byte(f.Content)})
 	}
 	return files
 }
 
 // loadValidRules is loadRules for commands that need rules that Falco accepts.
-func loadValidRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset, error) {
+func loadValidRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
 	set, _, report, err := loadRules(t, paths, v)
 	if err != nil {
 		return nil, err
@@ -104,14 +124,14 @@ func loadValidRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ru
 	return validRules(set, report, v)
 }
 
-func validRules(set *ruleset.Ruleset, report *ruleset.Report, v falco.Version) (*ruleset.Ruleset, error) {
+func validRules(set *ruleset.Ruleset, report *ruleset.Report, v chosenFalco) (*ruleset.Ruleset, error) {
 	if !report.OK() {
-		return nil, fmt.Errorf("Falco %s would refuse these rules: %w", v.Number, report.Err()) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("%s would refuse these rules: %w", v, report.Err())
 	}
 	return set, nil
 }
 
-func newRulesCheckCommand() *cobra.Command {
+func newRulesCheckCommand(t *cli.Target) *cobra.Command {
 	var strict, asJSON, asSARIF bool
 	var disable []string
 	var number string
@@ -127,11 +147,11 @@ func newRulesCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := falcoVersion(&cli.Target{}, number)
+			v, err := chooseFalco(t, number)
 			if err != nil {
 				return err
 			}
-			before, err := stockRules(v, behindStock)
+			before, err := stockRules(v.Version, behindStock)
 			if err != nil {
 				return err
 			}
@@ -139,7 +159,7 @@ func newRulesCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			result := checkResult{Falco: v.Number, Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
+			result := checkResult{Falco: v.Number, judge: v.String(), Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
 			if set != nil {
 				result.Findings = ruleset.Lint(set, ruleset.LintOptions{Disable: off})
 			}
@@ -219,6 +239,7 @@ func asStrings[T ~string](list []T) []string {
 type checkResult struct {
 	// Falco is the version that the result is true of.
 	Falco      string            `json:"falco"`
+	judge      string            // Falco, and why it is this one
 	Successful bool              `json:"successful"`
 	Errors     []ruleset.Problem `json:"errors"`
 	Warnings   []ruleset.Problem `json:"warnings"`
@@ -260,7 +281,7 @@ func (r checkResult) write(out io.Writer, files []ruleset.File) error {
 	if !r.Successful {
 		verdict = "would refuse them"
 	}
-	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: Falco %s %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), r.Falco, verdict)
+	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: %s %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), r.judge, verdict)
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
@@ -289,7 +310,7 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--matching = %q: %w", matching, err)
 			}
-			v, err := falcoVersion(t, number)
+			v, err := chooseFalco(t, number)
 			if err != nil {
 				return err
 			}
@@ -297,12 +318,12 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "evaluating as Falco %s does\n", v.Number)
+			fmt.Fprintf(cmd.ErrOrStderr(), "evaluating as %s does\n", v)
 			in := cmd.InOrStdin()
 			if args[0] != "-" {
-				f, err := os.Open(args[0])
+				f, err := safefile.Open(args[0])
 				if err != nil {
-					return fmt.Errorf("read the events: %w", err)
+					return fmt.Errorf("read the events (- takes them from a pipe): %w", err)
 				}
 				defer f.Close() //nolint:errcheck // only read
 				in = f
@@ -349,7 +370,7 @@ func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 
 // recordedRules loads the named files, or the stack's own rules for the names that the recordings were made with: other
 // namespaces than those of a recording cannot be tested on it.
-func recordedRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Ruleset, error) {
+func recordedRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
 	if len(paths) > 0 {
 		return loadValidRules(t, paths, v)
 	}
@@ -357,7 +378,7 @@ func recordedRules(t *cli.Target, paths []string, v falco.Version) (*ruleset.Rul
 	if err != nil {
 		return nil, fmt.Errorf("render the rules for the recordings: %w", err)
 	}
-	set, report := ruleset.Load(asFiles(rendered), ruleset.Options{Falco: v})
+	set, report := ruleset.Load(asFiles(rendered), ruleset.Options{Falco: v.Version})
 	return validRules(set, report, v)
 }
 
@@ -369,7 +390,7 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 		Short: "Run the recorded attacks and normal operations through rules, and compare with what must fire",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := falcoVersion(t, number)
+			v, err := chooseFalco(t, number)
 			if err != nil {
 				return err
 			}
@@ -394,7 +415,7 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 			if err := scenario.WriteTable(cmd.OutOrStdout(), results); err != nil {
 				return err
 			}
-			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "the rules were judged as Falco %s does\n", v.Number); err != nil {
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "the rules were judged as %s does\n", v); err != nil {
 				return fmt.Errorf("write the results: %w", err)
 			}
 			if junit != "" {
@@ -433,7 +454,7 @@ func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 		Short: "Show a rule with macros and lists expanded, the events that it needs and the settings that feed it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			v, err := falcoVersion(t, number)
+			v, err := chooseFalco(t, number)
 			if err != nil {
 				return err
 			}
@@ -457,13 +478,13 @@ func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 	return cmd
 }
 
-func writeRule(out io.Writer, r ruleset.Rule, v falco.Version) error {
+func writeRule(out io.Writer, r ruleset.Rule, v chosenFalco) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	events := strings.Join(r.EventTypes, ", ")
 	if r.EventTypes == nil {
 		events = "every event: this costs Falco much"
 	}
-	fmt.Fprintf(w, "falco\t%s\n", v.Number)
+	fmt.Fprintf(w, "falco\t%s\n", v)
 	fmt.Fprintf(w, "rule\t%s\n", r.Name)
 	fmt.Fprintf(w, "priority\t%s\n", r.Priority)
 	fmt.Fprintf(w, "tags\t%s\n", strings.Join(r.Tags, ", "))
@@ -504,7 +525,7 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 					return fmt.Errorf("make the folder of --output: %w", err)
 				}
 			}
-			for _, f := range rendered.Files {
+			for _, f := range rendered.Files() {
 				if dir == "" {
 					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", f.Name, f.Content); err != nil {
 						return fmt.Errorf("write the rules: %w", err)

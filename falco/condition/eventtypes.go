@@ -214,6 +214,11 @@ func (v *codeVisitor) binary(n *Binary) {
 		return
 	}
 	if !v.left(n.Left) {
+		if v.negated && endsInConstant(n.Left, false) {
+			// Falco takes the constant for the name of an event, and the negated
+			// check for one that is true for no event.
+			v.codes = EventTypes{}
+		}
 		return
 	}
 	var names []string
@@ -257,6 +262,27 @@ func (v *codeVisitor) left(e Expr) bool {
 		last := false
 		for _, item := range n.Items {
 			last = v.left(item)
+		}
+		return last
+	}
+	return false
+}
+
+// endsInConstant reports whether the last argument of a transformer is a
+// constant; last is the answer where there is none.
+func endsInConstant(e Expr, last bool) bool {
+	switch n := e.(type) {
+	case *Value:
+		return true
+	case *Transformer:
+		last = endsInConstant(n.Value, last)
+		for _, arg := range n.More {
+			last = endsInConstant(arg, last)
+		}
+		return last
+	case *TransformerList:
+		for _, item := range n.Items {
+			last = endsInConstant(item, last)
 		}
 		return last
 	}

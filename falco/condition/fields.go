@@ -91,7 +91,7 @@ func (l *Language) parseInClass(c fieldClass, val string, filtering bool) (int, 
 		}
 	case "process":
 		for _, base := range ancestorFields {
-			if starts(base) && l.fields().byName[base].ArgAllowed {
+			if info := l.fields().byName[base]; starts(base) && info != nil && info.ArgAllowed {
 				return l.ancestor(base, val)
 			}
 		}

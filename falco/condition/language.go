@@ -2,8 +2,6 @@ package condition
 
 import (
 	"embed"
-	"errors"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -95,9 +93,6 @@ func newLanguage(v falco.Version) *Language {
 // data returns a file of the version's catalogues.
 func (l *Language) data(name string) string {
 	b, err := catalogues.ReadFile("data/" + l.version.Number + "/" + name)
-	if errors.Is(err, fs.ErrNotExist) { // until the version's own are in place
-		b, err = catalogues.ReadFile("data/0.40.0/" + name)
-	}
 	if err != nil {
 		panic("condition: " + err.Error()) // embedded at build time: a programming error
 	}

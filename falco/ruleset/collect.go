@@ -472,19 +472,18 @@ func tagSet(tags []string) []string {
 	return slices.Compact(tags)
 }
 
-// validField tells whether an exception may name a field: by itself or inside
-// transformers.
-func validField(lang *condition.Language, name string) bool {
+// validField reports whether an exception may name a field: by itself or inside
+// transformers. The error is set where Falco stops at the name's argument.
+func validField(lang *condition.Language, name string) (bool, error) {
 	if !hasParenthesis(name) {
 		_, ok, err := lang.LookupField(name)
-		return ok && err == nil
+		return ok, err
 	}
 	e, err := lang.Parse(name + " exists")
-	if err != nil {
-		return false
+	if err == nil {
+		_, err = lang.Check(e)
 	}
-	_, err = lang.Check(e)
-	return err == nil
+	return err == nil, nil
 }
 
 func hasParenthesis(s string) bool { return slices.Contains([]byte(s), '(') }

@@ -12,7 +12,7 @@ import (
 // compiled is what the definitions of all files loaded so far come to.
 type compiled struct {
 	lang *condition.Language
-	// falco is what the loader of this version does otherwise than that of others.
+	// loader is what the loader of this version does otherwise than that of others.
 	loader loader
 	size   *size
 	lists  []*listDef

@@ -97,11 +97,22 @@ func (ex *exception) validate(lang *condition.Language, rule string, knownSource
 }
 
 func (ex *exception) checkField(lang *condition.Language, rule string, field entry, knownSource bool) error {
-	name := field.item.s
-	if !knownSource || validField(lang, name) {
+	if !knownSource {
 		return nil
 	}
-	err := ex.failAt(field.at, rule, "'"+name+"' is not a supported filter field")
+	name := field.item.s
+	ok, err := validField(lang, name)
+	if ok && err == nil {
+		return nil
+	}
+	msg := "'" + name + "' is not a supported filter field"
+	if err != nil {
+		msg = err.Error()
+	}
+	err = ex.failAt(field.at, rule, msg)
+	if hint := lang.OtherVersionHint(name); hint != "" {
+		return withHint(err, hint)
+	}
 	if names := lang.Suggest(name); len(names) > 0 {
 		var le *loadError
 		le, _ = err.(*loadError) //nolint:errorlint // made above

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -90,7 +91,7 @@ func (r *reader) warnUnknownKeys(it node, kind string, known []string) error {
 		k := it.wrap(it.Content[i])
 		key, ok := stringOf(k)
 		if !ok {
-			return fail(ErrValidate, k.place(), kind, "bad conversion")
+			return badConversion(ErrYAMLParse, k, kind)
 		}
 		if key == kind || slices.Contains(known, key) {
 			continue
@@ -252,8 +253,11 @@ func (s scope) overrides(appendable, replaceable []string) (appended, replaced [
 		k, op := v.wrap(v.Content[i]), v.wrap(v.Content[i+1])
 		key, okKey := stringOf(k)
 		operation, okOp := stringOf(op)
-		if !okKey || !okOp {
-			return nil, nil, fail(ErrValidate, k.place(), s.name, "bad conversion")
+		if !okKey {
+			return nil, nil, badConversion(ErrValidate, k, s.name)
+		}
+		if !okOp {
+			return nil, nil, badConversion(ErrValidate, op, s.name)
 		}
 		canAppend, canReplace := slices.Contains(appendable, key), slices.Contains(replaceable, key)
 		switch operation {
@@ -279,6 +283,13 @@ func (s scope) overrides(appendable, replaceable []string) (appended, replaced [
 		}
 	}
 	return appended, replaced, nil
+}
+
+// badConversion is what the YAML library says of a node that is no text.
+func badConversion(code Code, n node, what string) error {
+	at := n.place()
+	loc := at.location()
+	return fail(code, at, what, fmt.Sprintf("yaml-cpp: error at line %d, column %d: bad conversion", loc.Line, loc.Column))
 }
 
 func stringOf(n node) (string, bool) {

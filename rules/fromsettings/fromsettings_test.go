@@ -1,11 +1,14 @@
 package fromsettings
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -70,17 +73,54 @@ func TestRulesAreRenderedOnlyWhileFalcoIsOn(t *testing.T) {
 	dir := t.TempDir()
 	on := load(t, map[string]string{"enableFalco": "true", "falco.extraRules": `["own.yaml"]`})
 	_, err = Render(on, dir)
-	require.ErrorContains(t, err, "falco.extraRules: ")
+	require.ErrorContains(t, err, `falco.extraRules[0] = "own.yaml": `)
 	own := filepath.Join(dir, "own.yaml")
 	require.NoError(t, os.WriteFile(own, []byte("- list: own\n  items: [a]\n"), 0o600))
 	rendered, err = Render(on, dir)
 	require.NoError(t, err)
 	var names []string
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		names = append(names, f.Name)
 	}
 	assert.Contains(t, names, "own.yaml", "taken from the folder")
 	require.NoError(t, os.WriteFile(own, []byte("- rule: own\n"), 0o600))
 	_, err = Render(on, dir)
 	require.ErrorContains(t, err, "the rules cannot be deployed: ")
+}
+
+func TestAnExtraRuleFileMustBeARegularOneThatFitsIntoAConfigMap(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, want string
+		place      func(path string) error
+	}{
+		{"a pipe", "a pipe, not a regular file", func(path string) error { return syscall.Mkfifo(path, 0o600) }},
+		{"a folder", "a directory, not a regular file", func(path string) error { return os.Mkdir(path, 0o700) }},
+		{"an endless device", "a device, not a regular file", func(path string) error { return os.Symlink("/dev/zero", path) }},
+		{"a file of the system that is read for ever", "", func(path string) error { return os.Symlink("/proc/self/pagemap", path) }},
+		{"a gigabyte", "larger than the 1 MiB", func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<30))
+		}},
+		{"two files that are too large together", "have 1200000 bytes together", func(path string) error {
+			text := []byte("# " + strings.Repeat("x", 599_998))
+			return errors.Join(os.WriteFile(path, text, 0o600), os.WriteFile(path+".too", text, 0o600))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "own.yaml")
+			require.NoError(t, tt.place(path))
+			settings := map[string]string{"enableFalco": "true", "falco.extraRules": `["` + path + `"]`}
+			if _, err := os.Stat(path + ".too"); err == nil {
+				settings["falco.extraRules"] = `["` + path + `","` + path + `.too"]`
+			}
+			begun := time.Now()
+			_, err := Render(load(t, settings), ".")
+			require.ErrorContains(t, err, "falco.extraRules")
+			require.ErrorContains(t, err, path)
+			require.ErrorContains(t, err, tt.want)
+			require.ErrorContains(t, err, "must be regular files of at most 1 MiB together")
+			assert.Less(t, time.Since(begun), 5*time.Second)
+		})
+	}
 }

@@ -97,7 +97,7 @@ func TestFalco(t *testing.T) {
 				assert.Empty(t, cfg.ConfigFiles, "nothing else configures Falco")
 				assert.Equal(t, "first", cfg.Matching)
 				for file := range rulesMap.Get("data").(map[string]any) {
-					assert.Contains(t, cfg.RulesFiles, values.RulesDir+"/"+file)
+					assert.Contains(t, cfg.RulesFiles, "/etc/falco/rules.d"+"/"+file)
 				}
 			})
 			t.Run("mounts_our_rules_and_nothing_over_them", func(t *testing.T) {
@@ -106,10 +106,10 @@ func TestFalco(t *testing.T) {
 				var found []string
 				for _, m := range pod.Containers[0].VolumeMounts {
 					switch {
-					case m.MountPath == values.RulesDir:
+					case m.MountPath == "/etc/falco/rules.d":
 						found = append(found, m.Name)
 						assert.True(t, m.ReadOnly)
-					case path.Clean(m.MountPath) == "/etc/falco", strings.HasPrefix(m.MountPath, values.RulesDir+"/"):
+					case path.Clean(m.MountPath) == "/etc/falco", strings.HasPrefix(m.MountPath, "/etc/falco/rules.d"+"/"):
 						assert.Fail(t, "a mount hides the rules", m.MountPath)
 					}
 				}
@@ -165,7 +165,7 @@ func TestFalco(t *testing.T) {
 				}
 				require.Len(t, sockets, 1)
 				assert.True(t, strings.HasPrefix("/run/containerd/containerd.sock", sockets[0]), sockets[0])
-				if resolve(t, version).ContainerPlugin {
+				if resolve(t, version).Falco.ContainerPlugin != "" {
 					assert.Equal(t, []string{"container"}, cfg.LoadPlugins)
 				} else {
 					assert.Empty(t, cfg.LoadPlugins)

@@ -17,7 +17,7 @@ import (
 // flip is one setting changed on a stack that is up, and everything that a preview then plans.
 type flip struct {
 	key string
-	// value that the setting gets; a secret's is encrypted first.
+	// value that the setting gets, with the stack's name for STACK; a secret's is encrypted first.
 	value any
 	want  []string
 }
@@ -49,7 +49,7 @@ var also = map[string]map[string]any{
 // onMinikube are flips on a stack with everything switched on.
 var onMinikube = []flip{
 	{"enableFalco", false, each("delete", sorted(falcoResources, []string{"falcosidekick-outputs"}))},
-	{"cluster.kubeconfig", "elsewhere/kubeconfig", updates("cluster-minikube", "cluster-provider", "falco-check-nodes")},
+	{"cluster.kubeconfig", ".state/STACK/other", updates("cluster-minikube", "cluster-provider", "falco-check-nodes")},
 	{"cluster.testing", true, nil},
 	{"minikube.driver", "kvm2", updates("cluster-minikube")},
 	// Another cluster: everything is planned anew there. With another profile the running one refuses (minikube-up.sh) before anything is lost.
@@ -63,7 +63,7 @@ var onMinikube = []flip{
 	{"spire.clusterName", "other", updates(spireWaits...)},
 	{"spire.persistence", "emptyDir", updates(spireWaits...)},
 	{"spire.agentSocketPath", "/run/spire-agent/public/api.sock", sorted(updates(spireWaits...), ruleEdit)},
-	{"falco.chartVersion", "5.0.1", updates("falco-check-nodes", "falco-release")}, // it loads on other kernels
+	{"falco.chartVersion", "6.4.1", updates("falco-check-nodes", "falco-release")}, // it loads on other kernels
 	{"falco.leastPrivileged", true, updates("falco-release")},
 	{"falco.priority", "notice", updates("falco-release")},
 	{"falco.requests.cpu", "200m", updates("falco-release")},
@@ -196,6 +196,9 @@ func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 					s.secure[f.key] = changed[f.key]
 				} else {
 					s.settings[f.key] = f.value
+					if text, ok := f.value.(string); ok {
+						s.settings[f.key] = strings.ReplaceAll(text, "STACK", s.name)
+					}
 				}
 				got := s.preview()
 				want := slices.Clone(f.want)
