@@ -486,11 +486,20 @@ func TestMistypedKeysGetTheNearestOne(t *testing.T) {
 		"trustDomain":              "did you mean spire.trustDomain?",
 		"minikube.cpu":             "did you mean minikube.cpus?",
 		"falco":                    "it is the beginning of others, such as falco.chartVersion",
-		"falcosidekick.slack":      "it is the beginning of others, such as falcosidekick.slack.webhookUrl",
+		"falcosidekick.slack":      "it is the beginning of others, such as falcosidekick.slack.minimumPriority",
+		"clustr.mode":              "did you mean cluster.mode?",
 		"completely.different.key": "no such setting",
 	} {
 		_, err := load(map[string]string{given: "x"})
 		require.ErrorContains(t, err, want, given)
+	}
+	for _, given := range []string{
+		"falcosidekick.teams.webhookUrl", "falcosidekick.slak.webhookUrl", "falcosidekick.ui.pasword", "password", "webhookUrl",
+		"falcosidekick.alertmanager.hostPort", "hosts.privatKeys", "a.b", "x", "falco.x",
+	} {
+		_, err := load(map[string]string{given: "x"})
+		require.ErrorContains(t, err, "no such setting", given)
+		assert.NotContains(t, err.Error(), "did you mean", "%s: neither a secret nor another setting", given)
 	}
 	_, err := load(map[string]string{"completely.different.key": "x"})
 	assert.NotContains(t, err.Error(), "did you mean")

@@ -167,10 +167,10 @@ func (l *loader) unknownKeys() {
 	}
 }
 
-// firstOf is the first declared key of a group; empty when no declared key begins with it and a dot.
+// firstOf is the first declared key of a group that is no secret; empty when no declared key begins with it and a dot.
 func firstOf(group string) string {
 	for _, d := range Declared {
-		if strings.HasPrefix(d.Key, group+".") {
+		if !d.Secret && strings.HasPrefix(d.Key, group+".") {
 			return d.Key
 		}
 	}

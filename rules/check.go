@@ -1,27 +1,18 @@
 package rules
 
 import (
-	_ "embed" // the names of the stock rules travel in the binary
 	"errors"
 	"fmt"
-	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
+	"spire-falco/falco/stock"
 )
 
-// stockNames are the names of every rule, macro and list in the stable, incubating and sandbox rules of falcosecurity/rules, of all releases
-// from Falco 0.37 on, one a line.
-//
-//go:embed stock-names.txt
-var stockNames string
-
 // check loads the files as the chosen Falco would: ours, which must raise nothing, then the user's, which may build on ours and on the
-// stock rules. The stock rules come with Falco and not with us; stand-ins of the same names take their place.
-func check(own, extra []File, release falco.Version) error {
-	options := ruleset.Options{Falco: release}
+// stock rules of that Falco. The stock rules are not shipped; placeholders stand in for them.
+func check(own, extra []File, v falco.Version) error {
+	options := ruleset.Options{Falco: v}
 	_, report := ruleset.Load(loadable(own), options)
 	if problems := append(report.Errors, report.Warnings...); len(problems) > 0 {
 		return fmt.Errorf("rules of this stack: %w", join(problems))
@@ -29,12 +20,13 @@ func check(own, extra []File, release falco.Version) error {
 	if len(extra) == 0 {
 		return nil
 	}
-	stock, err := stockStandIns()
+	placeholders, err := stock.Rules(v)
 	if err != nil {
-		return err
+		return fmt.Errorf("rule files of the settings: %w", err)
 	}
-	_, report = ruleset.Load(append(append(loadable(own), stock), loadable(extra)...), options)
+	_, report = ruleset.Load(append(append(loadable(own), placeholders), loadable(extra)...), options)
 	if len(report.Errors) > 0 {
+		stock.Hide(report.Errors)
 		return fmt.Errorf("rule files of the settings: %w", join(report.Errors))
 	}
 	return nil
@@ -67,36 +59,4 @@ func loadable(files []File) []ruleset.File {
 		out[i] = ruleset.File{Name: f.Name, Content: []byte(f.Content)}
 	}
 	return out
-}
-
-// stockStandIns returns a file with a rule, macro or list of every stock name, so that the user's files may refer to them.
-func stockStandIns() (ruleset.File, error) {
-	type item struct {
-		Rule      string   `yaml:"rule,omitempty"`
-		Macro     string   `yaml:"macro,omitempty"`
-		List      string   `yaml:"list,omitempty"`
-		Desc      string   `yaml:"desc,omitempty"`
-		Condition string   `yaml:"condition,omitempty"`
-		Output    string   `yaml:"output,omitempty"`
-		Priority  string   `yaml:"priority,omitempty"`
-		Tags      []string `yaml:"tags,omitempty"`
-		Items     []string `yaml:"items,omitempty"`
-	}
-	const some = "evt.type = open"
-	var items []item
-	for line := range strings.Lines(stockNames) {
-		switch kind, name, _ := strings.Cut(strings.TrimSpace(line), ": "); kind {
-		case "rule":
-			items = append(items, item{Rule: name, Desc: "stand-in", Condition: some, Output: "stand-in", Priority: "DEBUG", Tags: []string{"stand_in"}})
-		case "macro":
-			items = append(items, item{Macro: name, Condition: some})
-		case "list":
-			items = append(items, item{List: name, Items: []string{"stand-in"}})
-		}
-	}
-	b, err := yaml.Marshal(items)
-	if err != nil {
-		return ruleset.File{}, fmt.Errorf("write stand-ins for the stock rules: %w", err)
-	}
-	return ruleset.File{Name: "falco_rules.yaml", Content: b}, nil
 }

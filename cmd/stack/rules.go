@@ -19,6 +19,7 @@ import (
 	"spire-falco/falco"
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
+	"spire-falco/falco/stock"
 	"spire-falco/internal/safefile"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
@@ -84,8 +85,9 @@ func chooseFalco(t *cli.Target, number string) (chosenFalco, error) {
 	return chosenFalco{chart.Falco, "of chart " + chart.Version + ", which the stack " + t.Name + " installs; --falco chooses another"}, nil
 }
 
-// loadRules loads the named files in order, or the stack's own rules when there are none.
-func loadRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+// loadRules loads the named files in order, or the stack's own rules when there are none. The files of before come first
+// and are not among those returned.
+func loadRules(t *cli.Target, paths []string, v chosenFalco, before ...ruleset.File) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
 	if len(paths) == 0 {
 		rendered, err := ownRules(t)
@@ -101,7 +103,7 @@ func loadRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, 
 		}
 		files = append(files, ruleset.File{Name: path, Content: content})
 	}
-	set, report := ruleset.Load(files, ruleset.Options{Falco: v.Version})
+	set, report := ruleset.Load(append(before, files...), ruleset.Options{Falco: v.Version})
 	return set, files, report, nil
 }
 
@@ -133,6 +135,7 @@ func newRulesCheckCommand(t *cli.Target) *cobra.Command {
 	var strict, asJSON, asSARIF bool
 	var disable []string
 	var number string
+	var behindStock bool
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Report whether Falco would load these files, in this order, and what would never fire",
@@ -148,13 +151,20 @@ func newRulesCheckCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, files, report, err := loadRules(&cli.Target{}, args, v)
+			before, err := stockRules(v.Version, behindStock)
+			if err != nil {
+				return err
+			}
+			set, files, report, err := loadRules(&cli.Target{}, args, v, before...)
 			if err != nil {
 				return err
 			}
 			result := checkResult{Falco: v.Number, judge: v.String(), Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
 			if set != nil {
 				result.Findings = ruleset.Lint(set, ruleset.LintOptions{Disable: off})
+			}
+			if behindStock {
+				result.onlyNamed()
 			}
 			out := cmd.OutOrStdout()
 			switch {
@@ -179,8 +189,30 @@ func newRulesCheckCommand(t *cli.Target) *cobra.Command {
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print the result as SARIF 2.1.0, for code review")
 	cmd.Flags().StringSliceVar(&disable, "disable", nil, "lint codes to leave out")
 	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
+	cmd.Flags().BoolVar(&behindStock, "stock", false,
+		"judge the files as behind the rules that the image of this Falco carries: their lists, macros and rules can be used")
 	falcoFlag(cmd, &number)
 	return cmd
+}
+
+// stockRules is the file that stands in for the rules of the image, when it is wanted.
+func stockRules(v falco.Version, wanted bool) ([]ruleset.File, error) {
+	if !wanted {
+		return nil, nil
+	}
+	file, err := stock.Rules(v)
+	if err != nil {
+		return nil, fmt.Errorf("--stock: %w", err)
+	}
+	return []ruleset.File{file}, nil
+}
+
+// onlyNamed leaves out what is said of the placeholders of the stock rules. An error in them stays: a file that was named
+// has caused it.
+func (r *checkResult) onlyNamed() {
+	stock.Hide(r.Errors)
+	r.Warnings = slices.DeleteFunc(r.Warnings, func(p ruleset.Problem) bool { return stock.IsPlaceholder(p.File) })
+	r.Findings = slices.DeleteFunc(r.Findings, func(f ruleset.Finding) bool { return stock.IsPlaceholder(f.File) })
 }
 
 func lintCodes(names []string) ([]ruleset.FindingCode, error) {

@@ -41,6 +41,8 @@ func ruleFile(t *testing.T, text string) string {
 }
 
 const (
+	stockUse = "- rule: r\n  desc: d\n  condition: spawned_process and container and proc.name in (shell_binaries)\n" +
+		"  output: o %proc.name\n  priority: INFO\n- rule: Terminal shell in container\n  enabled: false\n  override: {enabled: replace}\n"
 	goodRule = "- rule: r\n  desc: d\n  condition: evt.type=open and proc.name=cat\n  output: o %proc.name\n  priority: INFO\n"
 	badRule  = "- rule: r\n  desc: d\n  condition: evt.type=open and proc.nam=cat\n  output: o %proc.name\n  priority: INFO\n"
 	deadRule = "- rule: r\n  desc: d\n  condition: evt.type=read and proc.exepath=/bin/cat\n  output: o %proc.name\n  priority: INFO\n"
@@ -57,6 +59,10 @@ func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
 		{"an unknown field with its place and the nearest ones", badRule, nil, true, "rules.yaml:3:32"},
 		{"a rule that never fires is told, not counted", deadRule, nil, false, "uncaptured-event"},
 		{"a rule that never fires fails with --strict", deadRule, []string{"--strict"}, true, "uncaptured-event"},
+		{"a file that uses the stock rules, behind them", stockUse, []string{"--stock"}, false, "0 errors, 0 warnings, 0 lint findings"},
+		{"the same file alone", stockUse, nil, true, "no rule by that name"},
+		{"a macro of other rules than those of the image", strings.Replace(goodRule, "proc.name=cat", "bin_dir", 1), []string{"--stock", "--falco", "0.40.0"}, true, "Undefined macro 'bin_dir'"},
+		{"a list that breaks a stock rule", "- list: sensitive_files\n  items: [/a, /b]\n", []string{"--stock"}, true, "rules.yaml:1:3"},
 		{"a lint can be switched off", deadRule, []string{"--strict", "--disable", "uncaptured-event"}, false, "0 lint findings"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -182,16 +182,20 @@ func (l *Language) nearestParam(name string) string {
 }
 
 // Nearest returns the one of the names that word was probably meant to be, ""
-// when none is within two changes of a letter.
+// when none is within the slips that a word of its length may have.
 func Nearest(word string, names []string) string {
-	best, near := 3, ""
+	best, near := slips(word)+1, ""
 	for _, n := range names {
-		if d := distance(word, n, 2); d < best {
+		if d := distance(word, n, best); d < best {
 			best, near = d, n
 		}
 	}
 	return near
 }
+
+// slips is how many changes of a letter are still a slip: a word of two letters
+// is near to every other one.
+func slips(word string) int { return min(2, len(word)/3) }
 
 func (l *Language) valueHint(left *operand, v string) string {
 	switch left.typ.kind() {
@@ -212,12 +216,7 @@ func (l *Language) valueHint(left *operand, v string) string {
 		if minor := l.firstWith(knows); minor != "" {
 			return "'" + v + "' needs Falco " + minor + " or newer"
 		}
-		best, near := 3, ""
-		for name := range l.events().codes {
-			if d := distance(v, name, 2); d < best || d == best && d < 3 && name < near {
-				best, near = d, name
-			}
-		}
+		near := Nearest(v, l.eventNames())
 		if near != "" {
 			return "did you mean " + near + "?"
 		}
@@ -250,4 +249,17 @@ func IsValue(text string) bool {
 		return false
 	}
 	return l.off == len(text)
+}
+
+// eventNames are the events that a rule can mean, sorted. Fillers of the event
+// table such as NA are none.
+func (l *Language) eventNames() []string {
+	var names []string
+	for name := range l.events().codes {
+		if !strings.ContainsAny(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -30,7 +30,7 @@ func encoded32(s string, order binary.AppendByteOrder, mark string) string {
 
 func TestAFileIsReadInItsEncoding(t *testing.T) {
 	t.Parallel()
-	plain := rule("Märchen 😀", "evt.type = open and fd.name = /srv/ä")
+	plain := rule("Märchen 😀", "evt.type = openat and fd.name = /srv/ä")
 	wrong := strings.Replace(plain, "fd.name", "fd.nme", 1)
 	for _, c := range []struct {
 		name   string
@@ -72,10 +72,11 @@ func TestAFileIsReadInItsEncoding(t *testing.T) {
 func TestBytesThatAreNoTextAreNamedAndNotPrinted(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, content, says string }{
-		{"Latin-1", rule("R", "evt.type = open") + "# caf\xe9\n", "byte 0xE9: the file is not UTF-8 (perhaps Latin-1"},
-		{"quotation marks of Windows", strings.Replace(rule("R", "evt.type = open"), "desc: d", "desc: \x93d\x94", 1), "perhaps Windows-1252"},
-		{"a NUL byte", strings.Replace(rule("R", "evt.type = open"), "desc: d", "desc: d\x00\x1b[2J", 1), "a NUL byte"},
-		{"Latin-1 where Falco refuses it", rule("R", "evt.type = open and fd.name = /caf\xe9/x"), "byte 0xE9: the file is not UTF-8"},
+		{"Latin-1", rule("R", "evt.type = openat") + "# caf\xe9\n", "byte 0xE9: the file is not UTF-8 (perhaps Latin-1"},
+		{"quotation marks of Windows", strings.Replace(rule("R", "evt.type = openat"), "desc: d", "desc: \x93d\x94", 1), "perhaps Windows-1252"},
+		{"a NUL byte", strings.Replace(rule("R", "evt.type = openat"), "desc: d", "desc: 'd\x00\x1b[2J'", 1), "a NUL byte"},
+		{"a NUL byte outside quotes, which yaml-cpp takes for an escape", strings.Replace(rule("R", "evt.type = openat"), "desc: d", "desc: d\x00q", 1), "a NUL byte"},
+		{"Latin-1 where Falco refuses it", rule("R", "evt.type = openat and fd.name = /caf\xe9/x"), "byte 0xE9: the file is not UTF-8"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -31,6 +31,28 @@ const (
 	LintListIgnored FindingCode = "ignored-list"
 	// LintNotUTF8: Falco loads the bytes of the file as they are, and a ConfigMap cannot hold them.
 	LintNotUTF8 FindingCode = "not-utf-8"
+	// LintDeadField: the condition reads a field that Falco never fills.
+	LintDeadField FindingCode = "dead-field"
+	// LintDeadOutput: the output prints a field that Falco never fills.
+	LintDeadOutput FindingCode = "dead-output-field"
+	// LintOutputIndex: the output prints a field of ancestors without an index.
+	LintOutputIndex FindingCode = "output-without-index"
+	// LintNameTooLong: a process name has more than the kernel's 15 characters.
+	LintNameTooLong FindingCode = "process-name-too-long"
+	// LintNameWithPath: a process name is compared with a path.
+	LintNameWithPath FindingCode = "process-name-with-path"
+	// LintResult: evt.res is compared with what it never is.
+	LintResult FindingCode = "unknown-result"
+	// LintFoldedCase: a value has letters that the field no longer has after tolower or toupper.
+	LintFoldedCase FindingCode = "folded-case"
+	// LintTypographic: a value has the quotation marks of a word processor.
+	LintTypographic FindingCode = "typographic-quotes"
+	// LintSlash: a value has a slash where the field has none.
+	LintSlash FindingCode = "slash"
+	// LintOldCall: the rule asks for a call that today's programs no longer use.
+	LintOldCall FindingCode = "old-call-alone"
+	// LintContradiction: two comparisons of one field cannot both hold.
+	LintContradiction FindingCode = "contradiction"
 	// LintKeyIgnored: Falco passes over this key of the file, misspelt or given twice.
 	LintKeyIgnored FindingCode = "ignored-key"
 )
@@ -43,6 +65,17 @@ var lintDescriptions = map[FindingCode]string{
 	LintShadowed:       "never fires under rule_matching first, since an earlier rule matches whatever it matches",
 	LintRenamable:      "trusts a process by a name that any attacker can give to a binary",
 	LintBrokenRegex:    "holds a regular expression that Falco accepts and never matches",
+	LintDeadField:      "reads a field that Falco never fills",
+	LintDeadOutput:     "prints a field that Falco never fills",
+	LintOutputIndex:    "prints a field of the ancestors without an index, which Falco up to 0.43 cannot",
+	LintNameTooLong:    "compares a process name with more than the 15 characters that the kernel keeps",
+	LintNameWithPath:   "compares a process name, which has no slash, with a path",
+	LintResult:         "compares evt.res with what is no result: it is SUCCESS or the name of an error",
+	LintFoldedCase:     "compares a field in one case with a value that has letters of the other",
+	LintTypographic:    "has typographic quotes in a value, which are part of it",
+	LintSlash:          "has a slash in a value where the field has none",
+	LintOldCall:        "asks for a system call without those that replace it",
+	LintContradiction:  "asks for two different values of one field at once",
 	LintNotUTF8:        "is not UTF-8: Falco loads it, a ConfigMap cannot hold it",
 	LintKeyIgnored:     "has a key that Falco passes over",
 	LintListIgnored:    "gives a list to a check that looks at its first value, or at none",
@@ -53,6 +86,8 @@ func LintCodes() []FindingCode {
 	return []FindingCode{
 		LintUncaptured, LintNoDescriptor, LintUnixSocketName, LintEnterEvent,
 		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintKeyIgnored, LintNotUTF8,
+		LintDeadField, LintDeadOutput, LintOutputIndex, LintNameTooLong, LintNameWithPath, LintResult,
+		LintFoldedCase, LintTypographic, LintSlash, LintOldCall, LintContradiction,
 	}
 }
 
@@ -109,6 +144,9 @@ func Lint(rs *Ruleset, opts LintOptions) []Finding {
 		l := &linter{lang: rs.lang, opts: opts, rule: r}
 		l.liveness()
 		l.checks()
+		l.values()
+		l.output()
+		l.contradictions()
 		if opts.Matching == First {
 			l.shadowed(rs.compiled.rules[:i])
 		}
@@ -217,6 +255,7 @@ func (l *linter) liveness() {
 			dead[LintUnixSocketName] = append(dead[LintUnixSocketName], name)
 		}
 	}
+	l.missingCalls(alive)
 	if len(uncaptured) > 0 {
 		msg := "does not see " + strings.Join(uncaptured, ", ") + ": Falco does not capture them by default"
 		if len(alive) == 0 {
@@ -224,11 +263,31 @@ func (l *linter) liveness() {
 		}
 		l.report(LintUncaptured, start.location(), msg, "watch the open, connect or exec that comes before")
 	}
-	l.reportDead(LintNoDescriptor, dead, alive, start, "such events have no fd.* fields",
-		"use evt.arg.path, evt.arg.name or evt.arg.oldpath, or fs.path.name, fs.path.source and fs.path.target")
+	l.reportDead(LintNoDescriptor, dead, alive, start, "such events have no fd.* fields", pathFields(dead[LintNoDescriptor]))
 	l.reportDead(LintUnixSocketName, dead, alive, start,
 		"fd.name of a connected Unix socket reads \"address->address PATH\" and never equals or starts with a path",
 		"use fd.name endswith PATH")
+}
+
+// pathFields says which fields have the paths of events without a descriptor.
+func pathFields(events []string) string {
+	var fields []string
+	for _, e := range events {
+		use := "evt.args"
+		switch {
+		case strings.HasPrefix(e, "exec"):
+			use = "proc.exepath"
+		case strings.HasPrefix(e, "rename"), strings.HasPrefix(e, "link"), strings.HasPrefix(e, "symlink"):
+			use = "fs.path.source and fs.path.target"
+		case strings.HasPrefix(e, "unlink"), strings.HasPrefix(e, "mkdir"), e == "rmdir", strings.HasPrefix(e, "chmod"), strings.HasPrefix(e, "fchmodat"),
+			e == "chown", e == "lchown", e == "fchownat":
+			use = "fs.path.name"
+		}
+		if !slices.Contains(fields, use) {
+			fields = append(fields, use)
+		}
+	}
+	return "use " + strings.Join(fields, ", ")
 }
 
 var socketCalls = map[string]bool{"connect": true, "accept": true, "accept4": true}
@@ -274,6 +333,8 @@ type assumption struct {
 	noFD bool
 	// unixName: fd.name is that of a connected Unix socket.
 	unixName bool
+	// never holds checks that are never true.
+	never map[condition.Expr]bool
 }
 
 func (a assumption) possible(e condition.Expr) possibility {
@@ -306,6 +367,9 @@ func (a assumption) possible(e condition.Expr) possibility {
 }
 
 func (a assumption) check(left, whole condition.Expr, op string, values []string) possibility {
+	if a.never[whole] {
+		return possibility{canFalse: true}
+	}
 	name := fieldName(left)
 	switch {
 	case (name == "evt.type" || name == "syscall.type") && a.event != "", name == "evt.dir" && a.dir != "":

@@ -20,6 +20,7 @@ const (
 	// The words of the conditions, in Items: a list of one's own that takes such
 	// a name changes the conditions.
 	KindValues    Kind = "values"
+	KindNumbers   Kind = "numbers"
 	KindFields    Kind = "fields"
 	KindOperators Kind = "operators"
 )
@@ -133,7 +134,7 @@ func parse(table string) ([]Fact, error) {
 			want = columnsOfMacro
 		case KindRule:
 			want = columnsOfRule
-		case KindEngine, KindPlugin, KindList, KindValues, KindFields, KindOperators:
+		case KindEngine, KindPlugin, KindList, KindValues, KindNumbers, KindFields, KindOperators:
 		default:
 			return nil, fmt.Errorf("stock rules: unknown kind in %q", line)
 		}

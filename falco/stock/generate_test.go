@@ -62,7 +62,7 @@ type extractor struct {
 	lists  map[string][]string
 	macros map[string]condition.Expr
 	// types are the names that conditions compare evt.type with.
-	values, fields, operators map[string]bool
+	values, numbers, fields, operators map[string]bool
 }
 
 func extract(t testing.TB, v falco.Version, content []byte) []stock.Fact {
@@ -73,7 +73,7 @@ func extract(t testing.TB, v falco.Version, content []byte) []stock.Fact {
 	require.NoError(t, yaml.Unmarshal(content, &items))
 	x := &extractor{
 		t: t, lang: condition.For(v), lists: map[string][]string{}, macros: map[string]condition.Expr{},
-		values: map[string]bool{}, fields: map[string]bool{}, operators: map[string]bool{},
+		values: map[string]bool{}, numbers: map[string]bool{}, fields: map[string]bool{}, operators: map[string]bool{},
 	}
 	for _, it := range items { // a rule sees what comes after it
 		if it.List != "" {
@@ -120,7 +120,7 @@ func extract(t testing.TB, v falco.Version, content []byte) []stock.Fact {
 	for _, words := range []struct {
 		kind stock.Kind
 		set  map[string]bool
-	}{{stock.KindValues, x.values}, {stock.KindFields, x.fields}, {stock.KindOperators, x.operators}} {
+	}{{stock.KindValues, x.values}, {stock.KindNumbers, x.numbers}, {stock.KindFields, x.fields}, {stock.KindOperators, x.operators}} {
 		f := stock.Fact{Kind: words.kind}
 		for w := range words.set {
 			f.Items = append(f.Items, w)
@@ -223,7 +223,12 @@ func (x *extractor) condition(f *stock.Fact, text string) condition.Expr {
 				at := r.Position()
 				bare := strings.HasPrefix(at.Source.Text[at.Offset:], r.Value) // a word in quotes is not the name of a list
 				if _, isList := x.lists[r.Value]; !isList && bare && isWord(r.Value) {
-					x.values[r.Value] = true
+					text := &condition.Binary{Left: n.Left, Op: n.Op, Right: &condition.Value{Value: "a"}}
+					if _, err := x.lang.Check(text); err != nil && strings.Trim(r.Value, "-0123456789") == "" {
+						x.numbers[r.Value] = true
+					} else {
+						x.values[r.Value] = true
+					}
 				}
 			case *condition.List:
 				values = r.Values

@@ -168,7 +168,7 @@ func userFiles(t *testing.T, v falco.Version) []string {
 			}
 			all = append(all, fmt.Sprintf("- rule: %q\n  enabled: false\n", f.Name), strings.Replace(rule("evt.type = openat and proc.name = a"), "Mine", fmt.Sprintf("%q", f.Name), 1),
 				strings.Replace(rule("spawned_process and shell_procs")+"  source: k8s_audit\n", "Mine", fmt.Sprintf("%q", f.Name), 1), fmt.Sprintf("- rule: %q\n  append: true\n  condition: and fd.num = 1\n", f.Name))
-		case stock.KindValues, stock.KindFields, stock.KindOperators:
+		case stock.KindValues, stock.KindNumbers, stock.KindFields, stock.KindOperators:
 			for _, word := range f.Items {
 				for _, items := range []string{"[]", "[a]", "[a, b]"} {
 					all = append(all, fmt.Sprintf("- list: %q\n  items: %s\n", word, items))

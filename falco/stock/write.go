@@ -15,6 +15,9 @@ var values = map[string]string{
 	"event": "open", "quoted": `"stand in"`, "service": "http",
 }
 
+// firstGuard is a number that the stock rules do not compare with.
+const firstGuard = 1000
+
 // impossible is a check that no event passes, and that asks for none.
 const impossible = "evt.type = open and evt.type = openat"
 
@@ -39,6 +42,8 @@ func write(facts []Fact) string {
 			f.writeRule(&b, i)
 		case KindValues:
 			writeWords(&b, "values", f.Items, value)
+		case KindNumbers:
+			writeWords(&b, "numbers", f.Items, func(word string) string { return "fd.num = " + word })
 		case KindFields:
 			writeWords(&b, "fields", f.Items, func(word string) string { return word + " exists" })
 		case KindOperators:
@@ -72,7 +77,7 @@ func items(kinds []string) []string {
 // other: two rules that compared alike would seem to take each other's events.
 func (f Fact) condition(i int) string {
 	first := slices.Clone(f.Required)
-	guard := "evt.num >= " + strconv.Itoa(i)
+	guard := "evt.num >= " + strconv.Itoa(firstGuard+i)
 	events := in(f.Events)
 	switch {
 	case events == "":
@@ -146,11 +151,8 @@ func writeWords(b *strings.Builder, what string, words []string, use func(string
 
 // value compares with a word, of the type that it has.
 func value(word string) string {
-	switch {
-	case word == "true" || word == "false":
+	if word == "true" || word == "false" {
 		return "proc.is_exe_upper_layer = " + word
-	case strings.Trim(word, "-0123456789") == "":
-		return "fd.num = " + word
 	}
 	return "proc.name = " + word
 }

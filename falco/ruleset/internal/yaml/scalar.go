@@ -272,7 +272,7 @@ func (s *scanner) scalar(p *scalarParams) *scalarText {
 				lastNonBlank = len(t.b)
 				continue
 			}
-			if p.escape != 0 && s.is(p.escape) {
+			if s.is(p.escape) { // a NUL byte is one where there is no other: yaml-cpp says "none" so
 				t.add(s.escaped(), from)
 				lastNonBlank, lastEscaped = len(t.b), len(t.b)
 				continue
@@ -354,7 +354,11 @@ func (s *scanner) ordinary(f fold) int {
 		return 0 // a document may start or end here
 	}
 	if f != foldFlow {
-		return s.restOfLine() // of a block scalar all is content
+		n := s.restOfLine() // of a block scalar all is content but a NUL byte
+		if i := strings.IndexByte(s.in[s.pos:s.pos+n], 0); i >= 0 {
+			n = i
+		}
+		return n
 	}
 	i := s.pos
 	for i < len(s.in) && isOrdinary[s.in[i]] {
