@@ -7,12 +7,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"spire-falco/report"
 )
 
 // Command is how a command of cmd/stack-engine is called and what it does, as the help of both programs says it.
@@ -95,12 +98,17 @@ func Interruptible(ctx context.Context) (interruptible context.Context, stop con
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
-// Fail tells the error and ends the program.
+// WriteError prints an error. Its text may hold anything: names of rules, settings and files, and what other programs said.
+func WriteError(out io.Writer, err error) {
+	fmt.Fprintf(out, "\nerror: %s\n", report.Lines(err.Error()))
+}
+
+// Fail prints the error and ends the program.
 func Fail(err error) {
 	var code ExitCode
 	if errors.As(err, &code) {
 		os.Exit(int(code))
 	}
-	fmt.Fprintf(os.Stderr, "\nerror: %v\n", err)
+	WriteError(os.Stderr, err)
 	os.Exit(1)
 }
