@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"spire-falco/config"
+	"spire-falco/report"
 )
 
 // tools is what a preflight asks of the machine.
@@ -98,7 +99,7 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 		for line := range strings.Lines(out) {
 			node, kernel, _ := strings.Cut(strings.TrimSpace(line), " ")
 			if err := s.Falco.Chart.CheckKernel(kernel); err != nil {
-				add("node %s: %w", node, err)
+				add("node %s: %s", report.Text(node), report.Text(err.Error()))
 			}
 		}
 	}
@@ -108,6 +109,8 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 	return fmt.Errorf("nothing was changed; what is missing:\n%w", errors.Join(missing...))
 }
 
+// lastLine is the last line of what a program said.
 func lastLine(text string) string {
-	return text[strings.LastIndex(text, "\n")+1:]
+	const shown = 500
+	return report.Bounded(text[strings.LastIndex(text, "\n")+1:], shown)
 }
