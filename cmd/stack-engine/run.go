@@ -68,6 +68,7 @@ func engineOutput(out io.Writer) io.Writer {
 // open finds or builds the CLI and the plugins and opens the stack. With mayStandIn, plugins that cannot be had are
 // stood in for; otherwise that is an error.
 func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut io.Writer) (*session, error) {
+	errOut = report.Writer(errOut)
 	cli, err := engine.CLI(ctx, t.Dir, errOut)
 	if err != nil {
 		return nil, err
@@ -82,7 +83,7 @@ func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut
 		return nil, err
 	}
 	opts := engine.Options{
-		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: engineOutput(out), Err: report.Writer(errOut), Color: color(out),
+		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: engineOutput(out), Err: errOut, Color: color(out),
 		Program: program.New(program.Options{Dir: t.Dir, Keys: p.keys}),
 	}
 	if !real {

@@ -427,7 +427,7 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 					if plain := strings.ReplaceAll(f.Content, "\r\n", "\n"); report.Lines(plain) != plain {
 						return fmt.Errorf("%s has characters that a terminal does not show: write it to a folder with --output", f.Name)
 					}
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", f.Name, f.Content); err != nil {
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", report.Text(f.Name), f.Content); err != nil {
 						return fmt.Errorf("write the rules: %w", err)
 					}
 					continue
