@@ -8,12 +8,13 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"spire-falco/program"
+	"spire-falco/report"
 )
 
 func main() {
 	keys, err := program.KeysFromEnvironment()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, report.Lines(err.Error()))
 		os.Exit(1)
 	}
 	pulumi.Run(program.New(program.Options{Keys: keys}))

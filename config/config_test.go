@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/report/reporttest"
 )
 
 func load(values map[string]string) (*Settings, error) {
@@ -445,7 +447,7 @@ func TestASettingThatIsNeededBeforeAnythingIsDecryptedMustNotBeSecret(t *testing
 
 func TestALongValueIsShownShortAndATooLongOneNotAtAll(t *testing.T) {
 	_, err := load(map[string]string{"falco.priority": strings.Repeat("x", 64<<10)})
-	require.ErrorContains(t, err, "xxx... (65536 bytes)\": must be one of")
+	require.ErrorContains(t, err, "xxx... (65238 more bytes): must be one of")
 	assert.Less(t, len(err.Error()), 1000)
 	_, err = load(map[string]string{"falco.priority": strings.Repeat("x", 1<<20)})
 	require.EqualError(t, err, "the settings have 1 problem:\n  falco.priority: must have at most 65536 bytes; it has 1048576")
@@ -537,4 +539,18 @@ func TestProblemsAreAnErrorThatCanBeTakenApart(t *testing.T) {
 	var problems Problems
 	require.ErrorAs(t, err, &problems)
 	assert.Equal(t, Problem{Key: "minikube.cpus", Value: "0", Want: "must be a whole number from 2 to 256"}, problems[0])
+}
+
+func TestAProblemIsOneHarmlessLine(t *testing.T) {
+	t.Parallel()
+	_, err := Load(Source{
+		Stack:  "dev",
+		Values: map[string]string{reporttest.Hostile: "x", "minikube.driver": reporttest.Hostile, "minikube.profile": strings.Repeat("x", 1<<20)},
+		Where:  func(string) string { return reporttest.Hostile },
+	})
+	require.Error(t, err)
+	reporttest.Harmless(t, err.Error())
+	assert.Contains(t, err.Error(), reporttest.Shown)
+	assert.Equal(t, 3, strings.Count(err.Error(), "\n"), "one line a problem, and the first")
+	assert.Less(t, len(err.Error()), 4000)
 }

@@ -14,6 +14,7 @@ import (
 	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
 	"spire-falco/internal/redact"
+	"spire-falco/report"
 )
 
 // Source is where raw settings come from. Keys are without the project's namespace; values are as Pulumi gives them to
@@ -43,17 +44,20 @@ type Problem struct {
 	Where string
 }
 
-// Error has the place, the key, the value and what is allowed, on one line.
+// maxShown is how much of a key and a value is shown, in characters.
+const maxShown = 300
+
+// Error has the place, the key, the value and what it must be, on one line.
 func (p Problem) Error() string {
 	var b strings.Builder
 	if p.Where != "" {
-		b.WriteString(p.Where + ": ")
+		b.WriteString(report.Text(p.Where) + ": ")
 	}
-	b.WriteString(p.Key)
+	b.WriteString(report.Bounded(p.Key, maxShown))
 	if p.Value != "" {
-		fmt.Fprintf(&b, " = %q", p.Value)
+		b.WriteString(" = " + report.Bounded(strconv.Quote(p.Value), maxShown))
 	}
-	b.WriteString(": " + p.Want)
+	b.WriteString(": " + report.Text(p.Want))
 	return b.String()
 }
 
@@ -128,7 +132,7 @@ type loader struct {
 
 func (l *loader) problem(key, value, want string) {
 	// The value may be a credential in the wrong place, and a text of any size.
-	p := Problem{Key: key, Value: shorten(redact.String(value)), Want: redact.String(want)}
+	p := Problem{Key: key, Value: redact.String(value), Want: redact.String(want)}
 	root := rootKey(key)
 	if l.spoiled[key] { // what else is wrong with such a text does not matter
 		return

@@ -14,6 +14,7 @@ import (
 
 	"spire-falco/internal/lazyregexp"
 	"spire-falco/internal/safefile"
+	"spire-falco/report"
 )
 
 // settingsLimit is the largest settings file that is read, in bytes: many times what every setting together takes.
@@ -25,7 +26,7 @@ var stackName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
 // CheckStackName refuses a name that Pulumi would refuse, or that would lead out of the project's folder.
 func CheckStackName(name string) error {
 	if !stackName.MatchString(name) {
-		return fmt.Errorf("--stack = %s: must be a name of 1 to 100 letters, digits, dashes, underscores and dots that begins with none but a letter, digit or underscore", strconv.QuoteToASCII(shorten(name)))
+		return fmt.Errorf("--stack = %s: must be a name of 1 to 100 letters, digits, dashes, underscores and dots that begins with none but a letter, digit or underscore", report.Bounded(strconv.QuoteToASCII(name), maxShown))
 	}
 	return nil
 }

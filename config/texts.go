@@ -12,23 +12,8 @@ import (
 	"spire-falco/internal/redact"
 )
 
-// maxShown is how much of a value a message shows, in runes.
-const maxShown = 300
-
 // maxText is how long the text of a setting may be, in bytes: many times what an honest one has.
 const maxText = 64 << 10
-
-// shorten cuts a text that would fill the screen.
-func shorten(text string) string {
-	if len(text) <= maxShown {
-		return text
-	}
-	runes := []rune(text)
-	if len(runes) <= maxShown {
-		return text
-	}
-	return fmt.Sprintf("%s... (%d bytes)", string(runes[:maxShown]), len(text))
-}
 
 // texts checks what holds for every setting that is not a secret, whatever it is for: no credentials, which would be
 // readable in the file, in the state and in the cluster, and no characters that nobody can see.

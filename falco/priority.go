@@ -30,6 +30,16 @@ func (p Priority) String() string {
 	return priorityNames[p]
 }
 
+// MarshalText writes the priority as alerts have it.
+func (p Priority) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a priority as ParsePriority does.
+func (p *Priority) UnmarshalText(text []byte) error {
+	parsed, err := ParsePriority(string(text))
+	*p = parsed
+	return err
+}
+
 // Setting returns the priority as settings and Falco's own configuration have it, for example informational.
 func (p Priority) Setting() string { return strings.ToLower(p.String()) }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"spire-falco/internal/filelock"
+	"spire-falco/report"
 )
 
 // CacheVariable is the environment variable that moves the folder in which built programs are kept.
@@ -90,7 +91,7 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	if _, err := os.Stat(path); err == nil { // another run has built it
 		return path, nil
 	}
-	fmt.Fprintf(log, "building %s %s from its Go module (once; minutes on two cores)\n", t.Name, version)
+	report.Fprintf(log, "building %s %s from its Go module (once; minutes on two cores)\n", t.Name, version)
 	start := time.Now()
 	ldflags := strings.NewReplacer("VERSION", version, "NUMBER", strings.TrimPrefix(version, "v")).Replace(t.LDFlags)
 	unfinished := path + ".new"
@@ -110,12 +111,12 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 		return "", fmt.Errorf("ended the build of %s after %s: %w", t.Name, time.Since(start).Round(time.Second), ctx.Err())
 	}
 	if err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", t.Name, err, output.String())
+		return "", fmt.Errorf("build %s: %w\n%s", t.Name, err, report.Lines(output.String()))
 	}
 	if err := putInPlace(unfinished, path); err != nil {
 		return "", fmt.Errorf("put %s in place: %w", t.Name, err)
 	}
-	fmt.Fprintf(log, "built %s in %s\n", t.Name, time.Since(start).Round(time.Second))
+	report.Fprintf(log, "built %s in %s\n", t.Name, time.Since(start).Round(time.Second))
 	return path, nil
 }
 
@@ -143,7 +144,7 @@ func Heartbeat(log io.Writer, name string, start time.Time) (stop func()) {
 		for {
 			select {
 			case <-ticker.C:
-				fmt.Fprintf(log, "  still building %s, %s\n", name, time.Since(start).Round(time.Second))
+				report.Fprintf(log, "  still building %s, %s\n", name, time.Since(start).Round(time.Second))
 			case <-done:
 				return
 			}

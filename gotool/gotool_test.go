@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/internal/filelock"
+	"spire-falco/report/reporttest"
 )
 
 // tool is a tiny module that requires example.org/pinned and prints the version that the linker put in.
@@ -122,4 +123,11 @@ func TestAModuleThatIsNotPinnedIsAnError(t *testing.T) {
 	spec.Module = "example.org/other"
 	_, err := Build(t.Context(), spec, &bytes.Buffer{})
 	require.ErrorContains(t, err, "does not require example.org/other")
+}
+
+func TestWhatACompilerPrintsIsHarmless(t *testing.T) {
+	spec := tool(t, "package main\n\nfunc main() { \u202e }\n// \x1b[2J\n")
+	_, err := Build(t.Context(), spec, &bytes.Buffer{})
+	require.Error(t, err)
+	reporttest.Harmless(t, err.Error())
 }

@@ -16,11 +16,12 @@ import (
 
 	"spire-falco/policy/policies"
 	"spire-falco/policy/properties"
+	"spire-falco/report"
 )
 
 func main() {
 	if err := policyx.Main(func(ctx *pulumi.Context) (policyx.PolicyPack, error) { return pack(mirrors(ctx)...) }); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, report.Lines(err.Error()))
 		os.Exit(1)
 	}
 }
@@ -60,7 +61,7 @@ func pack(mirrors ...string) (policyx.PolicyPack, error) {
 						resources[i] = plain(r)
 						resources[i].DependsOn = append([]string{}, r.Dependencies...) // here they are known
 					}
-					report(p, args.Manager, resources)
+					judge(p, args.Manager, resources)
 					return nil
 				},
 			}))
@@ -70,7 +71,7 @@ func pack(mirrors ...string) (policyx.PolicyPack, error) {
 			Description:      p.Description,
 			EnforcementLevel: policyx.EnforcementLevelMandatory,
 			ValidateResource: func(_ context.Context, args policyx.ResourceValidationArgs) error {
-				report(p, args.Manager, []policies.Resource{plain(args.Resource)})
+				judge(p, args.Manager, []policies.Resource{plain(args.Resource)})
 				return nil
 			},
 		}))
@@ -82,10 +83,10 @@ func pack(mirrors ...string) (policyx.PolicyPack, error) {
 	return made, nil
 }
 
-// report never returns an error: that would abort the run instead of saying what is wrong.
-func report(p policies.Policy, manager policyx.PolicyManager, resources []policies.Resource) {
+// judge never returns an error: that would abort the run instead of saying what is wrong.
+func judge(p policies.Policy, manager policyx.PolicyManager, resources []policies.Resource) {
 	for _, v := range p.Judge(resources) {
-		manager.ReportViolation(v.Resource+": "+v.Message, v.URN)
+		manager.ReportViolation(report.Text(v.Resource+": "+v.Message), v.URN)
 	}
 }
 

@@ -208,3 +208,15 @@ func FuzzText(f *testing.F) {
 		harmless(t, report.Bounded(s, 5))
 	})
 }
+
+type named string
+
+func (n named) String() string { return "named " + string(n) }
+
+func TestArgumentsOfAFormatCannotAddALine(t *testing.T) {
+	t.Parallel()
+	type kind string
+	var b bytes.Buffer
+	report.Fprintf(&b, "%s\t%s: %d %v %s\n", "a\nb", kind("c\td"), 7, fmt.Errorf("e\n::error::"), named("\x1b"))
+	assert.Equal(t, "a\\nb\tc\\td: 7 e\\n::error:: named \\x1b\n", b.String())
+}

@@ -2,12 +2,13 @@ package report
 
 import (
 	"io"
+	"sync"
 	"unicode/utf8"
 )
 
 // Writer returns a writer that passes text on to w line by line as Lines would return it, for what other programs print and
 // for lines that are put together from outside text. It keeps its place between writes: a rune, an escape sequence or a
-// command that is split over two of them is still seen. It is not safe for use by several goroutines at once.
+// command that is split over two of them is still seen. Several goroutines may use it at once.
 func Writer(w io.Writer) io.Writer { return &writer{out: w, escaper: escaper{multi: true}} }
 
 // ColorWriter is Writer for a program whose colours are wanted: of all escape sequences it lets the ones pass that set a
@@ -17,6 +18,7 @@ func ColorWriter(w io.Writer) io.Writer {
 }
 
 type writer struct {
+	mu      sync.Mutex
 	out     io.Writer
 	escaper escaper
 	color   bool
@@ -30,6 +32,8 @@ const maxColor = 32
 
 // Write escapes p and writes it.
 func (w *writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	in := p
 	if len(w.part) > 0 {
 		in = append(w.part, p...)

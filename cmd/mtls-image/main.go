@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"spire-falco/image"
+	"spire-falco/report"
 )
 
 const usage = `usage:
@@ -30,7 +31,7 @@ func main() {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "mtls-image:", err)
+		fmt.Fprintln(os.Stderr, "mtls-image:", report.Lines(err.Error()))
 		os.Exit(1)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"spire-falco/config"
+	"spire-falco/report"
 )
 
 // tools is what a preflight asks of the machine.
@@ -99,7 +100,7 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 			node, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 			kernel, runtime, _ := strings.Cut(rest, " ")
 			if err := s.Falco.Chart.CheckNode(kernel, runtime); err != nil {
-				add("node %s: %w", node, err)
+				add("node %s: %s", report.Text(node), report.Text(err.Error()))
 			}
 		}
 	}
@@ -109,6 +110,8 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 	return fmt.Errorf("nothing was changed; what is missing:\n%w", errors.Join(missing...))
 }
 
+// lastLine is the last line of what a program said.
 func lastLine(text string) string {
-	return text[strings.LastIndex(text, "\n")+1:]
+	const shown = 500
+	return report.Bounded(text[strings.LastIndex(text, "\n")+1:], shown)
 }

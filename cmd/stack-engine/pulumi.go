@@ -10,6 +10,7 @@ import (
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/engine"
+	"spire-falco/report"
 )
 
 func newPulumiCommand(t *target) *cobra.Command {
@@ -18,7 +19,7 @@ func newPulumiCommand(t *target) *cobra.Command {
 		Short: cli.Pulumi.Short,
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			pulumi, err := engine.CLI(cmd.Context(), t.Dir, cmd.ErrOrStderr())
+			pulumi, err := engine.CLI(cmd.Context(), t.Dir, report.Writer(cmd.ErrOrStderr()))
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"spire-falco/config"
 	"spire-falco/engine"
 	"spire-falco/program"
+	"spire-falco/report"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
 )
@@ -68,9 +69,21 @@ type session struct {
 	close   func()
 }
 
+// engineOutput is where the engine writes: what it prints quotes Kubernetes, charts and settings.
+func engineOutput(out io.Writer) io.Writer {
+	switch {
+	case out == nil:
+		return nil
+	case color(out) == "always":
+		return report.ColorWriter(out)
+	}
+	return report.Writer(out)
+}
+
 // open finds or builds the CLI and the plugins and opens the stack. With mayStandIn, plugins that cannot be had are
 // stood in for; otherwise that is an error.
 func (t *target) open(ctx context.Context, l *loaded, mayStandIn bool, out, errOut io.Writer) (*session, error) {
+	errOut = report.Writer(errOut)
 	cli, err := engine.CLI(ctx, t.Dir, errOut)
 	if err != nil {
 		return nil, err
@@ -85,7 +98,7 @@ func (t *target) open(ctx context.Context, l *loaded, mayStandIn bool, out, errO
 		return nil, err
 	}
 	opts := engine.Options{
-		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: out, Err: errOut, Color: color(out),
+		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: engineOutput(out), Err: errOut, Color: color(out),
 		Program: program.New(program.Options{Dir: t.Dir, Keys: l.keys}),
 	}
 	if !real {

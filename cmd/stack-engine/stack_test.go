@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/spf13/cobra"
@@ -17,6 +18,8 @@ import (
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/config"
+	"spire-falco/report/reporttest"
+	"spire-falco/rules"
 )
 
 // run runs the command line in a folder and returns what it printed, and its error.
@@ -168,4 +171,54 @@ func TestTheSummaryCountsResourcesByComponent(t *testing.T) {
 	assert.Equal(t, 1, counts["mtls-server"])
 	assert.Equal(t, 0, counts["mtls-client"])
 	assert.Equal(t, 5, seen.changes())
+}
+
+func TestNothingFromOutsideReachesATerminalRaw(t *testing.T) {
+	t.Parallel()
+	urn := "urn:pulumi:dev::spire-falco::spire-falco:components:Stack$spire-falco:components:Workload::" + reporttest.Hostile
+	seen := &planned{}
+	seen.event(events.EngineEvent{EngineEvent: apitype.EngineEvent{ResourcePreEvent: &apitype.ResourcePreEvent{
+		Metadata: apitype.StepEventMetadata{Op: apitype.OpCreate, URN: urn, Type: "spire-falco:components:Workload", New: &apitype.StepEventStateMetadata{
+			URN: urn, Type: "kubernetes:helm.sh/v3:Release", Inputs: map[string]any{"chart": reporttest.Hostile},
+		}},
+	}}})
+	settings, err := config.Load(config.Source{Stack: "dev"})
+	require.NoError(t, err)
+	settings.Warnings = []string{reporttest.Hostile}
+	rendered := &rules.Rendered{Hash: strings.Repeat("0", 64)}
+	rendered.Rules = append(rendered.Rules, rules.Summary{Name: reporttest.Hostile, Priority: reporttest.Hostile, File: reporttest.Hostile})
+	for name, write := range map[string]func(*bytes.Buffer){
+		"the summary of a preview": func(out *bytes.Buffer) {
+			_ = writeSummary(out, reporttest.Hostile, &plan{loaded: &loaded{settings: settings}, rules: rendered}, seen, reporttest.Hostile, reporttest.Hostile)
+		},
+		"the outputs": func(out *bytes.Buffer) {
+			require.NoError(t, writeOutputs(out, auto.OutputMap{reporttest.Hostile: {Value: reporttest.Hostile}}))
+		},
+		"what the engine prints": func(out *bytes.Buffer) {
+			_, err := engineOutput(out).Write([]byte(reporttest.Hostile))
+			require.NoError(t, err)
+		},
+		"what a preflight found": func(out *bytes.Buffer) {
+			kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+			require.NoError(t, os.WriteFile(kubeconfig, nil, 0o600))
+			s, err := config.Load(config.Source{Stack: "dev", Values: map[string]string{
+				"cluster.mode": "existing", "cluster.kubeconfig": kubeconfig, "cluster.context": "c", "image.repository": "r.example.org/i", "enableFalco": "true",
+			}})
+			require.NoError(t, err)
+			hostile := strings.NewReplacer("\n", "", " ", "").Replace(reporttest.Hostile)
+			err = preflight(t.Context(), t.TempDir(), s, machine{"kubectl": "ok", "nodes": hostile + " 6.15.1" + hostile + "\n"})
+			require.Error(t, err)
+			cli.WriteError(out, err)
+			assert.Equal(t, 3, strings.Count(out.String(), "\n"), "no line is added: %s", out)
+		},
+		"an error of any command": func(out *bytes.Buffer) { cli.WriteError(out, errors.New(reporttest.Hostile)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			write(&out)
+			reporttest.Harmless(t, out.String())
+			assert.Contains(t, out.String(), reporttest.Shown)
+		})
+	}
+	assert.Nil(t, engineOutput(nil))
 }

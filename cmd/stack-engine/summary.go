@@ -13,6 +13,7 @@ import (
 	"spire-falco/config"
 	"spire-falco/policy/policies"
 	"spire-falco/policy/properties"
+	"spire-falco/report"
 )
 
 // planned collects what the engine says that it would do.
@@ -119,43 +120,43 @@ func splitURN(urn string) (types []string, name string) {
 func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn, contractLine string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	set := p.settings
-	fmt.Fprintf(w, "\nSTACK %s on %s\n", stack, where(set.Cluster))
-	fmt.Fprintf(w, "\nCOMPONENT\tNAME\tRESOURCES\tPLAN\n")
+	report.Fprintf(w, "\nSTACK %s on %s\n", stack, where(set.Cluster))
+	report.Fprintf(w, "\nCOMPONENT\tNAME\tRESOURCES\tPLAN\n")
 	total := 0
 	for _, c := range seen.components() {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", c.kind, c.name, c.resources, operations(c.ops))
+		report.Fprintf(w, "%s\t%s\t%d\t%s\n", c.kind, c.name, c.resources, operations(c.ops))
 		total += c.resources
 	}
-	fmt.Fprintf(w, "all\t\t%d\n", total)
+	report.Fprintf(w, "all\t\t%d\n", total)
 
-	fmt.Fprintf(w, "\nCHART\tASKED FOR\tTAKEN\tAPPLICATION\n")
+	report.Fprintf(w, "\nCHART\tASKED FOR\tTAKEN\tAPPLICATION\n")
 	for _, c := range usedCharts(set) {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Requested, c.Version, c.AppVersion)
+		report.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Requested, c.Version, c.AppVersion)
 	}
 	if p.rules != nil {
-		fmt.Fprintf(w, "\nRULE\tPRIORITY\tFILE\n")
+		report.Fprintf(w, "\nRULE\tPRIORITY\tFILE\n")
 		for _, r := range p.rules.Rules {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", r.Name, strings.ToUpper(r.Priority), r.File)
+			report.Fprintf(w, "%s\t%s\t%s\n", r.Name, strings.ToUpper(r.Priority), r.File)
 		}
-		fmt.Fprintf(w, "rules hash %s, checked\n", p.rules.Hash[:12])
+		report.Fprintf(w, "rules hash %s, checked\n", p.rules.Hash[:12])
 	} else {
-		fmt.Fprintf(w, "\nFalco is off; turn it on with ENABLE_FALCO=true or the setting enableFalco\n")
+		report.Fprintf(w, "\nFalco is off; turn it on with ENABLE_FALCO=true or the setting enableFalco\n")
 	}
 	violations := seen.violations(set.Falco.Chart.Repository, set.Sidekick.Chart.Repository, set.SPIRE.Chart.Repository)
 	for _, v := range violations {
-		fmt.Fprintf(w, "\npolicy: %s\n", v)
+		report.Fprintf(w, "\npolicy: %s\n", v)
 	}
 	if len(violations) == 0 {
-		fmt.Fprintf(w, "\n%d policies hold\n", len(policies.Policies()))
+		report.Fprintf(w, "\n%d policies hold\n", len(policies.Policies()))
 	}
 	for _, warning := range p.warnings() {
-		fmt.Fprintf(w, "\nwarning: %s\n", warning)
+		report.Fprintf(w, "\nwarning: %s\n", warning)
 	}
 	if contractLine != "" {
-		fmt.Fprintf(w, "\nwarning: %s\n", contractLine)
+		report.Fprintf(w, "\nwarning: %s\n", contractLine)
 	}
 	if standIn != "" {
-		fmt.Fprintf(w, "\nplanned on the real engine with stand-ins, since %s: not checked were the charts themselves, the cluster's answer and what it holds already\n", standIn)
+		report.Fprintf(w, "\nplanned on the real engine with stand-ins, since %s: not checked were the charts themselves, the cluster's answer and what it holds already\n", standIn)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the summary: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/detect/kube"
+	"spire-falco/report"
 )
 
 func newUpCommand(t *target) *cobra.Command {
@@ -26,7 +27,7 @@ func newUpCommand(t *target) *cobra.Command {
 			}
 			out, errOut := cmd.OutOrStdout(), cmd.ErrOrStderr()
 			for _, warning := range p.warnings() {
-				fmt.Fprintf(errOut, "warning: %s\n", warning)
+				report.Fprintf(errOut, "warning: %s\n", warning)
 			}
 			if err := preflight(cmd.Context(), t.Dir, p.settings, systemTools{}); err != nil {
 				return err
@@ -115,7 +116,7 @@ func writeOutputs(out io.Writer, outputs auto.OutputMap) error {
 		if outputs[name].Secret {
 			value = "[secret]"
 		}
-		fmt.Fprintf(w, "%s\t%s\n", name, value)
+		report.Fprintf(w, "%s\t%s\n", name, value)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the outputs: %w", err)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"net/url"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"spire-falco/config"
 	"spire-falco/detect/kube"
+	"spire-falco/report"
 )
 
 const (
@@ -19,6 +19,8 @@ const (
 	podPatience = time.Minute
 	// podInterval is how often the pods are looked at meanwhile.
 	podInterval = 10 * time.Second
+	// maxEvent is how much of a message of Kubernetes is shown, in characters: it may quote what a container wrote.
+	maxEvent = 1000
 )
 
 // podTroubles tells why pods do not become ready. Helm waits for them for minutes and says no more than that it does.
@@ -83,7 +85,8 @@ func (p *podTroubles) look(ctx context.Context, client *kube.Client) error {
 				continue
 			}
 			p.told[key] = true
-			fmt.Fprintf(p.out, "\npod %s/%s is not ready after %d s: %s: %s\n", namespace, pod.Metadata.Name, int(age.Seconds()), warning.Reason, warning.Message)
+			report.Fprintf(p.out, "\npod %s/%s is not ready after %d s: %s: %s\n", namespace, pod.Metadata.Name, int(age.Seconds()),
+				report.Bounded(warning.Reason, maxEvent), report.Bounded(warning.Message, maxEvent))
 		}
 	}
 	return nil

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"spire-falco/config"
 	"spire-falco/detect/kube"
+	"spire-falco/report/reporttest"
 )
 
 func TestUpTellsOnceWhyAPodDoesNotBecomeReady(t *testing.T) {
@@ -39,9 +42,10 @@ func TestUpTellsOnceWhyAPodDoesNotBecomeReady(t *testing.T) {
 		selector := r.URL.Query().Get("fieldSelector")
 		asked[r.URL.Path+" "+selector] = true
 		items := ""
+		quoted, _ := json.Marshal(reason)
 		if r.URL.Path == "/api/v1/namespaces/falco/events" && selector == "type=Warning,involvedObject.kind=Pod,involvedObject.name=stuck" {
 			items = `{"reason":"Unhealthy","message":"earlier","lastTimestamp":"2026-01-02T03:03:00Z","eventTime":null},` +
-				`{"reason":"` + reason + `","message":"/dev/log is not a socket file","firstTimestamp":"2026-01-02T03:02:00Z","lastTimestamp":"2026-01-02T03:04:00Z"}`
+				`{"reason":` + string(quoted) + `,"message":"/dev/log is not a socket file","firstTimestamp":"2026-01-02T03:02:00Z","lastTimestamp":"2026-01-02T03:04:00Z"}`
 		}
 		fmt.Fprintf(w, `{"items":[%s]}`, items)
 	}))
@@ -64,4 +68,11 @@ func TestUpTellsOnceWhyAPodDoesNotBecomeReady(t *testing.T) {
 	reason = "BackOff"
 	require.NoError(t, troubles.look(t.Context(), client))
 	assert.Contains(t, out.String(), "BackOff", "another trouble of the same pod is told too")
+
+	out.Reset()
+	reason = reporttest.Hostile
+	require.NoError(t, troubles.look(t.Context(), client))
+	reporttest.Harmless(t, out.String())
+	assert.Contains(t, out.String(), reporttest.Shown)
+	assert.Equal(t, 2, strings.Count(out.String(), "\n"), "an event cannot add a line")
 }

@@ -17,6 +17,7 @@ import (
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/gotool"
 	"spire-falco/internal/filelock"
+	"spire-falco/report"
 )
 
 const (
@@ -144,7 +145,9 @@ func buildEngine(ctx context.Context, dir string, log io.Writer) (string, error)
 	// With the state of the repository stamped into it, it would have to be linked again after every commit.
 	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, "./"+engineSource) //nolint:gosec // fixed but for the project's folder
 	build.Dir = dir
-	build.Stdout, build.Stderr = log, log
+	output := report.Writer(log)
+	build.Stdout, build.Stderr = output, output
+	build.WaitDelay = 5 * time.Second                                         // of what it started, something may still hold its output
 	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // it removes what it has begun
 	build.WaitDelay = 10 * time.Second
 	beat := gotool.Heartbeat(log, engineName, time.Now())

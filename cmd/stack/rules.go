@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"spire-falco/falco/ruleset"
 	"spire-falco/falco/stock"
 	"spire-falco/internal/safefile"
+	"spire-falco/report"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/scenario"
@@ -256,7 +256,7 @@ func (r checkResult) write(out io.Writer, files []ruleset.File) error {
 					excerpts[file] = ruleset.NewExcerpts(f.Content)
 				}
 				if text := excerpts[file].At(line, column); text != "" {
-					fmt.Fprintln(w, text)
+					fmt.Fprintln(w, report.Lines(text))
 				}
 			}
 		}
@@ -266,14 +266,14 @@ func (r checkResult) write(out io.Writer, files []ruleset.File) error {
 		problems []ruleset.Problem
 	}{{"error", r.Errors}, {"warning", r.Warnings}} {
 		for _, p := range kind.problems {
-			fmt.Fprintf(w, "%s: %s\n", kind.word, p)
+			report.Fprintf(w, "%s: %s\n", kind.word, p)
 			excerpt(p.File, p.Line, p.Column)
 		}
 	}
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(w, "\nlint (Falco loads these all the same):")
 		for _, f := range r.Findings {
-			fmt.Fprintln(w, f)
+			report.Fprintf(w, "%s\n", f)
 			excerpt(f.File, f.Line, f.Column)
 		}
 	}
@@ -289,10 +289,7 @@ func (r checkResult) write(out io.Writer, files []ruleset.File) error {
 }
 
 func writeJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	if err := report.WriteJSON(out, v); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
 	return nil
@@ -357,7 +354,7 @@ func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 				return fmt.Errorf("%s:%d: %w", name, n, err)
 			}
 			// At once: the events may come live, and an interrupt loses nothing.
-			if _, err := out.Write(append(text, '\n')); err != nil {
+			if _, err := out.Write(append(report.JSON(text), '\n')); err != nil {
 				return fmt.Errorf("write an alert: %w", err)
 			}
 		}
@@ -412,14 +409,14 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := scenario.WriteTable(cmd.OutOrStdout(), results); err != nil {
+			if err := scenario.WriteTable(report.Writer(cmd.OutOrStdout()), results); err != nil {
 				return err
 			}
 			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "the rules were judged as %s does\n", v); err != nil {
 				return fmt.Errorf("write the results: %w", err)
 			}
 			if junit != "" {
-				if err := writeFile(junit, func(w io.Writer) error { return scenario.WriteJUnit(w, results) }); err != nil {
+				if err := writeFile(junit, func(w io.Writer) error { return scenario.WriteJUnit(report.Writer(w), results) }); err != nil {
 					return err
 				}
 			}
@@ -466,7 +463,7 @@ func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 			if !ok {
 				var names []string
 				for _, r := range set.Rules() {
-					names = append(names, r.Name)
+					names = append(names, report.Text(r.Name))
 				}
 				return fmt.Errorf("there is no rule %q; there are:\n  %s", args[0], strings.Join(names, "\n  "))
 			}
@@ -484,25 +481,25 @@ func writeRule(out io.Writer, r ruleset.Rule, v chosenFalco) error {
 	if r.EventTypes == nil {
 		events = "every event: this costs Falco much"
 	}
-	fmt.Fprintf(w, "falco\t%s\n", v)
-	fmt.Fprintf(w, "rule\t%s\n", r.Name)
-	fmt.Fprintf(w, "priority\t%s\n", r.Priority)
-	fmt.Fprintf(w, "tags\t%s\n", strings.Join(r.Tags, ", "))
-	fmt.Fprintf(w, "where\t%s:%d:%d\n", r.File, r.Line, r.Column)
-	fmt.Fprintf(w, "enabled\t%t\n", r.Enabled)
-	fmt.Fprintf(w, "events\t%s\n", events)
-	fmt.Fprintf(w, "macros\t%s\n", strings.Join(r.Macros, ", "))
-	fmt.Fprintf(w, "lists\t%s\n", strings.Join(r.Lists, ", "))
-	fmt.Fprintf(w, "exceptions\t%s\n", strings.Join(r.Exceptions, ", "))
+	report.Fprintf(w, "falco\t%s\n", v)
+	report.Fprintf(w, "rule\t%s\n", r.Name)
+	report.Fprintf(w, "priority\t%s\n", r.Priority)
+	report.Fprintf(w, "tags\t%s\n", strings.Join(r.Tags, ", "))
+	report.Fprintf(w, "where\t%s:%d:%d\n", r.File, r.Line, r.Column)
+	report.Fprintf(w, "enabled\t%t\n", r.Enabled)
+	report.Fprintf(w, "events\t%s\n", events)
+	report.Fprintf(w, "macros\t%s\n", strings.Join(r.Macros, ", "))
+	report.Fprintf(w, "lists\t%s\n", strings.Join(r.Lists, ", "))
+	report.Fprintf(w, "exceptions\t%s\n", strings.Join(r.Exceptions, ", "))
 	var settings []string
 	for _, field := range rules.SettingsOf(r) {
 		settings = append(settings, fromsettings.Key(field))
 	}
-	fmt.Fprintf(w, "settings\t%s\n", strings.Join(settings, ", "))
+	report.Fprintf(w, "settings\t%s\n", strings.Join(settings, ", "))
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the rule: %w", err)
 	}
-	_, err := fmt.Fprintf(out, "\n%s\n\ncondition, expanded:\n  %s\n\noutput:\n  %s\n", r.Desc, r.ConditionExpanded, r.Output)
+	_, err := fmt.Fprintf(out, "\n%s\n\ncondition, expanded:\n  %s\n\noutput:\n  %s\n", report.Lines(r.Desc), report.Lines(r.ConditionExpanded), report.Lines(r.Output))
 	if err != nil {
 		return fmt.Errorf("write the rule: %w", err)
 	}
@@ -527,7 +524,11 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 			}
 			for _, f := range rendered.Files() {
 				if dir == "" {
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", f.Name, f.Content); err != nil {
+					// What is printed is to be copied: it is the file itself, or nothing.
+					if plain := strings.ReplaceAll(f.Content, "\r\n", "\n"); report.Lines(plain) != plain {
+						return fmt.Errorf("%s has characters that a terminal does not show: write it to a folder with --output", f.Name)
+					}
+					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", report.Text(f.Name), f.Content); err != nil {
 						return fmt.Errorf("write the rules: %w", err)
 					}
 					continue

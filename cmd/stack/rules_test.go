@@ -16,6 +16,7 @@ import (
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/falco/ruleset"
+	"spire-falco/report/reporttest"
 )
 
 // run runs the command line in a folder and returns what it printed, and its error.
@@ -227,5 +228,31 @@ func TestChooseFalco(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, got.String())
 		})
+	}
+}
+
+func TestNothingOfARuleFileReachesATerminalRaw(t *testing.T) {
+	quoted, err := json.Marshal(reporttest.Hostile)
+	require.NoError(t, err)
+	hostile := string(quoted)
+	bad := ruleFile(t, "- rule: "+hostile+"\n  desc: "+hostile+"\n  condition: evt.type=open and proc.nam="+hostile+"\n  output: "+hostile+"\n  priority: INFO\n- list: "+hostile+"\n  items: ["+hostile+"]\n")
+	good := ruleFile(t, "- rule: "+hostile+"\n  desc: "+hostile+"\n  condition: evt.type=open and proc.name=cat\n  output: "+hostile+"\n  priority: INFO\n  tags: ["+hostile+"]\n")
+	dead := ruleFile(t, "- rule: "+hostile+"\n  desc: d\n  condition: evt.type=read and proc.exepath=/bin/cat\n  output: o\n  priority: INFO\n")
+	events := filepath.Join(t.TempDir(), "events.jsonl")
+	require.NoError(t, os.WriteFile(events, []byte(`{"evt.type":"open","proc.name":"cat","fd.name":`+hostile+`}`+"\n"), 0o600))
+	for _, args := range [][]string{
+		{"rules", "check", bad}, {"rules", "check", "--json", bad}, {"rules", "check", "--sarif", bad},
+		{"rules", "check", dead}, {"rules", "check", "--json", dead}, {"rules", "check", "--sarif", dead},
+		{"rules", "explain", reporttest.Hostile, "--rules", good}, {"rules", "explain", "none", "--rules", good},
+		{"rules", "eval", events, "--rules", good}, {"rules", "test", "--rules", good}, {"rules", "check", reporttest.Hostile},
+	} {
+		out, err := run(t, project, args...)
+		if err != nil {
+			var b strings.Builder
+			cli.WriteError(&b, err)
+			out += b.String()
+		}
+		reporttest.Harmless(t, out)
+		assert.Contains(t, out, "h", args)
 	}
 }

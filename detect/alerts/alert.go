@@ -9,64 +9,20 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tidwall/gjson"
+
+	"spire-falco/falco"
 )
-
-// Priority of an alert, as in syslog: the lower the number, the graver.
-type Priority int
-
-// The priorities, from the gravest.
-const (
-	Emergency Priority = iota
-	Alarm              // Falco's name is Alert
-	Critical
-	Error
-	Warning
-	Notice
-	Informational
-	Debug
-)
-
-var priorityNames = [...]string{"Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug"}
-
-// ParsePriority reads a priority in any case; info is short for informational. The error lists what is allowed.
-func ParsePriority(text string) (Priority, error) {
-	if strings.EqualFold(text, "info") {
-		return Informational, nil
-	}
-	for i, name := range priorityNames {
-		if strings.EqualFold(text, name) {
-			return Priority(i), nil
-		}
-	}
-	return 0, fmt.Errorf("%q is no priority; allowed: %s", text, strings.ToLower(strings.Join(priorityNames[:], ", ")))
-}
-
-// String is Falco's spelling in alerts, such as Critical.
-func (p Priority) String() string {
-	if p < 0 || int(p) >= len(priorityNames) {
-		return fmt.Sprintf("Priority(%d)", int(p))
-	}
-	return priorityNames[p]
-}
-
-// MarshalText writes Falco's spelling.
-func (p Priority) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText reads a priority as ParsePriority does.
-func (p *Priority) UnmarshalText(text []byte) error {
-	parsed, err := ParsePriority(string(text))
-	*p = parsed
-	return err
-}
 
 // Alert is one alert of Falco.
 type Alert struct {
-	// Time of the event by the node's clock.
-	Time     time.Time `json:"time"`
-	Priority Priority  `json:"priority"`
-	Rule     string    `json:"rule"`
+	// Time of the event by the node's clock; zero when it is missing or cannot be read.
+	Time     time.Time      `json:"time"`
+	Priority falco.Priority `json:"priority"`
+	// Rule is empty for an alert of Falco's text output, which does not name it.
+	Rule string `json:"rule"`
 	// Output is the rule's message with the fields filled in.
 	Output string `json:"output"`
 	// Hostname is the node, as Falco knows it.
@@ -76,62 +32,161 @@ type Alert struct {
 	// OutputFields is the JSON object of the fields that the output names.
 	OutputFields json.RawMessage `json:"output_fields"`
 
-	// Raw is the line as Falco wrote it.
+	// Raw is the alert as Falco wrote it, as JSON on one line. For an alert of Falco's text output it is made from it.
 	Raw []byte `json:"-"`
+	// Plain is set for an alert of Falco's text output: Rule, Hostname and OutputFields are not known.
+	Plain bool `json:"-"`
 	// FalcoPod is the name of the Falco pod that wrote it; empty when it was not read from a pod.
 	FalcoPod string `json:"-"`
 }
 
-// ErrNotAlert says that a line is none of Falco's alerts: Falco's own log messages are in the same stream.
+// ErrNotAlert says that a text holds no alert: Falco's own log messages are in the same stream.
 var ErrNotAlert = errors.New("not an alert")
 
-// Parse reads one line. Its error is ErrNotAlert for a line that is something else, and another for a line that begins as
-// an alert and cannot be read to the end. The alert keeps line.
-func Parse(line []byte) (*Alert, error) {
-	line = bytes.TrimSpace(line)
-	if len(line) == 0 || line[0] != '{' || !bytes.Contains(line, []byte(`"rule"`)) || !bytes.Contains(line, []byte(`"priority"`)) {
-		return nil, ErrNotAlert
+// Parse reads the first alert of a text, as Reader does. Its error is ErrNotAlert for a text that is something else, and
+// another for one that is or may be an alert and cannot be read.
+func Parse(text []byte) (*Alert, error) {
+	var first *Alert
+	var unread error
+	r := NewReader("", func(l Line) {
+		if first == nil {
+			first = l.Alert
+		}
+		if unread == nil {
+			unread = l.Err
+		}
+	})
+	_, _ = r.Write(text)
+	r.End()
+	switch {
+	case first != nil:
+		return first, nil
+	case unread != nil:
+		return nil, fmt.Errorf("read the alert: %w", unread)
 	}
+	return nil, ErrNotAlert
+}
+
+// parseObject reads an alert from a JSON object whose structure is known to be right.
+func parseObject(object []byte) (*Alert, error) {
+	a := &Alert{Raw: oneLine(object)}
+	var bad error
+	torn := false
+	found := falco.PriorityDebug + 1
 	// Not encoding/json, which takes four times as long: a gate reads hundreds of thousands of lines.
-	if !gjson.ValidBytes(line) {
-		return nil, errors.New("read the alert: it is no complete JSON object")
-	}
-	a := &Alert{Raw: line}
-	var at, priority string
-	gjson.ParseBytes(line).ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
-		case "time":
-			at = value.Str
-		case "priority":
-			priority = value.Str
+	gjson.ParseBytes(a.Raw).ForEach(func(key, value gjson.Result) bool {
+		name := strings.ToLower(key.String())
+		switch name {
 		case "rule":
-			a.Rule = value.Str
+			torn = torn || a.Rule != ""
 		case "output":
-			a.Output = value.Str
+			torn = torn || a.Output != ""
+		case "output_fields":
+			torn = torn || a.OutputFields != nil
+		}
+		switch name {
+		case "time":
+			if at := parseTime(value); !at.IsZero() {
+				a.Time = at
+			}
+		case "priority":
+			p, err := falco.ParsePriority(priorityText(textOf(value)))
+			if err != nil {
+				bad = fmt.Errorf("priority: %w", err)
+			}
+			// A key that is there twice comes from a line that was torn: the more severe one counts.
+			found = min(found, p)
+		case "rule":
+			a.Rule = textOf(value)
+		case "output":
+			a.Output = textOf(value)
 		case "hostname":
-			a.Hostname = value.Str
+			a.Hostname = textOf(value)
 		case "source":
-			a.Source = value.Str
+			a.Source = textOf(value)
 		case "tags":
 			for _, tag := range value.Array() {
-				a.Tags = append(a.Tags, tag.Str)
+				a.Tags = append(a.Tags, textOf(tag))
 			}
 		case "output_fields":
 			a.OutputFields = json.RawMessage(value.Raw)
 		}
 		return true
 	})
-	if a.Rule == "" {
-		return nil, ErrNotAlert
+	// Falco writes the priority twice. When the two differ, the object was joined from two lines.
+	if m := plainAlert().FindStringSubmatchIndex(a.Output); m != nil && m[0] == 0 {
+		if p, err := falco.ParsePriority(a.Output[m[4]:m[5]]); err == nil {
+			found = min(found, p)
+		}
 	}
-	var err error
-	if a.Priority, err = ParsePriority(priority); err != nil {
-		return nil, fmt.Errorf("read the alert: priority: %w", err)
+	if torn || wordOf().MatchString(a.Rule) || hasAlertKey([]byte(a.Rule)) != "" {
+		if p, name, ok := namesIn(bytes.ToLower(a.Raw), a.Raw); ok && p < found {
+			bad = fmt.Errorf("it is torn: it has a key twice, or an output for its rule, and names the priority %s", name)
+		}
 	}
-	if a.Time, err = time.Parse(time.RFC3339Nano, at); err != nil {
-		return nil, fmt.Errorf("read the alert: time: %w", err)
+	switch {
+	case bad != nil:
+		return nil, bad
+	case found > falco.PriorityDebug:
+		return nil, errors.New("it has no priority")
+	case a.Rule == "":
+		return nil, errors.New("it has no rule")
 	}
+	a.Priority = found
 	return a, nil
+}
+
+// textOf is the text of a JSON string, and the JSON of another value.
+func textOf(value gjson.Result) string {
+	if value.Type != gjson.String || len(value.Raw) < 2 {
+		return value.Raw
+	}
+	return string(unescape([]byte(value.Raw[1 : len(value.Raw)-1]))) // gjson stops at the first raw control character
+}
+
+// priorityText is a priority without blanks and colours around it.
+func priorityText(s string) string {
+	s = string(withoutColor([]byte(s)))
+	return strings.TrimFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+}
+
+// timeLayouts are how Falco, its outputs and log shippers write the time of an alert.
+var timeLayouts = []string{
+	time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
+	"2006-01-02 15:04:05.999999999 -0700 MST", "2006-01-02 15:04:05.999999999",
+}
+
+// parseTime is zero for what is not a time: such an alert is an alert all the same.
+func parseTime(value gjson.Result) time.Time {
+	for _, layout := range timeLayouts {
+		if at, err := time.Parse(layout, value.Str); err == nil {
+			return at.UTC()
+		}
+	}
+	return time.Time{}
+}
+
+// oneLine is a copy of the object without the white space between its values when it has several lines.
+func oneLine(object []byte) []byte {
+	if bytes.IndexByte(object, '\n') < 0 {
+		return bytes.Clone(object)
+	}
+	out := make([]byte, 0, len(object))
+	inString, escaped := false, false
+	for _, c := range object {
+		switch {
+		case escaped:
+			escaped = false
+		case inString && c == '\\':
+			escaped = true
+		case c == '"':
+			inString = !inString
+		case !inString && (c == ' ' || c == '\t' || c == '\r' || c == '\n'):
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 // Field is the value of an output field as text, such as k8s.pod.name; empty when the alert has none.
@@ -151,7 +206,7 @@ func (a *Alert) Pod() (namespace, name string) {
 	return a.Field("k8s.ns.name"), a.Field("k8s.pod.name")
 }
 
-// Where is the place in words: namespace/pod, a container, or the node.
+// Where is a readable location: namespace/pod, a container, or the node.
 func (a *Alert) Where() string {
 	if namespace, name := a.Pod(); name != "" {
 		return namespace + "/" + name
@@ -159,15 +214,24 @@ func (a *Alert) Where() string {
 	if id := a.Field("container.id"); id != "" && id != "host" {
 		return "container " + id
 	}
+	if a.Hostname == "" {
+		return "unknown"
+	}
 	return "node " + a.Hostname
 }
 
 // Message is the output without the time and the priority that Falco writes before it.
 func (a *Alert) Message() string {
+	_, message := a.split()
+	return message
+}
+
+// split cuts the time that Falco writes before the message off the output; it is empty when there is none.
+func (a *Alert) split() (clock, message string) {
 	if head, rest, ok := strings.Cut(a.Output, ": "); ok && !strings.Contains(head, " ") {
-		if message, ok := strings.CutPrefix(rest, a.Priority.String()+" "); ok {
-			return message
+		if name, message, ok := strings.Cut(rest, " "); ok && strings.EqualFold(name, a.Priority.String()) {
+			return head, message
 		}
 	}
-	return a.Output
+	return "", a.Output
 }

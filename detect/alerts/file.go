@@ -1,8 +1,6 @@
 package alerts
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,15 +12,16 @@ import (
 // filePoll is how often a followed file is looked at.
 const filePoll = 200 * time.Millisecond
 
-// FollowFile gives the lines of a file and then those that are added to it, until ctx ends. It goes on in the new file when
-// the file is renamed and made anew, and from the beginning when it is cut, as logrotate does with and without copytruncate.
+// FollowFile gives what a file holds and then what is added to it, until ctx ends. It continues in the new file when the
+// file is renamed and created again, and from the beginning when it is cut, as logrotate does with and without copytruncate.
 func FollowFile(ctx context.Context, path string, handle func(Line)) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read alerts: %w", err)
 	}
-	t := &fileTail{file: file, reader: bufio.NewReader(file), handle: handle}
+	t := &fileTail{file: file, reader: NewReader(path, handle), buf: make([]byte, 64<<10)}
 	defer func() { _ = t.file.Close() }()
+	defer func() { t.reader.End() }() // an alert that was not written to its end
 	for {
 		if err := t.toEnd(); err != nil {
 			return fmt.Errorf("read alerts from %s: %w", path, err)
@@ -30,7 +29,7 @@ func FollowFile(ctx context.Context, path string, handle func(Line)) error {
 		if !sleep(ctx, filePoll) {
 			return nil
 		}
-		if err := t.rotate(path); err != nil {
+		if err := t.rotate(path, handle); err != nil {
 			return fmt.Errorf("read alerts from %s: %w", path, err)
 		}
 	}
@@ -38,35 +37,30 @@ func FollowFile(ctx context.Context, path string, handle func(Line)) error {
 
 type fileTail struct {
 	file   *os.File
-	reader *bufio.Reader
-	handle func(Line)
+	reader *Reader
 	read   int64
-	part   []byte // a line whose end is not written yet
+	buf    []byte
 }
 
 func (t *fileTail) toEnd() error {
 	for {
-		text, err := t.reader.ReadBytes('\n')
-		t.read += int64(len(text))
-		t.part = append(t.part, text...)
+		n, err := t.file.Read(t.buf)
+		t.read += int64(n)
+		_, _ = t.reader.Write(t.buf[:n])
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if line := bytes.TrimRight(t.part, "\r\n"); len(line) > 0 {
-			t.handle(newLine(line, ""))
-		}
-		t.part = t.part[:0]
 	}
 }
 
-// rotate changes over to the file that path names now when it is another, or begins anew when it got shorter.
-func (t *fileTail) rotate(path string) error {
+// rotate changes over to the file that path names now when it is another, or starts again when it got shorter.
+func (t *fileTail) rotate(path string, handle func(Line)) error {
 	now, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // between renaming and making anew
+		return nil // between renaming and creating
 	}
 	if err != nil {
 		return err
@@ -93,7 +87,7 @@ func (t *fileTail) rotate(path string) error {
 	default:
 		return nil
 	}
-	t.reader.Reset(t.file)
-	t.read, t.part = 0, nil
+	t.reader.End()
+	t.reader, t.read = NewReader(path, handle), 0
 	return nil
 }

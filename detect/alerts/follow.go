@@ -1,6 +1,7 @@
 package alerts
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -89,6 +90,7 @@ func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 				defer one.Unlock()
 				handle(l)
 			})
+			defer t.end()
 			if restarts(pod) > 0 {
 				// Kubernetes may have thrown it away already.
 				if err := t.read(ctx, false, true); err != nil && kube.IsRetriable(err) {
@@ -166,6 +168,7 @@ func (f *Follower) list(ctx context.Context) ([]kube.Pod, bool) {
 
 // follow reads one pod's log for as long as the pod is there.
 func (f *Follower) follow(ctx context.Context, t *tail, uid string, current *podTable) {
+	defer t.end()
 	wait := f.poll()
 	for ctx.Err() == nil {
 		before := t.lines
@@ -191,7 +194,9 @@ func (f *Follower) follow(ctx context.Context, t *tail, uid string, current *pod
 }
 
 func (f *Follower) tail(pod string, handle func(Line)) *tail {
-	return &tail{logs: f.Logs, pod: pod, handle: handle, at: f.Since.UTC()}
+	reader := NewReader("pod "+pod, handle)
+	reader.pod = pod
+	return &tail{logs: f.Logs, pod: pod, reader: reader, at: f.Since.UTC()}
 }
 
 func (f *Follower) poll() time.Duration {
@@ -212,12 +217,14 @@ func (f *Follower) log() *slog.Logger {
 type tail struct {
 	logs   Logs
 	pod    string
-	handle func(Line)
-	// at is the time of the last line, and count how many lines of that very time were given. The API can be asked for
+	reader *Reader
+	// at is the time of the last line, and count how many lines of exactly that time were given. The API can be asked for
 	// whole seconds only, so that after a break what was given must be told from what was not.
 	at    time.Time
 	count int
 	lines int
+	// part is a line that the stream broke off in. It is read again from its beginning when the log is opened again.
+	part []byte
 }
 
 func (t *tail) read(ctx context.Context, follow, previous bool) error {
@@ -234,36 +241,75 @@ func (t *tail) open(ctx context.Context, follow, previous bool) (io.ReadCloser, 
 	})
 }
 
+// end gives what the log ended in: a line without an end may be an alert that was cut off.
+func (t *tail) end() {
+	_, _ = t.reader.Write(t.part)
+	t.part = nil
+	t.reader.End()
+}
+
 // consume hands on what the stream has beyond the last line given.
 func (t *tail) consume(ctx context.Context, stream io.ReadCloser) error {
 	defer stream.Close() //nolint:errcheck // only read
 	stop := context.AfterFunc(ctx, func() { _ = stream.Close() })
 	defer stop()
-	skip, skipAt := t.count, t.at
-	err := eachLine(stream, func(text []byte) {
-		stamp, rest, ok := bytes.Cut(text, []byte(" "))
-		at, err := time.Parse(time.RFC3339Nano, string(stamp))
-		if !ok || err != nil {
-			return // an empty line, or the API's own word on a broken stream
+	t.part = nil
+	var (
+		lines          = bufio.NewReaderSize(stream, 64<<10)
+		skip, skipAt   = t.count, t.at
+		catchingUp     = true // to the last line given; after it every line is new, whatever the clock of the node does
+		inLine, wanted bool   // in a line that is longer than the buffer, and handed on
+	)
+	for {
+		text, err := lines.ReadSlice('\n')
+		whole := err == nil
+		if !inLine && !whole && !errors.Is(err, bufio.ErrBufferFull) {
+			t.part = withoutStamp(bytes.Clone(text))
+		} else {
+			if !inLine {
+				stamp, rest, ok := bytes.Cut(text, []byte(" "))
+				at, err := time.Parse(time.RFC3339Nano, string(stamp))
+				switch wanted = true; {
+				case !ok || err != nil: // what the API itself says of a broken stream
+				case catchingUp && (at.Before(skipAt) || at.Equal(skipAt) && skip > 0):
+					if at.Equal(skipAt) {
+						skip--
+					}
+					wanted = false
+				default:
+					catchingUp = false
+					t.lines++
+					text = rest
+					if at.Equal(t.at) {
+						t.count++
+					} else if at.After(t.at) {
+						t.at, t.count = at, 1
+					}
+				}
+			}
+			if wanted {
+				_, _ = t.reader.Write(text)
+			}
+			inLine = !whole
 		}
 		switch {
-		case at.Before(t.at):
-			return
-		case at.Equal(skipAt) && skip > 0:
-			skip--
-			return
-		case at.Equal(t.at):
-			t.count++
+		case whole, errors.Is(err, bufio.ErrBufferFull):
+		case errors.Is(err, io.EOF), ctx.Err() != nil:
+			return nil
 		default:
-			t.at, t.count = at, 1
+			return err
 		}
-		t.lines++
-		t.handle(newLine(rest, t.pod))
-	})
-	if err != nil && ctx.Err() != nil {
-		return nil
 	}
-	return err
+}
+
+// withoutStamp is a line without the time that the API writes before it.
+func withoutStamp(line []byte) []byte {
+	if stamp, rest, ok := bytes.Cut(line, []byte(" ")); ok {
+		if _, err := time.Parse(time.RFC3339Nano, string(stamp)); err == nil {
+			return rest
+		}
+	}
+	return line
 }
 
 // podTable is which pods the newest list has, by UID.

@@ -19,6 +19,7 @@ import (
 
 	"spire-falco/detect/alerts"
 	"spire-falco/detect/kube"
+	"spire-falco/falco"
 )
 
 // cluster stands in for the logs of Falco's pods, with what a kubelet does: whole seconds in sinceTime, a stream that ends
@@ -28,6 +29,7 @@ type cluster struct {
 	pods  map[string]*falcoPod
 	fails int // listings that are to fail
 	opens int
+	tear  int // after how many bytes the next stream breaks off
 }
 
 type falcoPod struct {
@@ -126,6 +128,14 @@ func (c *cluster) Open(ctx context.Context, pod string, o kube.LogOptions) (io.R
 	go func() {
 		_ = writer.CloseWithError(c.stream(ctx, p, o, writer))
 	}()
+	if c.tear > 0 {
+		torn := struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(reader, int64(c.tear)), reader}
+		c.tear = 0
+		return torn, nil
+	}
 	return reader, nil
 }
 
@@ -235,6 +245,36 @@ func TestFollow(t *testing.T) {
 		c.say("a", 1300*time.Millisecond, "5")
 		h.expect(t, "a:1", "a:2", "a:3", "a:4", "a:5")
 	})
+	t.Run("a line that the stream breaks off in is read when the log is opened again", func(t *testing.T) {
+		t.Parallel()
+		c := newCluster("a")
+		c.mu.Lock()
+		c.tear = 40
+		c.mu.Unlock()
+		c.say("a", time.Second, "1")
+		c.say("a", 2*time.Second, "2")
+		follow(t, c).expect(t, "a:1", "a:2")
+	})
+	t.Run("alerts are read when the clock of the node is set back", func(t *testing.T) {
+		t.Parallel()
+		c := newCluster("a")
+		h := follow(t, c)
+		c.say("a", 2*time.Minute, "1")
+		c.say("a", time.Minute, "2")
+		c.say("a", time.Minute, "3")
+		h.expect(t, "a:1", "a:2", "a:3")
+	})
+	t.Run("what wraps an alert is unwrapped, and what the API says is no alert", func(t *testing.T) {
+		t.Parallel()
+		c := newCluster("a")
+		h := follow(t, c)
+		for i, text := range []string{"a message" + line("glued", 0), "{", `"rule": "formatted",`, `"priority": "Warning"`, "}", line("x", 0) + line("y", 0)} {
+			c.change("a", func(p *falcoPod) {
+				p.log = append(p.log, stamped{clock.Add(time.Duration(i) * time.Second), text})
+			})
+		}
+		h.expect(t, "a:glued", "a:formatted", "a:x", "a:y")
+	})
 	t.Run("a restart of Falco loses nothing of before and after", func(t *testing.T) {
 		t.Parallel()
 		c := newCluster("a")
@@ -315,11 +355,28 @@ func TestQuery(t *testing.T) {
 	})
 }
 
+func TestAnAlertOfAPodThatCannotBeReadStopsTheGate(t *testing.T) {
+	t.Parallel()
+	c := newCluster("a")
+	c.change("a", func(p *falcoPod) {
+		p.log = append(p.log, stamped{clock.Add(time.Second), `{"rule":"R","priority":"Crit`})
+	})
+	stop := falco.PriorityCritical
+	for _, following := range []bool{false, true} {
+		o := alerts.Options{Logs: c, Format: alerts.Table, FailOn: &stop, Follow: following, Poll: 5 * time.Millisecond}
+		if following {
+			o.For = 300 * time.Millisecond
+		}
+		err := alerts.Run(t.Context(), o, io.Discard, io.Discard)
+		require.ErrorContains(t, err, "pod a:1: an alert is cut off")
+	}
+}
+
 func TestFollowingEndsAfterItsTime(t *testing.T) {
 	t.Parallel()
 	c := newCluster("a")
 	c.say("a", time.Second, "1")
-	critical, err := alerts.ParsePriority("warning")
+	critical, err := falco.ParsePriority("warning")
 	require.NoError(t, err)
 	var out bytes.Buffer
 	err = alerts.Run(t.Context(), alerts.Options{

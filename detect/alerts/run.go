@@ -10,6 +10,9 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"spire-falco/falco"
+	"spire-falco/report"
 )
 
 // Options of Run.
@@ -29,42 +32,92 @@ type Options struct {
 
 	Format Format
 	Color  bool
-	// FailOn is the gate: an alert of that priority or a graver one, among those that the filter wants, makes Run return
-	// a *GateError. Nil for no gate.
-	FailOn *Priority
+	// FailOn is the gate: an alert of that priority or a more severe one, among those that the filter wants, makes Run return
+	// a *GateError, and otherwise what may be such an alert and cannot be read an *UnreadError. Nil for no gate.
+	FailOn *falco.Priority
 	// GitHub writes alerts that fail the gate as annotations of a GitHub Actions run too.
 	GitHub bool
 	// Poll is the Follower's; zero for its default.
 	Poll time.Duration
 }
 
-// GateError says that alerts were grave enough to stop.
+// GateError says that alerts were severe enough to stop.
 type GateError struct {
-	// FailOn is the least priority that stops.
-	FailOn Priority
-	// Alerts that do, in order of time of arrival.
+	// FailOn is the least severe priority that stops.
+	FailOn falco.Priority
+	// Count is how many alerts do.
+	Count int
+	// Alerts are the first of them, at most 1000, in the order of arrival.
 	Alerts []*Alert
+	// Rules has how many there are of each rule; those of a great many rules are counted together, under "others".
+	Rules map[string]int
+}
+
+const (
+	// maxGateAlerts and maxGateRules bound what is kept of alerts that stop.
+	maxGateAlerts = 1000
+	maxGateRules  = 100
+	otherRules    = "others"
+	unnamedRule   = "without a rule's name"
+)
+
+func (e *GateError) add(a *Alert) {
+	e.Count++
+	if len(e.Alerts) < maxGateAlerts {
+		e.Alerts = append(e.Alerts, a)
+	}
+	rule := a.Rule
+	if rule == "" {
+		rule = unnamedRule
+	}
+	if e.Rules == nil {
+		e.Rules = map[string]int{}
+	}
+	if _, ok := e.Rules[rule]; !ok && len(e.Rules) >= maxGateRules {
+		rule = otherRules
+	}
+	e.Rules[rule]++
 }
 
 // Error counts the alerts by rule.
 func (e *GateError) Error() string {
-	counts := map[string]int{}
-	for _, a := range e.Alerts {
-		counts[Printable(a.Rule)]++
-	}
-	rules := make([]string, 0, len(counts))
-	for rule, n := range counts {
-		rules = append(rules, fmt.Sprintf("%s (%d)", rule, n))
+	rules := make([]string, 0, len(e.Rules))
+	for rule, n := range e.Rules {
+		rules = append(rules, fmt.Sprintf("%s (%d)", report.Bounded(rule, maxRuleShown), n))
 	}
 	sort.Strings(rules)
 	noun := "alerts"
-	if len(e.Alerts) == 1 {
+	if e.Count == 1 {
 		noun = "alert"
 	}
-	return fmt.Sprintf("%d %s of priority %s or graver: %s", len(e.Alerts), noun, strings.ToLower(e.FailOn.String()), strings.Join(rules, ", "))
+	return fmt.Sprintf("%d %s of priority %s or more severe: %s", e.Count, noun, strings.ToLower(e.FailOn.String()), strings.Join(rules, ", "))
 }
 
-// Validate tells what does not fit together.
+// maxRuleShown is how many characters of a rule's name are shown.
+const maxRuleShown = 200
+
+// UnreadError says that the gate cannot be judged: something that is or may be an alert could not be read, and nobody knows
+// that it was harmless.
+type UnreadError struct {
+	// Count is how many such places there are.
+	Count int
+	// First is the first of them.
+	First Line
+}
+
+// Error has the count and the first place.
+func (e *UnreadError) Error() string {
+	what := "1 place that is or may be an alert cannot be read"
+	if e.Count != 1 {
+		what = fmt.Sprintf("%d places that are or may be alerts cannot be read; the first", e.Count)
+	}
+	return fmt.Sprintf("%s: %s: %v: %s", what, report.Text(e.First.Place()), e.First.Err, report.Bounded(e.First.Text, maxTextShown))
+}
+
+// maxTextShown is how many characters are shown of a text that cannot be read.
+const maxTextShown = 120
+
+// Validate reports options that do not fit together.
 func (o Options) Validate() error {
 	var errs []error
 	if (o.Logs == nil) == (o.Input == "") {
@@ -80,13 +133,18 @@ func (o Options) Validate() error {
 }
 
 // Run reads alerts and writes those that the filter wants to stdout, and to stderr what else a person should know. It
-// returns a *GateError when FailOn's gate is shut, and no error when ctx ends while following.
+// returns a *GateError or an *UnreadError when FailOn's gate is shut, and no error when ctx ends while following.
 func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	notes := stderr // for workflow commands, which the log must not hold
+	stderr = report.Writer(stderr)
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	s := &sink{options: o, printer: Printer{Out: stdout, Format: o.Format, Color: o.Color}, notes: stderr}
+	s := &sink{options: o, printer: Printer{Out: stdout, Format: o.Format, Color: o.Color}, notes: notes}
+	if o.FailOn != nil {
+		s.gate.FailOn = *o.FailOn
+	}
 	if o.For > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.For)
@@ -102,11 +160,14 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	if err != nil && (ctx.Err() == nil || !o.Follow) {
 		return err
 	}
-	if s.broken > 0 {
-		log.Warn("lines that begin as alerts cannot be read", "lines", s.broken, "first", s.firstBroken)
+	if s.unread.Count > 0 && (o.FailOn == nil || s.gate.Count > 0) { // otherwise the error says it
+		log.Warn(s.unread.Error())
 	}
-	if len(s.gate) > 0 {
-		return &GateError{FailOn: *o.FailOn, Alerts: s.gate}
+	switch {
+	case s.gate.Count > 0:
+		return &s.gate
+	case s.unread.Count > 0 && o.FailOn != nil:
+		return &s.unread
 	}
 	return nil
 }
@@ -118,7 +179,7 @@ func read(ctx context.Context, o Options, s *sink, log *slog.Logger) error {
 		if in == nil {
 			in = os.Stdin
 		}
-		return Scan(in, s.take)
+		return Scan("standard input", in, s.take)
 	case o.Input != "" && o.Follow:
 		return FollowFile(ctx, o.Input, s.take)
 	case o.Input != "":
@@ -127,7 +188,7 @@ func read(ctx context.Context, o Options, s *sink, log *slog.Logger) error {
 			return fmt.Errorf("read alerts: %w", err)
 		}
 		defer file.Close() //nolint:errcheck // only read
-		return Scan(file, s.take)
+		return Scan(o.Input, file, s.take)
 	}
 	f := &Follower{Logs: o.Logs, Since: o.Filter.Since, Poll: o.Poll, Log: log}
 	if o.Follow {
@@ -139,22 +200,21 @@ func read(ctx context.Context, o Options, s *sink, log *slog.Logger) error {
 
 // sink takes lines, one at a time.
 type sink struct {
-	options     Options
-	printer     Printer
-	notes       io.Writer
-	stop        context.CancelCauseFunc
-	sorted      bool
-	held        []*Alert
-	gate        []*Alert
-	broken      int
-	firstBroken string
-	err         error
+	options Options
+	printer Printer
+	notes   io.Writer
+	stop    context.CancelCauseFunc
+	sorted  bool
+	held    []*Alert
+	gate    GateError
+	unread  UnreadError
+	err     error
 }
 
 func (s *sink) take(l Line) {
-	if l.Err != nil {
-		if s.broken++; s.broken == 1 {
-			s.firstBroken = l.Err.Error()
+	if l.Err != nil && s.mayStop(l.Err) {
+		if s.unread.Count++; s.unread.Count == 1 {
+			s.unread.First = l
 		}
 	}
 	if l.Alert == nil || !s.options.Filter.Wants(l.Alert) {
@@ -165,6 +225,13 @@ func (s *sink) take(l Line) {
 		return
 	}
 	s.write(l.Alert)
+}
+
+// mayStop reports whether what cannot be read may be an alert that FailOn stops for. Only the priority can rule that out: no
+// filter can be asked about a text that is not understood.
+func (s *sink) mayStop(err error) bool {
+	var unreadable *UnreadableError
+	return s.options.FailOn == nil || !errors.As(err, &unreadable) || unreadable.Priority <= *s.options.FailOn
 }
 
 func (s *sink) flush() {
@@ -180,7 +247,7 @@ func (s *sink) write(a *Alert) {
 	}
 	s.err = s.printer.Print(a)
 	if o := s.options; o.FailOn != nil && a.Priority <= *o.FailOn {
-		s.gate = append(s.gate, a)
+		s.gate.add(a)
 		if o.GitHub && s.err == nil {
 			_, s.err = fmt.Fprintln(s.notes, GitHubAnnotation(a))
 		}

@@ -3,73 +3,59 @@ package alerts
 import (
 	"bufio"
 	"bytes"
-	"errors"
+	"compress/gzip"
 	"fmt"
 	"io"
+
+	"spire-falco/falco"
 )
 
-// maxLine is the longest line that is read whole, in bytes. Falco cuts fields long before.
-const maxLine = 1 << 20
-
-// Line is one line of Falco's log: an alert, or one of Falco's own messages.
+// Line is one thing that was read: an alert, a message of Falco's or of somebody else, or what cannot be read.
 type Line struct {
-	// Alert is nil when the line is a message of Falco's, or an alert that cannot be read.
+	// Alert is nil for a message, and for what cannot be read.
 	Alert *Alert
-	// Text of a line that is no alert.
+	// Text of what is no alert, or cannot be read.
 	Text string
-	// Err says why a line that begins as an alert cannot be read.
+	// Err says why a text that is or may be an alert cannot be read. It is an *UnreadableError.
 	Err error
 	// Pod that wrote it.
 	Pod string
+	// Input is the name of the file or the pod, and Number the line in it, from 1.
+	Input  string
+	Number int
 }
 
-func newLine(text []byte, pod string) Line {
-	a, err := Parse(bytes.Clone(text))
-	switch {
-	case err == nil:
-		a.FalcoPod = pod
-		return Line{Alert: a, Pod: pod}
-	case errors.Is(err, ErrNotAlert):
-		return Line{Text: string(text), Pod: pod}
-	default:
-		return Line{Text: string(text), Err: err, Pod: pod}
+// Place is the input and the number of the line, such as falco.log:17.
+func (l Line) Place() string { return fmt.Sprintf("%s:%d", l.Input, l.Number) }
+
+// UnreadableError says why a text that is or may be an alert cannot be read.
+type UnreadableError struct {
+	// Reason in words.
+	Reason string
+	// Priority is the most severe one that the text can have: Emergency when that is not known.
+	Priority falco.Priority
+}
+
+// Error is the reason.
+func (e *UnreadableError) Error() string { return e.Reason }
+
+// Scan reads r to its end and gives handle what it holds, in order; name is that of the input. See Reader for what is read.
+// A gzip file is decompressed.
+func Scan(name string, r io.Reader, handle func(Line)) error {
+	buffered := bufio.NewReaderSize(r, 64<<10)
+	var in io.Reader = buffered
+	if magic, _ := buffered.Peek(2); bytes.Equal(magic, gzipMagic) {
+		unzipped, err := gzip.NewReader(buffered)
+		if err != nil {
+			return fmt.Errorf("read alerts from %s: %w", name, err)
+		}
+		in = unzipped
 	}
-}
-
-// Scan reads lines to the end of r and gives each to handle, alerts and messages alike, in their order.
-func Scan(r io.Reader, handle func(Line)) error {
-	err := eachLine(r, func(text []byte) { handle(newLine(text, "")) })
+	reader := NewReader(name, handle)
+	_, err := io.CopyBuffer(struct{ io.Writer }{reader}, struct{ io.Reader }{in}, make([]byte, 64<<10))
+	reader.End() // also when reading broke off: what came until then counts
 	if err != nil {
-		return fmt.Errorf("read alerts: %w", err)
+		return fmt.Errorf("read alerts from %s: %w", name, err)
 	}
 	return nil
-}
-
-// eachLine gives every line without its end. The text is only good until handle returns. Of a line longer than maxLine the
-// rest is dropped: it is no alert, and must not hide those after it.
-func eachLine(r io.Reader, handle func([]byte)) error {
-	reader := bufio.NewReaderSize(r, 64<<10)
-	var long []byte
-	for {
-		part, err := reader.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			if len(long) < maxLine {
-				long = append(long, part...)
-			}
-			continue
-		}
-		if len(long) > 0 {
-			part = append(long, part...)
-			long = long[:0]
-		}
-		if part = bytes.TrimRight(part, "\r\n"); len(part) > 0 {
-			handle(part)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

@@ -98,11 +98,12 @@ func (s *arrivals) since(n int) []arrival {
 	return append([]arrival(nil), s.alerts[n:]...)
 }
 
-// sinceTime returns the alerts of events since then, a little before it too: the nodes' clocks are not this one.
+// sinceTime returns the alerts of events since then, a little before it too: the nodes' clocks are not this one. One whose
+// time is not known counts.
 func (s *arrivals) sinceTime(t time.Time) []arrival {
 	var out []arrival
 	for _, a := range s.since(0) {
-		if !a.Time.Before(t.Add(-time.Second)) {
+		if a.Time.IsZero() || !a.Time.Before(t.Add(-time.Second)) {
 			out = append(out, a)
 		}
 	}

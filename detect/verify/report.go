@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"spire-falco/detect/alerts"
+	"spire-falco/report"
 )
 
 // Outcome of a scenario.
@@ -99,16 +100,14 @@ func (r *Report) failures() []string {
 func describe(raw []byte) string {
 	a, err := alerts.Parse(raw)
 	if err != nil {
-		return alerts.Printable(string(raw))
+		return report.Text(string(raw))
 	}
-	return alerts.Printable(fmt.Sprintf("%s (%s): %s", a.Rule, a.Where(), a.Message()))
+	return report.Text(fmt.Sprintf("%s (%s): %s", a.Rule, a.Where(), a.Message()))
 }
 
 // WriteJSON writes the report as one JSON object.
 func (r *Report) WriteJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(r); err != nil {
+	if err := report.WriteJSON(w, r); err != nil {
 		return fmt.Errorf("write the JSON report: %w", err)
 	}
 	return nil
@@ -145,28 +144,28 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 	suite := junitSuite{Name: "verify", Time: fmt.Sprintf("%.3f", r.Seconds), Stamp: r.Started.UTC().Format("2006-01-02T15:04:05")}
 	for _, s := range r.Scenarios {
 		c := junitCase{
-			Class: "verify.scenario", Name: fmt.Sprintf("%s: %s [%s]", s.ID, s.Title, s.Rule),
-			Time: fmt.Sprintf("%.3f", s.seconds), Out: clean(string(s.Alert)),
+			Class: "verify.scenario", Name: report.Sprintf("%s: %s [%s]", s.ID, s.Title, s.Rule),
+			Time: fmt.Sprintf("%.3f", s.seconds), Out: report.Lines(string(s.Alert)),
 		}
 		switch s.Outcome {
 		case Failed:
-			c.Failure = &junitMessage{Message: clean(s.Detail)}
+			c.Failure = &junitMessage{Message: report.Lines(s.Detail)}
 		case Errored:
-			c.Error = &junitMessage{Message: clean(s.Detail)}
+			c.Error = &junitMessage{Message: report.Lines(s.Detail)}
 		case Skipped:
-			c.Skipped = &junitMessage{Message: clean(s.Detail)}
+			c.Skipped = &junitMessage{Message: report.Lines(s.Detail)}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
 	for _, check := range r.Checks {
-		c := junitCase{Class: "verify.check", Name: check.Name, Time: "0", Out: clean(check.Detail)}
+		c := junitCase{Class: "verify.check", Name: report.Text(check.Name), Time: "0", Out: report.Lines(check.Detail)}
 		if !check.OK {
-			c.Failure = &junitMessage{Message: clean(check.Detail)}
+			c.Failure = &junitMessage{Message: report.Lines(check.Detail)}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
 	if q := r.Quiet; q != nil {
-		c := junitCase{Class: "verify.quiet", Name: "normal operation raises no alert", Time: fmt.Sprintf("%.3f", q.Seconds), Out: clean(strings.Join(q.Done, "\n"))}
+		c := junitCase{Class: "verify.quiet", Name: "normal operation raises no alert", Time: fmt.Sprintf("%.3f", q.Seconds), Out: report.Lines(strings.Join(q.Done, "\n"))}
 		if !q.OK() {
 			text := strings.Join(q.Problems, "\n")
 			for _, raw := range q.FalsePositives {
@@ -174,7 +173,7 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 			}
 			c.Failure = &junitMessage{
 				Message: fmt.Sprintf("%d false positives, %d problems", len(q.FalsePositives), len(q.Problems)),
-				Text:    clean(strings.TrimSpace(text)),
+				Text:    report.Lines(strings.TrimSpace(text)),
 			}
 		}
 		suite.Cases = append(suite.Cases, c)
@@ -201,16 +200,6 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, "\n")
 	return err
-}
-
-// clean drops what XML cannot hold: an attacker's command line may have any byte in it.
-func clean(text string) string {
-	return strings.Map(func(c rune) rune {
-		if c == '\t' || c == '\n' || c >= 0x20 && c <= 0xD7FF || c >= 0xE000 && c <= 0xFFFD || c >= 0x10000 {
-			return c
-		}
-		return '?'
-	}, text)
 }
 
 // table shows results as they come.
@@ -247,9 +236,10 @@ func (t table) row(res Result) {
 		code := map[Outcome]string{Passed: "32", Failed: "1;31", Errored: "1;33", Skipped: "2"}[res.Outcome]
 		label = "\x1b[" + code + "m" + label + "\x1b[0m"
 	}
-	_, _ = fmt.Fprintf(t.out, "%s"+rowFormat[len("%-6s"):], label, res.ID, res.Rule, res.Priority, yes(res.Fired), latency, yes(res.Delivered))
+	_, _ = io.WriteString(t.out, label) // with its colour
+	report.Fprintf(t.out, rowFormat[len("%-6s"):], res.ID, res.Rule, res.Priority, yes(res.Fired), latency, yes(res.Delivered))
 	if res.Outcome != Passed {
-		_, _ = fmt.Fprintf(t.out, "        %s\n", alerts.Printable(res.Detail))
+		_, _ = fmt.Fprintf(t.out, "        %s\n", report.Text(res.Detail))
 	}
 }
 
@@ -262,14 +252,14 @@ func yes(b bool) string {
 
 // rest shows what follows the table.
 func (t table) rest(r *Report) {
-	write := func(format string, args ...any) { _, _ = fmt.Fprintf(t.out, format, args...) }
+	write := func(format string, args ...any) { report.Fprintf(t.out, format, args...) }
 	write("\n")
 	for _, c := range r.Checks {
 		mark := "ok  "
 		if !c.OK {
 			mark = "FAIL"
 		}
-		write("%s    %s (%s)\n", mark, c.Name, alerts.Printable(c.Detail))
+		write("%s    %s (%s)\n", mark, c.Name, c.Detail)
 	}
 	if q := r.Quiet; q != nil {
 		mark := "ok  "
@@ -291,6 +281,6 @@ func (t table) rest(r *Report) {
 	}
 	write("\nNOT verified:\n")
 	for _, f := range failures {
-		write("  - %s\n", alerts.Printable(f))
+		write("  - %s\n", f)
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"spire-falco/config"
 	"spire-falco/detect/alerts"
 	"spire-falco/detect/kube"
+	"spire-falco/falco"
+	"spire-falco/report"
 	"spire-falco/rules"
 )
 
@@ -216,7 +218,7 @@ func pickWorkload(all []config.Workload, name string) (config.Workload, error) {
 }
 
 func (r *run) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(r.options.Notes, format+"\n", args...)
+	report.Fprintf(r.options.Notes, format+"\n", args...)
 }
 
 // cleanUp removes what the run made, also after ctx has ended.
@@ -230,7 +232,7 @@ func (r *run) cleanUp(ctx context.Context) error {
 	return r.remove(detached, r.id)
 }
 
-func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before fleet, report *Report) error {
+func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before fleet, found *Report) error {
 	inner, stop := context.WithCancel(ctx)
 	followed := make(chan error, 1)
 	go r.beat(inner)
@@ -238,7 +240,7 @@ func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before f
 		Logs: alerts.ClusterLogs{Client: r.kube, Namespace: r.options.Settings.Falco.Namespace},
 		// The API counts whole seconds, and its clock is not this one: rather too much than too little. Markers tell runs apart.
 		Since: time.Now().Add(-30 * time.Second), Poll: r.options.Poll,
-		Log: slog.New(slog.NewTextHandler(r.options.Notes, nil)),
+		Log: slog.New(slog.NewTextHandler(report.Writer(r.options.Notes), nil)),
 	}
 	go func() { followed <- follower.Follow(inner, r.arrivals.take) }()
 	defer func() {
@@ -263,7 +265,7 @@ func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before f
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		report.Scenarios = append(report.Scenarios, result)
+		found.Scenarios = append(found.Scenarios, result)
 		r.table.row(result)
 	}
 	r.note("removing the attackers")
@@ -275,7 +277,7 @@ func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before f
 	}
 	if r.options.Quiet > 0 {
 		r.note("watching normal operation for %s", r.options.Quiet)
-		if report.Quiet, err = r.quiet(ctx); err != nil {
+		if found.Quiet, err = r.quiet(ctx); err != nil {
 			return err
 		}
 	}
@@ -288,7 +290,7 @@ func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before f
 			return err
 		}
 	}
-	report.Checks = append(report.Checks, after.checkReady(), rulesCheck, checkRestarts(before, after), checkDrops(r.arrivals.sinceTime(report.Started)))
+	found.Checks = append(found.Checks, after.checkReady(), rulesCheck, checkRestarts(before, after), checkDrops(r.arrivals.sinceTime(found.Started)))
 	return nil
 }
 
@@ -391,7 +393,7 @@ func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 func (r *run) priority(rule string) string {
 	for _, known := range r.options.Rules.Rules {
 		if known.Name == rule {
-			if p, err := alerts.ParsePriority(known.Priority); err == nil {
+			if p, err := falco.ParsePriority(known.Priority); err == nil {
 				return p.String()
 			}
 			return known.Priority
@@ -399,6 +401,9 @@ func (r *run) priority(rule string) string {
 	}
 	return ""
 }
+
+// maxSaid is how much is shown of what a command said, in characters.
+const maxSaid = 1000
 
 // act performs the act and tells when it began and what it said on its standard error.
 func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.Time, string, error) {
@@ -431,7 +436,7 @@ func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.
 	limited, cancel := context.WithTimeout(ctx, r.options.AlertTimeout)
 	defer cancel()
 	status, err := r.kube.Exec(limited, r.podNamespace(s.actor), r.podName(s.actor), r.container(s.actor), s.command(e), &stdout, &stderr)
-	said := alerts.Printable(strings.TrimSpace(stderr.String()))
+	said := report.Bounded(strings.TrimSpace(stderr.String()), maxSaid)
 	if err == nil && (status == 126 || status == 127) {
 		err = fmt.Errorf("%s cannot be run in image %s: %s", s.command(e)[0], r.options.ToolboxImage, said)
 	}

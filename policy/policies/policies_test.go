@@ -14,6 +14,7 @@ import (
 
 	"spire-falco/charts"
 	"spire-falco/policy/policies"
+	"spire-falco/report/reporttest"
 	"spire-falco/rules"
 )
 
@@ -669,4 +670,17 @@ func TestValuesOfAnyTypeNeverCrashAPolicy(t *testing.T) {
 	assert.NotPanics(t, func() {
 		policies.Evaluate([]policies.Resource{{}, {Type: "kubernetes:core/v1:Pod"}, {Type: "kubernetes:helm.sh/v3:Release", DependsOn: []string{"x"}}})
 	})
+}
+
+func TestAViolationIsOneHarmlessLine(t *testing.T) {
+	t.Parallel()
+	found := policies.Evaluate([]policies.Resource{{
+		URN: "urn:pulumi:dev::p::" + reporttest.Hostile, Name: reporttest.Hostile, Type: "kubernetes:helm.sh/v3:Release",
+		Inputs: object{"chart": reporttest.Hostile, "version": reporttest.Hostile, "values": object{"image": object{"tag": reporttest.Hostile}}},
+	}})
+	require.NotEmpty(t, found)
+	for _, v := range found {
+		reporttest.Harmless(t, v.String())
+		assert.NotContains(t, v.String(), "\n")
+	}
 }

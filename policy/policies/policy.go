@@ -1,12 +1,13 @@
 package policies
 
 import (
-	"fmt"
 	"sort"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"spire-falco/report"
 )
 
 // Violation is one breach of one policy. Every policy is mandatory: one violation stops the run.
@@ -21,7 +22,7 @@ type Violation struct {
 
 // String is the violation on one line.
 func (v Violation) String() string {
-	return fmt.Sprintf("%s: %s: %s", v.Policy, v.Resource, v.Message)
+	return report.Text(v.Policy + ": " + v.Resource + ": " + v.Message)
 }
 
 // Policy is one rule for the resources of the stack.

@@ -386,7 +386,7 @@ func TestCommandLine(t *testing.T) {
 		got = runStack(t, dir, nil, "alerts", "--fail-on", "critical")
 		assert.Equal(t, 2, got.code, got.out+got.errOut)
 		assert.Contains(t, got.errOut, "::error title=Falco Critical%3A Sensitive File Read by mTLS Process::")
-		assert.Contains(t, got.errOut, "--fail-on critical: 1 alert of priority critical or graver: Sensitive File Read by mTLS Process (1)")
+		assert.Contains(t, got.errOut, "--fail-on critical: 1 alert of priority critical or more severe: Sensitive File Read by mTLS Process (1)")
 	})
 	t.Run("a wrong flag names itself and what is allowed", func(t *testing.T) {
 		t.Parallel()

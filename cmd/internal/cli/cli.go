@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"spire-falco/report"
 )
 
 // Command is how a command of cmd/stack-engine is called and what it does, as the help of both programs says it.
@@ -96,6 +99,11 @@ func Interruptible(ctx context.Context) (interruptible context.Context, stop con
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
+// WriteError prints an error. Its text may hold anything: names of rules, settings and files, and what other programs said.
+func WriteError(out io.Writer, err error) {
+	fmt.Fprintf(out, "\nerror: %s\n", report.Lines(err.Error()))
+}
+
 // Fail prints the error and ends the program.
 func Fail(err error) {
 	var code ExitCode
@@ -106,6 +114,6 @@ func Fail(err error) {
 		fmt.Fprintf(os.Stderr, "\ninterrupted: %s\n", strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
 		os.Exit(int(ExitInterrupted))
 	}
-	fmt.Fprintf(os.Stderr, "\nerror: %v\n", err)
+	WriteError(os.Stderr, err)
 	os.Exit(1)
 }

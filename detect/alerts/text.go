@@ -1,0 +1,252 @@
+package alerts
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
+
+	"spire-falco/falco"
+	"spire-falco/internal/lazyregexp"
+)
+
+// text is the text of a line outside of the objects in it.
+type text struct {
+	all    []byte
+	line   int
+	hidden [][2]int // what was read already
+}
+
+// overlap is how much of a text that is too long to be kept is looked at again: a word may be cut in two.
+const overlap = 64
+
+func (s *scanner) addText(data []byte, number int) {
+	if len(s.text.all) == 0 {
+		s.text.line = number
+	}
+	s.text.all = append(s.text.all, data...)
+	if len(s.text.all) > maxAlert {
+		rest := bytes.Clone(s.text.all[len(s.text.all)-overlap:])
+		s.endText()
+		s.text.all, s.text.line = rest, number
+	}
+}
+
+// placeholder stands for an object that was read.
+func (t *text) placeholder(number int) {
+	if len(t.all) == 0 {
+		t.line = number
+	}
+	t.hidden = append(t.hidden, [2]int{len(t.all), len(t.all) + 2})
+	t.all = append(t.all, "{}"...)
+}
+
+// hide hides spans of an object of that size that was added last.
+func (t *text) hide(size int, spans []span) {
+	at := len(t.all) - size
+	if at < 0 {
+		return // the text was too long, and has been read
+	}
+	for _, p := range spans {
+		t.hidden = append(t.hidden, [2]int{at + p.start, at + p.end})
+	}
+}
+
+// plainAlert is an alert of Falco's text output: time, priority, message.
+var plainAlert = lazyregexp.New(`(\d\d:\d\d:\d\d(?:\.\d{1,9})?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?): (?i:(Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug)) `)
+
+// endText reads the text of a line: alerts of Falco's text output, JSON that was escaped, or a message.
+func (s *scanner) endText() {
+	t := s.text
+	s.text = text{all: t.all[:0]}
+	if cap(t.all) > maxAlert/4 {
+		s.text.all = nil
+	}
+	if len(bytes.TrimSpace(t.all)) == 0 {
+		return
+	}
+	visible := t.all
+	if len(t.hidden) > 0 {
+		visible = bytes.Clone(t.all)
+		for _, h := range t.hidden {
+			for i := h[0]; i < h[1]; i++ {
+				visible[i] = ' '
+			}
+		}
+	}
+	before := visible
+	var found [][]int
+	if mayHavePlainAlert(visible) {
+		found = plainAlert().FindAllSubmatchIndex(visible, -1)
+	}
+	if len(found) > 0 {
+		first := found[0][0]
+		before = visible[:first]
+		// Not the text output, but an output in JSON that is broken or escaped: what is behind it is no part of its message.
+		if first > 0 && bytes.IndexByte([]byte(`"'\`), visible[first-1]) >= 0 || hasAlertKey(withoutEscapes(visible[first:])) != "" {
+			if s.readMessage(visible, t.line, false) {
+				return
+			}
+			before = nil
+		}
+	}
+	s.readMessage(before, t.line, len(found) == 0)
+	for i, m := range found {
+		end := len(visible)
+		if i+1 < len(found) {
+			end = found[i+1][0]
+		}
+		s.reader.giveAlert(newPlainAlert(t.all[m[0]:end], t.all[m[2]:m[3]], t.all[m[4]:m[5]]), t.line)
+	}
+}
+
+// mayHavePlainAlert spares most messages the regular expression.
+func mayHavePlainAlert(text []byte) bool {
+	for i := 0; ; i++ {
+		next := bytes.Index(text[i:], []byte(": "))
+		if next < 0 {
+			return false
+		}
+		i += next
+		if i > 0 && i+2 < len(text) && (text[i-1] >= '0' && text[i-1] <= '9' || text[i-1] == 'Z') && bytes.IndexByte([]byte("eacwnid"), text[i+2]|0x20) >= 0 {
+			return true
+		}
+	}
+}
+
+// readMessage reads what is no alert of the text output, and reports whether it was JSON that was escaped.
+func (s *scanner) readMessage(message []byte, number int, give bool) (escaped bool) {
+	reason, p, ok := suspicion(message)
+	if ok && s.depth < maxWrapped && bytes.Contains(message, []byte(`\"`)) {
+		before := s.reader.alerts + s.reader.unread
+		child := scanner{reader: s.reader, depth: s.depth + 1}
+		child.feedText(unescape(message), number)
+		child.end(number)
+		if s.reader.alerts+s.reader.unread > before {
+			return true
+		}
+	}
+	if ok {
+		s.reader.giveUnread(bytes.TrimSpace(message), number, reason, p)
+	} else if message = bytes.TrimSpace(message); give && len(message) > 0 && s.depth == 0 {
+		s.reader.giveText(message, number)
+	}
+	return false
+}
+
+// newPlainAlert makes an alert of a line of the text output.
+func newPlainAlert(output, clock, name []byte) *Alert {
+	output = bytes.TrimSpace(output)
+	a := &Alert{Output: strings.ToValidUTF8(string(output), "\ufffd"), Plain: true}
+	a.Priority, _ = falco.ParsePriority(string(name))
+	a.Time = parseTime(gjson.Result{Str: string(clock)}) // zero without a day
+	fields := struct {
+		Output   string         `json:"output"`
+		Priority falco.Priority `json:"priority"`
+		Time     *time.Time     `json:"time,omitempty"`
+	}{Output: a.Output, Priority: a.Priority}
+	if !a.Time.IsZero() {
+		fields.Time = &a.Time
+	}
+	a.Raw, _ = json.Marshal(fields) // of texts it cannot fail
+	return a
+}
+
+// wordOf is a priority as Falco writes it before a message.
+var wordOf = lazyregexp.New(`: (Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug) `)
+
+// suspicion reports that a text which is no alert that can be read may be one all the same, why, and the most severe
+// priority that it may have: it names a priority as Falco does before a message, it names Critical or Emergency anywhere, or
+// it has the keys of an alert.
+func suspicion(text []byte) (reason string, most falco.Priority, ok bool) {
+	if len(text) < worthALook-2 {
+		return "", 0, false
+	}
+	plain := withoutEscapes(text)
+	if key := hasAlertKey(plain); key != "" {
+		return "it has the key " + key + " of an alert, and is none that can be read", falco.PriorityEmergency, true
+	}
+	if p, name, found := namesIn(plain, text); found {
+		return fmt.Sprintf("it names the priority %s, and is no alert that can be read", name), p, true
+	}
+	return "", 0, false
+}
+
+// hasAlertKey returns a key of an alert that the text has in quotes.
+func hasAlertKey(plain []byte) string {
+	for _, key := range []string{`"rule"`, `"priority"`, `"output_fields"`, `'rule'`, `'priority'`, `'output_fields'`} {
+		if bytes.Contains(plain, []byte(key)) {
+			return key[1 : len(key)-1]
+		}
+	}
+	return ""
+}
+
+// namesIn returns the most severe priority that a text names; lower is the same text in lower case.
+func namesIn(lower, text []byte) (most falco.Priority, name string, ok bool) {
+	most = falco.PriorityDebug + 1
+	if bytes.Contains(lower, []byte("emergency")) {
+		most = falco.PriorityEmergency
+	} else if bytes.Contains(lower, []byte("critical")) {
+		most = falco.PriorityCritical
+	}
+	if bytes.Contains(text, []byte(": ")) {
+		for _, m := range wordOf().FindAllSubmatch(text, -1) {
+			if p, err := falco.ParsePriority(string(m[1])); err == nil {
+				most = min(most, p)
+			}
+		}
+	}
+	if most > falco.PriorityDebug {
+		return 0, "", false
+	}
+	return most, most.String(), true
+}
+
+// withoutEscapes is a text in lower case without backslashes, with \u and \x escapes undone, and without what is not seen.
+func withoutEscapes(text []byte) []byte {
+	plain := true
+	for _, c := range text {
+		if c == '\\' || c < ' ' || c >= 0x7f {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return bytes.ToLower(text)
+	}
+	text = withoutColor(text)
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		i += size
+		if r == '\\' {
+			for i < len(text) && text[i] == '\\' {
+				i++
+			}
+			if i == len(text) {
+				break
+			}
+			digits := map[byte]int{'u': 4, 'x': 2, 'U': 8}[text[i]]
+			if digits == 0 {
+				continue
+			}
+			var ok bool
+			if r, ok = hex(text[i+1:], digits); !ok {
+				continue
+			}
+			i += 1 + digits
+		}
+		if r >= ' ' && r < 0x7f {
+			if r >= 'A' && r <= 'Z' {
+				r |= 0x20
+			}
+			out = append(out, byte(r))
+		}
+	}
+	return out
+}
