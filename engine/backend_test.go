@@ -154,6 +154,7 @@ func TestAFullDiskLeavesNoEmptyPassphraseAndNoSettingsWithoutTheirSalt(t *testin
 	first := passphraseOf(t, dir)
 	copied := filepath.Join(dir, ".state", "dev", "project", "Pulumi.dev.yaml")
 	write(t, copied, "encryptionsalt: v1:abc\n")
+	write(t, filepath.Join(dir, "Pulumi.dev.yaml"), "# "+strings.Repeat("x", 12<<10)+"\n") // more room than the copy has
 	fillUp()
 	_, err = OpenBackend(dir, "dev")
 	require.ErrorIs(t, err, syscall.ENOSPC)
@@ -178,6 +179,36 @@ func TestTheSaltIsNotDroppedWhenItCannotBeRead(t *testing.T) {
 	require.NoError(t, errors.Join(os.Remove(copied), os.Mkdir(copied, 0o700)))
 	_, err = OpenBackend(dir, "dev")
 	require.ErrorContains(t, err, "read the salt of stack dev")
+}
+
+func TestTheCLIGetsAHomeWhereTheUserHasNone(t *testing.T) {
+	t.Setenv(homeVariable, "/given")
+	require.NoError(t, EnsureHome("/project"))
+	assert.Equal(t, "/given", os.Getenv(homeVariable))
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, NOT PASSED: another user's process needs root")
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "TestPrintHome", "-test.v")
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), "PRINT_HOME=1", homeVariable+"=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4242, Gid: 4242}}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, fs.ErrPermission) {
+		t.Skip("SKIPPED, NOT PASSED: another user cannot run this program")
+	}
+	require.NoError(t, err, string(out))
+	assert.Contains(t, string(out), "home is /project/.state/pulumi\n")
+}
+
+// TestPrintHome is the process of another user in the test above.
+func TestPrintHome(t *testing.T) {
+	if os.Getenv("PRINT_HOME") == "" {
+		t.Skip("only in a process of its own")
+	}
+	t.Setenv("HOME", "/nonexistent")
+	require.NoError(t, os.Unsetenv(homeVariable))
+	require.NoError(t, EnsureHome("/project"))
+	fmt.Println("home is " + os.Getenv(homeVariable))
 }
 
 func TestABackendIsNeverOpenedOutsideTheProject(t *testing.T) {

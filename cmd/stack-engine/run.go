@@ -56,6 +56,9 @@ type session struct {
 // open finds or builds the CLI and the plugins and opens the stack. With mayStandIn, plugins that cannot be had are
 // stood in for; otherwise that is an error.
 func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut io.Writer) (*session, error) {
+	if err := engine.EnsureHome(t.Dir); err != nil {
+		return nil, err
+	}
 	cli, err := engine.CLI(ctx, t.Dir, errOut)
 	if err != nil {
 		return nil, err
