@@ -84,10 +84,15 @@ func OpenBackend(dir, stack string) (*Backend, error) {
 // EnsureHome gives the Pulumi CLI a folder of its own in dir/.state where the user's home cannot have one, as that of a
 // service account. The CLI takes the home of the user's entry in the system, not HOME.
 func EnsureHome(dir string) error {
-	if os.Getenv(homeVariable) != "" {
-		return nil
+	home := ""
+	if self, err := user.Current(); err == nil {
+		home = self.HomeDir
 	}
-	if self, err := user.Current(); err == nil && filepath.IsAbs(self.HomeDir) && os.MkdirAll(filepath.Join(self.HomeDir, ".pulumi"), 0o700) == nil {
+	return ensureHome(dir, home)
+}
+
+func ensureHome(dir, home string) error {
+	if os.Getenv(homeVariable) != "" || filepath.IsAbs(home) && os.MkdirAll(filepath.Join(home, ".pulumi"), 0o700) == nil {
 		return nil
 	}
 	if err := os.Setenv(homeVariable, filepath.Join(dir, stateDir, "pulumi")); err != nil {
