@@ -52,6 +52,10 @@ build: ## Build the programs stack and stack-engine into .bin
 test: ## Run every test; the first time builds SPIRE and a Kubernetes API server from Go modules
 	go test -timeout 45m ./...
 
+.PHONY: support
+support: ## Report the pinned versions whose support ends or has ended
+	go test -count=1 -v -run TestNoPinnedVersion ./support
+
 .PHONY: race
 race: ## Run the tests of the packages that do not need the Pulumi SDK under the race detector
 	go test -race -timeout 45m $$(go list -f '{{if not .Standard}}{{.ImportPath}} {{join .Deps ","}}{{end}}' ./charts ./cmd/... ./config ./values ./gotool ./rules/... ./mtls/... ./detect/... ./policy/... | awk '!/pulumi\/pulumi\/sdk/ {print $$1}')
@@ -68,6 +72,12 @@ lint: ## Run vet, golangci-lint, gofumpt, shellcheck and actionlint
 	.bin/golangci-lint run --allow-parallel-runners ./...
 	.bin/actionlint
 	git ls-files -z '*.sh' '.ci/run' | xargs -0 shellcheck --severity=style
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what the programs call; asks vuln.go.dev
+	mkdir -p .bin
+	cd tools/vuln && $(BUILD) golang.org/x/vuln/cmd/govulncheck
+	.bin/govulncheck ./...
 
 .PHONY: tidy-check
 tidy-check: ## Check that every go.mod is tidy

@@ -109,7 +109,7 @@ var badValues = []struct {
 	{"minikube.cpus", "two", "from 2 to 256", nil},
 	{"minikube.memory", "1024", "from 2048", nil},
 	{"minikube.disk", "20", "such as 20g", nil},
-	{"minikube.kubernetesVersion", "latest", "v1.34.0", nil},
+	{"minikube.kubernetesVersion", "latest", "v1.36.3", nil},
 	{"spire.mode", "none", "install, existing", nil},
 	{"spire.mode", "existing", "must be install with cluster.mode minikube", nil},
 	{"spire.namespace", "SPIRE", "DNS label", nil},
@@ -118,7 +118,10 @@ var badValues = []struct {
 	{"spire.trustDomain", "Example.org", "lower-case", nil},
 	{"spire.clusterName", "a b", "DNS label", nil},
 	{"spire.chartVersion", "0.27.9", "0.27.0, 0.27.1, 0.28.0", nil},
+	{"spire.chartVersion", "0.28.0", "supported: 0.27.0, 0.27.1, 0.28.4, 0.29.0, 0.30.0", nil},
 	{"spire.crdsChartVersion", "1.0.0", "never published", nil},
+	{"spire.crdsChartVersion", "0.5.0", "must be 0.6.0, which goes with chart spire 0.30.0", nil},
+	{"spire.crdsChartVersion", "0.6.0", "must be 0.5.0, which goes with chart spire 0.29.0", map[string]string{"spire.chartVersion": "0.29.0"}},
 	{"spire.className", "a b", "without spaces", nil},
 	{"spire.className", "x", "must be empty with spire.mode install", nil},
 	{"spire.persistence", "disk", "pvc, emptyDir", nil},
@@ -185,6 +188,29 @@ var badValues = []struct {
 }
 
 var onExisting = map[string]string{"cluster.mode": "existing", "cluster.kubeconfig": "k", "cluster.context": "c"}
+
+func TestTheChartOfTheCRDsFollowsTheChartOfSPIRE(t *testing.T) {
+	for _, tt := range []struct{ spire, crds, want string }{
+		{"", "", "0.6.0"},
+		{"0.29.0", "", "0.5.0"},
+		{"0.27.0", "0.5.0", "0.5.0"},
+		{"0.30.0", "0.6.0", "0.6.0"},
+	} {
+		t.Run(tt.spire+" with "+tt.crds, func(t *testing.T) {
+			set := map[string]string{"charts.spireRepository": "https://mirror.example"}
+			for key, value := range map[string]string{"spire.chartVersion": tt.spire, "spire.crdsChartVersion": tt.crds} {
+				if value != "" {
+					set[key] = value
+				}
+			}
+			s, err := load(set)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, s.SPIRE.CRDs.Version)
+			assert.Equal(t, "https://mirror.example", s.SPIRE.CRDs.Repository)
+			assert.Equal(t, "https://mirror.example", s.SPIRE.Chart.Repository)
+		})
+	}
+}
 
 func TestEverySettingRefusesBadValuesNamingKeyAndWhatIsAllowed(t *testing.T) {
 	tested := map[string]bool{}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
 	"spire-falco/internal/redact"
 )
@@ -90,6 +91,9 @@ func Load(src Source) (*Settings, error) {
 		l.matching(key, chartRepository, "an http://, https:// or oci:// URL of a Helm repository, without user and password")
 	}
 	s.ImageRepository = l.matching("image.repository", imageRepository, "a registry and path such as ghcr.io/you/mtls-server, without a tag")
+	if s.ImageRepository != "" && !ValidImage(s.ImageRepository) && imageRepository.MatchString(s.ImageRepository) {
+		l.problem("image.repository", s.ImageRepository, fmt.Sprintf("must have at most %d bytes", maxInRule))
+	}
 	l.together(s)
 	if len(l.problems) > 0 {
 		order := map[string]int{EnableFalcoVariable: -1}
@@ -101,7 +105,7 @@ func Load(src Source) (*Settings, error) {
 		})
 		return nil, l.problems
 	}
-	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart, s.SPIRE.CRDs} {
+	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart.Chart, s.SPIRE.CRDs} {
 		if c.Warning != "" && (s.EnableFalco || c.Name == charts.SPIREName || c.Name == charts.SPIRECRDsName) {
 			s.Warnings = append(s.Warnings, c.Warning)
 		}
@@ -244,20 +248,11 @@ func (l *loader) oneOf(key string, allowed []string) string {
 }
 
 func (l *loader) priority(key string) string {
-	v := strings.ToLower(l.raw(key))
-	switch v { // Falco itself takes these spellings too
-	case "informational":
-		v = "info"
-	case "err":
-		v = "error"
+	p, err := falco.ParsePriority(l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), "must be one of "+priorities)
 	}
-	for _, p := range Priorities {
-		if v == p {
-			return v
-		}
-	}
-	l.problem(key, l.raw(key), "must be one of "+strings.Join(Priorities, ", "))
-	return v
+	return p.Setting()
 }
 
 // matching reads a text that is either empty (where the default is) or has the form.
@@ -301,15 +296,32 @@ func (l *loader) strings(key string) []string {
 func (l *loader) absolutePaths(key string) []string {
 	paths := l.strings(key)
 	for i, p := range paths {
-		if !cleanAbsolute(p) {
-			l.problem(fmt.Sprintf("%s[%d]", key, i), p, "must be an absolute path without .. or repeated slashes; a bare name would be met by any renamed program")
+		if !ValidPath(p) {
+			l.problem(fmt.Sprintf("%s[%d]", key, i), p, "must be "+WantPath+"; any renamed program could have a bare name")
 		}
 	}
 	return paths
 }
 
-func cleanAbsolute(p string) bool {
-	return filepath.IsAbs(p) && filepath.Clean(p) == p && p != "/" && !strings.ContainsAny(p, "\n\x00")
+// ruleFiles reads paths of rule files, whose base names become keys of a ConfigMap beside our own files.
+func (l *loader) ruleFiles(key string) []string {
+	paths := l.strings(key)
+	first := map[string]int{}
+	for i, p := range paths {
+		at, name := fmt.Sprintf("%s[%d]", key, i), filepath.Base(p)
+		j, taken := first[name]
+		switch {
+		case !ValidRuleFile(name):
+			l.problem(at, p, "must name a file of letters, digits and ._- that ends in .yaml")
+		case strings.HasPrefix(name, OwnRulesPrefix):
+			l.problem(at, p, "must name a file that does not begin with "+OwnRulesPrefix+": those are this project's own")
+		case taken:
+			l.problem(at, p, fmt.Sprintf("must have another base name than %s[%d]: both become one key of a ConfigMap", key, j))
+		default:
+			first[name] = i
+		}
+	}
+	return paths
 }
 
 func (l *loader) enableFalco() bool {
@@ -367,7 +379,7 @@ func (l *loader) cluster() Cluster {
 			CPUs:              l.integer("minikube.cpus", 2, 256, "a whole number from 2 to 256"),
 			MemoryMiB:         l.integer("minikube.memory", 2048, 1<<20, "a whole number of MiB from 2048 to 1048576"),
 			Disk:              l.matching("minikube.disk", diskSize, "a number and k, m, g or t, such as 20g"),
-			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.34.0"),
+			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.36.3"),
 		},
 	}
 	switch c.Mode {
@@ -402,11 +414,10 @@ func (l *loader) spire() SPIRE {
 		ClassName:       l.matching("spire.className", contextName, "the name of a class, without spaces"),
 		TrustDomain:     l.matching("spire.trustDomain", trustDomainPattern, "a SPIFFE trust domain: lower-case letters, digits, dots, dashes and underscores, without spiffe:// and without a path"),
 		ClusterName:     l.matching("spire.clusterName", dnsLabel, wantDNSLabel),
-		Chart:           l.chart("spire.chartVersion", charts.SPIREName),
-		CRDs:            l.chart("spire.crdsChartVersion", charts.SPIRECRDsName),
 		Persistence:     l.oneOf("spire.persistence", []string{PersistencePVC, PersistenceEmptyDir}),
 		AgentSocketPath: l.raw("spire.agentSocketPath"),
 	}
+	s.Chart, s.CRDs = l.spireCharts()
 	if s.Install {
 		if s.ClassName != "" {
 			l.problem("spire.className", s.ClassName, "must be empty with spire.mode install: the chart sets it")
@@ -414,13 +425,39 @@ func (l *loader) spire() SPIRE {
 		s.ClassName = s.Namespace + "-" + SPIRERelease
 	}
 	switch {
-	case !cleanAbsolute(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3:
-		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
+	case !ValidPath(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3:
+		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be "+WantPath+", of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
 	// In its pod the agent of the chart binds the base name in this folder, whatever the folder on the node.
 	case len(s.AgentSocketPath) > maxSocketPath, len(path.Join(path.Dir(DefaultAgentSocketPath), path.Base(s.AgentSocketPath))) > maxSocketPath:
 		l.problem("spire.agentSocketPath", s.AgentSocketPath, wantSocketLength(s.AgentSocketPath))
 	}
 	return s
+}
+
+// spireCharts are the chart of SPIRE and the chart of its CRDs, which was published with it.
+func (l *loader) spireCharts() (charts.SPIRE, charts.Chart) {
+	const key, crdsKey = "spire.chartVersion", "spire.crdsChartVersion"
+	chart, err := charts.ResolveSPIRE(l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), err.Error())
+	}
+	chart.Repository = l.repository(charts.SPIREName)
+	version := l.raw(crdsKey)
+	if version == "" {
+		version = chart.CRDs
+	}
+	if version == "" { // the chart of SPIRE is not known, which is reported
+		return chart, charts.Chart{}
+	}
+	crds, crdsErr := charts.Resolve(charts.SPIRECRDsName, version)
+	switch {
+	case crdsErr != nil:
+		l.problem(crdsKey, version, crdsErr.Error())
+	case err == nil && version != chart.CRDs:
+		l.problem(crdsKey, version, fmt.Sprintf("must be %s, which goes with chart spire %s; leave the setting out to get it", chart.CRDs, chart.Version))
+	}
+	crds.Repository = l.repository(charts.SPIRECRDsName)
+	return chart, crds
 }
 
 func (l *loader) falco() Falco {
@@ -446,7 +483,7 @@ func (l *loader) falco() Falco {
 		BufferPreset:     l.integer("falco.bufferPreset", 1, 10, "a whole number from 1 (1 MB) to 10 (512 MB)"),
 		LeastPrivileged:  l.boolean("falco.leastPrivileged"),
 		AllowedProcesses: l.absolutePaths("falco.allowedProcesses"),
-		ExtraRules:       l.strings("falco.extraRules"),
+		ExtraRules:       l.ruleFiles("falco.extraRules"),
 		FileOutput:       l.raw("falco.fileOutput"),
 		SyslogOutput:     l.boolean("falco.syslogOutput"),
 		Metrics:          l.boolean("falco.metrics"),
@@ -454,7 +491,7 @@ func (l *loader) falco() Falco {
 		Dashboard:        l.boolean("falco.dashboard"),
 	}
 	// Its directory of the node is mounted into Falco's pod, where it must hide nothing.
-	if f.FileOutput != "" && (!cleanAbsolute(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
+	if f.FileOutput != "" && (!ValidPath(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
 		l.problem("falco.fileOutput", f.FileOutput, "must be the absolute path of a file below /var/log, or empty for none")
 	}
 	for _, r := range []struct {
@@ -530,12 +567,12 @@ func (l *loader) sidekick() Falcosidekick {
 func (l *loader) hosts() Hosts {
 	h := Hosts{
 		AlertFile:  l.raw("hosts.alertFile"),
-		RotateMB:   l.integer("hosts.rotateMB", 1, 1<<20, "a whole number of MB from 1 to 1048576"),
-		RotateKeep: l.integer("hosts.rotateKeep", 1, 1000, "a whole number from 1 to 1000"),
+		RotateMB:   l.integer("hosts.rotateMB", 1, MaxRotateMB, fmt.Sprintf("a whole number of MB from 1 to %d", MaxRotateMB)),
+		RotateKeep: l.integer("hosts.rotateKeep", 1, MaxRotateKeep, fmt.Sprintf("a whole number from 1 to %d", MaxRotateKeep)),
 		Syslog:     l.boolean("hosts.syslog"),
 		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user, password and query: they would be readable on every host"),
 	}
-	if h.AlertFile != "" && !cleanAbsolute(h.AlertFile) {
+	if h.AlertFile != "" && !ValidPath(h.AlertFile) {
 		l.problem("hosts.alertFile", h.AlertFile, "must be an absolute path, or empty for none")
 	}
 	var raws []json.RawMessage

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -18,17 +19,37 @@ import (
 )
 
 func main() {
-	if err := policyx.Main(func(*pulumi.Context) (policyx.PolicyPack, error) { return pack() }); err != nil {
+	if err := policyx.Main(func(ctx *pulumi.Context) (policyx.PolicyPack, error) { return pack(mirrors(ctx)...) }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
+// mirrors are the repositories that the stack's settings name in place of those of the table of charts. They are read under
+// their own keys and inside the object of their group, in which the engine passes defaults.
+func mirrors(ctx *pulumi.Context) []string {
+	var group map[string]string
+	if text, ok := ctx.GetConfig(ctx.Project() + ":charts"); ok {
+		_ = json.Unmarshal([]byte(text), &group) // what is no object of texts names no mirror
+	}
+	var out []string
+	for _, name := range []string{"falcoRepository", "spireRepository"} {
+		url, ok := ctx.GetConfig(ctx.Project() + ":charts." + name)
+		if !ok {
+			url = group[name]
+		}
+		if url != "" {
+			out = append(out, url)
+		}
+	}
+	return out
+}
+
 // pack registers every policy. The SDK drops a level that is given for the whole pack, and its zero level is advisory: so
 // each policy gets its own.
-func pack() (policyx.PolicyPack, error) {
+func pack(mirrors ...string) (policyx.PolicyPack, error) {
 	var all []policyx.Policy
-	for _, p := range policies.Policies() {
+	for _, p := range policies.Policies(mirrors...) {
 		if p.WholeStack() {
 			all = append(all, policyx.NewStackValidationPolicy(p.Name, policyx.StackValidationPolicyArgs{
 				Description:      p.Description,
@@ -56,7 +77,7 @@ func pack() (policyx.PolicyPack, error) {
 	}
 	made, err := policyx.NewPolicyPack("spire-falco", semver.MustParse("1.0.0"), policyx.EnforcementLevelMandatory, all)
 	if err != nil {
-		return nil, fmt.Errorf("make the policy pack: %w", err)
+		return nil, fmt.Errorf("build the policy pack: %w", err)
 	}
 	return made, nil
 }

@@ -26,11 +26,12 @@ func twoNamespaces() rules.Inputs {
 		Workloads: []rules.Workload{
 			{
 				Name: "orders", Namespace: "shop", Label: "orders", Port: 8443, Executable: "/orders", Children: []string{"/bin/healthcheck"},
+				Image: "registry.example.org:5000/shop/orders:1.2@sha256:" + strings.Repeat("0a", 32), Health: []string{"/orders", "--check", "ready"},
 				Egress: []rules.Endpoint{{CIDR: "10.1.2.3/8", Port: 5432, Protocol: "TCP"}, {CIDR: "fd00::1", Port: 53, Protocol: "udp"}, {CIDR: "0.0.0.0/0", Port: 443, Protocol: "tcp"}},
 			},
 			{Name: "stock", Namespace: "shop", Label: "stock", Port: 9443, Executable: "/app/stock-service-with-a-long-name", CertificateDirs: []string{"/run/certs"}},
 			// A label that is the name of a stock list, and one that YAML takes for a boolean.
-			{Name: "shell_binaries", Namespace: "tools", Label: "shell_binaries", Executable: "/tool", SocketPath: "/run/agent/api.sock"},
+			{Name: "shell_binaries", Namespace: "tools", Label: "shell_binaries", Executable: "/tool", Image: "acme/tool", SocketPath: "/run/agent/api.sock"},
 			{Name: "on", Namespace: "true", Label: "on", Port: 1, Executable: "/on"},
 		},
 	}
@@ -38,9 +39,9 @@ func twoNamespaces() rules.Inputs {
 
 func generated(t *testing.T, r *rules.Rendered) string {
 	t.Helper()
-	i := slices.IndexFunc(r.Files, func(f rules.File) bool { return f.Name == "spire-mtls-settings.yaml" })
+	i := slices.IndexFunc(r.Files(), func(f rules.File) bool { return f.Name == "spire-mtls-settings.yaml" })
 	require.GreaterOrEqual(t, i, 0)
-	return r.Files[i].Content
+	return r.Files()[i].Content
 }
 
 func TestRender_generated_file(t *testing.T) {
@@ -72,17 +73,17 @@ func TestRender_files_come_in_load_order(t *testing.T) {
 	r, err := rules.Render(in)
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"/rules/spire-mtls-rules.yaml", "/rules/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", "/rules/50-a-first.yaml", "/rules/team.yaml",
-	}, r.RulesFiles("/rules"))
-	assert.Len(t, r.Data(), len(r.Files))
-	for _, f := range r.Files {
+		"/etc/falco/rules.d/spire-mtls-rules.yaml", "/etc/falco/rules.d/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", "/etc/falco/rules.d/50-a-first.yaml", "/etc/falco/rules.d/team.yaml",
+	}, r.RulesFiles())
+	assert.Len(t, r.Data(), len(r.Files()))
+	for _, f := range r.Files() {
 		assert.Equal(t, f.Content, r.Data()[f.Name])
 	}
 
 	r, err = rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	list := r.RulesFiles("/rules")
-	assert.Equal(t, []string{"/rules/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}, list[len(list)-3:])
+	list := r.RulesFiles()
+	assert.Equal(t, []string{"/etc/falco/rules.d/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}, list[len(list)-3:])
 }
 
 func TestRender_hash_follows_the_content(t *testing.T) {
@@ -136,6 +137,7 @@ func TestRules_have_the_guides_names_and_priorities(t *testing.T) {
 		"Service Account Token Access in mTLS Container": "CRITICAL",
 		"Unexpected Child Process in mTLS Container":     "WARNING",
 		"Debugger Attached to mTLS Process":              "CRITICAL",
+		"Detection Evasion Attempt":                      "CRITICAL",
 	}, got)
 }
 

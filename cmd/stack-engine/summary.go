@@ -26,15 +26,16 @@ func (p *planned) event(e events.EngineEvent) {
 	}
 }
 
-// violations are what the policies say of the planned resources.
-func (p *planned) violations() []policies.Violation {
+// violations are what the policies report of the planned resources. mirrors are the repositories that the settings name in
+// place of those of the table of charts.
+func (p *planned) violations(mirrors ...string) []policies.Violation {
 	var resources []policies.Resource
 	for _, s := range p.steps {
 		if s.New != nil {
 			resources = append(resources, properties.FromEvent(*s.New))
 		}
 	}
-	return policies.Evaluate(resources)
+	return policies.Evaluate(resources, mirrors...)
 }
 
 // changes counts the resources that would not stay as they are.
@@ -115,7 +116,7 @@ func splitURN(urn string) (types []string, name string) {
 }
 
 // writeSummary ends a preview with what a person wants to know at a glance.
-func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn string) error {
+func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn, contractLine string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	set := p.settings
 	fmt.Fprintf(w, "\nSTACK %s on %s\n", stack, where(set.Cluster))
@@ -140,15 +141,18 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn s
 	} else {
 		fmt.Fprintf(w, "\nFalco is off; turn it on with ENABLE_FALCO=true or the setting enableFalco\n")
 	}
-	violations := seen.violations()
+	violations := seen.violations(set.Falco.Chart.Repository, set.Sidekick.Chart.Repository, set.SPIRE.Chart.Repository)
 	for _, v := range violations {
 		fmt.Fprintf(w, "\npolicy: %s\n", v)
 	}
 	if len(violations) == 0 {
 		fmt.Fprintf(w, "\n%d policies hold\n", len(policies.Policies()))
 	}
-	for _, warning := range set.Warnings {
+	for _, warning := range p.warnings() {
 		fmt.Fprintf(w, "\nwarning: %s\n", warning)
+	}
+	if contractLine != "" {
+		fmt.Fprintf(w, "\nwarning: %s\n", contractLine)
 	}
 	if standIn != "" {
 		fmt.Fprintf(w, "\nplanned on the real engine with stand-ins, since %s: not checked were the charts themselves, the cluster's answer and what it holds already\n", standIn)
@@ -172,7 +176,7 @@ func where(c config.Cluster) string {
 func usedCharts(s *config.Settings) []charts.Chart {
 	var list []charts.Chart
 	if s.SPIRE.Install {
-		list = append(list, s.SPIRE.CRDs, s.SPIRE.Chart)
+		list = append(list, s.SPIRE.CRDs, s.SPIRE.Chart.Chart)
 	}
 	if s.EnableFalco {
 		list = append(list, s.Sidekick.Chart, s.Falco.Chart.Chart)

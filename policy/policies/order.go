@@ -8,8 +8,8 @@ import (
 	"spire-falco/charts"
 )
 
-// inOrder compares what resources need with what they depend on, directly or through others. It says nothing about
-// resources whose dependencies are not known.
+// inOrder compares what resources need with what they depend on, directly or through others. Resources whose
+// dependencies are not known are left out.
 func inOrder(resources []Resource) []finding {
 	g := graph{byURN: map[string]Resource{}, reached: map[string]map[string]bool{}}
 	for _, r := range resources {
@@ -50,7 +50,7 @@ func (g graph) reach(urn string) map[string]bool {
 	return out
 }
 
-// needs lists what must be there before r is made, and stay until r is gone.
+// needs lists what must be there before r is created, and stay until r is gone.
 func needs(r Resource, resources []Resource) []Resource {
 	var out []Resource
 	add := func(when func(other Resource) bool) {
@@ -61,13 +61,15 @@ func needs(r Resource, resources []Resource) []Resource {
 		}
 	}
 	if ns := r.namespace().text(); ns != "" {
-		add(func(o Resource) bool { return o.is(namespaceType) && o.in("metadata", "name").text() == ns })
+		add(func(o Resource) bool {
+			return o.is("", "Namespace") && !o.kind().patch && o.in("metadata", "name").text() == ns
+		})
 	}
 	switch chartOf(r) {
 	case charts.FalcoName:
 		for _, m := range rulesMounts(r) {
 			add(func(o Resource) bool {
-				return o.is(configMapType) && m.configMap.text() != "" && o.in("metadata", "name").text() == m.configMap.text()
+				return o.is("", "ConfigMap") && m.configMap.text() != "" && o.in("metadata", "name").text() == m.configMap.text()
 			})
 		}
 		if receiver, err := url.Parse(r.in("values", "falco", "http_output", "url").text()); err == nil && receiver.Hostname() != "" {
@@ -78,23 +80,33 @@ func needs(r Resource, resources []Resource) []Resource {
 	case charts.FalcosidekickName:
 		if secret := r.in("values", "config", "existingSecret").text(); secret != "" {
 			add(func(o Resource) bool {
-				return o.is("kubernetes:core/v1:Secret") && o.in("metadata", "name").text() == secret
+				return o.is("", "Secret") && o.in("metadata", "name").text() == secret
 			})
 		}
 	case charts.SPIREName:
 		add(func(o Resource) bool { return chartOf(o) == charts.SPIRECRDsName })
 	}
-	if r.is(identityType) {
+	if r.is(spireGroup, "ClusterSPIFFEID") {
 		add(func(o Resource) bool { return chartOf(o) == charts.SPIRECRDsName })
 	}
-	if p, ok := workload(r); ok && mountsWorkloadAPI(p) {
-		// The CSI driver gone before the pods that mount it leaves these Terminating.
-		add(func(o Resource) bool { return chartOf(o) == charts.SPIREName })
-		add(func(o Resource) bool { return o.is(identityType) && identifies(o, r) == yes })
-	}
-	if _, ok := workload(r); ok {
-		// Pods that start before their policy are open until it comes.
-		add(func(o Resource) bool { return o.is(networkPolicyType) && guards(o, r) == yes })
+	for _, p := range whole(r) {
+		w := work{r, p}
+		if mountsWorkloadAPI(p) {
+			// The CSI driver gone before the pods that mount it leaves these Terminating.
+			add(func(o Resource) bool { return chartOf(o) == charts.SPIREName })
+			add(func(o Resource) bool { return o.is(spireGroup, "ClusterSPIFFEID") && identifies(o, w) == yes })
+		}
+		// Pods that start before their policy are open until it comes. One that names them is enough: what a policy for the
+		// whole namespace adds to it may come later.
+		guard := func(named bool) func(o Resource) bool {
+			return func(o Resource) bool {
+				return o.is("networking.k8s.io", "NetworkPolicy") && !o.kind().patch && guards(o, w) == yes && narrow(o.in("spec", "podSelector")) == named
+			}
+		}
+		before := len(out)
+		if add(guard(true)); len(out) == before {
+			add(guard(false))
+		}
 	}
 	return out
 }

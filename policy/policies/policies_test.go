@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/charts"
 	"spire-falco/policy/policies"
 	"spire-falco/rules"
 )
@@ -53,14 +54,19 @@ func stackWith(t *testing.T, hash string, rules map[string]string, rulesFiles []
 		return object{"metadata": object{"name": name, "labels": object{"pod-security.kubernetes.io/enforce": level}}}
 	}
 	release := func(chart, namespace, version string, values object) object {
+		c, err := charts.Resolve(chart, version)
+		require.NoError(t, err)
 		return object{
 			"chart": chart, "name": chart, "namespace": namespace, "version": version,
-			"repositoryOpts": object{"repo": "https://charts.example.org"}, "values": values,
+			"repositoryOpts": object{"repo": c.Repository}, "values": values,
 		}
 	}
 	add("spire-namespace", "core/v1:Namespace", namespace("spire", "privileged"))
 	add("spire-crds", "helm.sh/v3:Release", release("spire-crds", "spire", "0.5.0", nil), "spire-namespace")
-	add("spire", "helm.sh/v3:Release", release("spire", "spire", "0.27.0", object{"spire-agent": object{"socketPath": "/a"}}), "spire-crds")
+	add("spire", "helm.sh/v3:Release", release("spire", "spire", "0.27.0", object{
+		"spire-agent":  object{"socketPath": "/a"},
+		"spire-server": object{"controllerManager": object{"identities": object{"clusterSPIFFEIDs": object{"default": object{"enabled": false}}}}},
+	}), "spire-crds")
 	add("falco-namespace", "core/v1:Namespace", namespace("falco", "privileged"))
 	add("sidekick-secret", "core/v1:Secret", object{
 		"metadata":   object{"name": "outputs", "namespace": "falco"},
@@ -186,7 +192,7 @@ var cases = []struct {
 		resource: "spire", key: "version", value: "^0.27.0",
 	},
 	{
-		name: "no chart version", policies: []string{"charts-are-pinned-and-published"}, message: "nothing",
+		name: "no chart version", policies: []string{"charts-are-pinned-and-published", "falco-has-rules-and-an-output"}, message: "nothing",
 		resource: "falcosidekick", key: "version",
 	},
 	{
@@ -234,7 +240,7 @@ var cases = []struct {
 		resource: "rules", key: "immutable",
 	},
 	{
-		name: "no rules at all", policies: []string{"rules-configmap-is-immutable"}, message: "data is empty",
+		name: "no rules at all", policies: []string{"rules-configmap-is-immutable", "falco-has-rules-and-an-output"}, message: "data is empty",
 		resource: "rules", key: "data", value: object{},
 	},
 	{
@@ -269,7 +275,7 @@ var cases = []struct {
 		},
 	},
 	{
-		name: "rules mounted elsewhere", policies: []string{"falco-has-rules-and-an-output"}, message: "has 0 volume mounts",
+		name: "rules mounted elsewhere", policies: []string{"falco-has-rules-and-an-output", "rules-stay-on"}, message: "has 0 volume mounts",
 		resource: "falco", path: []any{"values", "mounts", "volumeMounts", 0}, key: "mountPath", value: "/etc/falco/rules",
 	},
 	{
@@ -301,7 +307,7 @@ var cases = []struct {
 		resource: "falcosidekick", path: []any{"values", "config"}, key: "elasticsearch", value: object{"password": "hunter2"},
 	},
 	{
-		name: "a secret in a values file", policies: []string{"no-secret-outside-secrets"}, message: "valueYamlFiles[0]",
+		name: "a secret in a values file", policies: []string{"no-secret-outside-secrets", "releases-have-plain-values"}, message: "valueYamlFiles[0]",
 		resource: "falco", key: "valueYamlFiles", value: list{policies.Secret{Value: "a: b"}},
 	},
 	{
@@ -317,7 +323,7 @@ var cases = []struct {
 		resource: "server", path: container, key: "env", value: list{object{"name": "DB_PASSWORD", "value": "hunter2"}},
 	},
 	{
-		name: "a Pulumi secret in the environment", policies: []string{"no-secret-outside-secrets"}, message: "valueFrom.secretKeyRef",
+		name: "a Pulumi secret in the environment", policies: []string{"no-secret-outside-secrets", "everything-is-known"}, message: "valueFrom.secretKeyRef",
 		resource: "server", path: container, key: "env", value: list{object{"name": "X", "value": policies.Secret{Value: policies.Unknown{}}}},
 	},
 	{
@@ -522,7 +528,7 @@ func TestTheRulesOfTheStackKeepEveryPolicy(t *testing.T) {
 		in.ExtraFiles = extra
 		rendered, err := rules.Render(in)
 		require.NoError(t, err)
-		all := stackWith(t, rendered.Hash, rendered.Data(), rendered.RulesFiles("/etc/falco/rules.d"))
+		all := stackWith(t, rendered.Hash, rendered.Data(), rendered.RulesFiles())
 		assert.Empty(t, policies.Evaluate(sorted(all)))
 	}
 }
@@ -558,6 +564,11 @@ func TestEveryPolicyHasAMistakeThatBreaksIt(t *testing.T) {
 	tried := map[string]bool{}
 	for _, c := range cases {
 		tried[c.policies[0]] = true
+	}
+	for _, list := range attempts(t, "hostile") {
+		for _, a := range list {
+			tried[a.Policy] = true
+		}
 	}
 	seen := map[string]bool{}
 	for _, p := range policies.Policies() {
@@ -620,22 +631,28 @@ func everywhere(t *testing.T, replace func(old any) any, check func(where string
 	return n
 }
 
-func TestAnUnknownValueIsNoViolation(t *testing.T) {
+// read tells whether policies read the place: the content of a Secret they do not.
+func read(where string) bool { return !strings.HasPrefix(where, "sidekick-secret.stringData") }
+
+func TestAnUnknownValueIsAViolationWhereverItIsRead(t *testing.T) {
 	t.Parallel()
-	n := everywhere(t, func(any) any { return policies.Unknown{} }, func(where string, v []policies.Violation) {
-		assert.Empty(t, v, where)
-	})
-	assert.Greater(t, n, 150)
+	for _, unknown := range []any{policies.Unknown{}, policies.Secret{Value: policies.Unknown{}}} {
+		n := everywhere(t, func(any) any { return unknown }, func(where string, v []policies.Violation) {
+			names, text := broken(v)
+			if read(where) {
+				assert.Contains(t, names, "everything-is-known", where)
+				return
+			}
+			assert.Empty(t, text, where)
+		})
+		assert.Greater(t, n, 150)
+	}
 }
 
 func TestASecretIsJudgedByItsValueAndOnlyItsPlaceIsAViolation(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(old any) any { return policies.Secret{Value: old} }, func(where string, v []policies.Violation) {
-		for _, violation := range v {
-			assert.Equal(t, "no-secret-outside-secrets", violation.Policy, where)
-		}
-	})
-	everywhere(t, func(any) any { return policies.Secret{Value: policies.Unknown{}} }, func(where string, v []policies.Violation) {
+		assert.Equal(t, read(where), len(v) > 0, where)
 		for _, violation := range v {
 			assert.Equal(t, "no-secret-outside-secrets", violation.Policy, where)
 		}

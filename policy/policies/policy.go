@@ -3,6 +3,10 @@ package policies
 import (
 	"fmt"
 	"sort"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Violation is one breach of one policy. Every policy is mandatory: one violation stops the run.
@@ -11,7 +15,7 @@ type Violation struct {
 	Policy string
 	// URN and Resource (its name) say where.
 	URN, Resource string
-	// Message says what is wrong and what is allowed; it holds no secret.
+	// Message says what is wrong and what must be; it holds no secret.
 	Message string
 }
 
@@ -29,6 +33,7 @@ type Policy struct {
 
 	resource func(Resource) []string // looks at one resource
 	stack    func([]Resource) []finding
+	mirrors  []string
 }
 
 type finding struct {
@@ -41,6 +46,10 @@ func (p Policy) WholeStack() bool { return p.stack != nil }
 
 // Judge returns what the policy finds wrong with these resources.
 func (p Policy) Judge(resources []Resource) []Violation {
+	return p.judge(prepare(resources, p.mirrors))
+}
+
+func (p Policy) judge(resources []Resource) []Violation {
 	var found []finding
 	if p.stack != nil {
 		found = p.stack(resources)
@@ -53,30 +62,69 @@ func (p Policy) Judge(resources []Resource) []Violation {
 	}
 	out := make([]Violation, len(found))
 	for i, f := range found {
-		out[i] = Violation{Policy: p.Name, URN: f.resource.URN, Resource: f.resource.Name, Message: f.message}
+		out[i] = Violation{Policy: p.Name, URN: f.resource.URN, Resource: readable(f.resource.Name), Message: readable(f.message)}
 	}
 	return out
+}
+
+// longest is how much of a message or a name is shown.
+const longest = 4000
+
+// readable is text from outside as it may reach a terminal: what cannot be seen is escaped, bidirectional controls too.
+func readable(text string) string {
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "..."
+	}
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) || r == utf8.RuneError }) {
+		return text
+	}
+	quoted := strconv.QuoteToGraphic(text)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
 // Evaluate judges the resources by every policy. The order of the violations is that of the policies, then of the
-// resources' URNs.
-func Evaluate(resources []Resource) []Violation {
+// resources' URNs. mirrors are repositories that the settings name in place of those of the table of charts.
+func Evaluate(resources []Resource, mirrors ...string) []Violation {
 	sorted := append([]Resource(nil), resources...)
 	sort.SliceStable(sorted, func(i, j int) bool { return sorted[i].URN < sorted[j].URN })
+	sorted = prepare(sorted, mirrors)
 	var out []Violation
-	for _, p := range Policies() {
-		out = append(out, p.Judge(sorted)...)
+	for _, p := range Policies(mirrors...) {
+		out = append(out, p.judge(sorted)...)
 	}
 	return out
 }
 
-// Policies lists every policy.
-func Policies() []Policy {
+// Policies lists every policy. mirrors are repositories that the settings name in place of those of the table of charts.
+func Policies(mirrors ...string) []Policy {
+	all := list(mirrors)
+	for i := range all {
+		all[i].mirrors = mirrors
+	}
+	return all
+}
+
+func list(mirrors []string) []Policy {
 	return []Policy{
 		{
+			Name:        "everything-is-known",
+			Description: "Every value is known in the preview, but for those of Secrets: what no policy can judge must not pass.",
+			resource:    known,
+		},
+		{
+			Name:        "objects-are-judged-one-by-one",
+			Description: "Every object is registered as what it is; files, groups, folders and charts of objects that no policy reads are not.",
+			resource:    judgedOneByOne,
+		},
+		{
 			Name:        "charts-are-pinned-and-published",
-			Description: "Every Helm release names a repository and one exact chart version; one of the stack's own charts only a version that was published.",
-			resource:    chartPinned,
+			Description: "Every Helm release is of a chart of the table: its name, its repository and one exact version that was published; each chart once.",
+			stack:       chartsPinned(mirrors),
+		},
+		{
+			Name:        "releases-have-plain-values",
+			Description: "A release has its values in values, where they are read; nothing in them or in Helm's switches adds or changes objects, or opens pods.",
+			resource:    plainReleases,
 		},
 		{
 			Name:        "no-falco-rules-file",
@@ -109,8 +157,18 @@ func Policies() []Policy {
 			stack:       falcoWired,
 		},
 		{
+			Name:        "rules-stay-on",
+			Description: "No value, argument, mount or file of the user turns a rule of the stack off, loads it late or takes its events away.",
+			stack:       rulesStayOn,
+		},
+		{
+			Name:        "alerts-stay-closed",
+			Description: "The UI of Falcosidekick asks for a password.",
+			resource:    falcosidekickStaysClosed,
+		},
+		{
 			Name:        "no-secret-outside-secrets",
-			Description: "No secret is in Helm values, ConfigMaps or environment variables of pods; they go into Secrets, which are read by name.",
+			Description: "No secret is in any object but a Secret: not in values, ConfigMaps, arguments, variables or annotations; Secrets are read by name.",
 			resource:    noSecret,
 		},
 		{
@@ -125,7 +183,7 @@ func Policies() []Policy {
 		},
 		{
 			Name:        "workloads-have-no-capabilities",
-			Description: "Every container of a workload drops all capabilities, adds none, cannot gain privileges and runs under seccomp.",
+			Description: "Every container of a workload drops all capabilities, adds none, cannot gain privileges and runs under seccomp, AppArmor and SELinux as the runtime sets them.",
 			resource:    noCapabilities,
 		},
 		{
@@ -145,18 +203,38 @@ func Policies() []Policy {
 		},
 		{
 			Name:        "workloads-have-their-own-identity",
-			Description: "Every workload is selected by one ClusterSPIFFEID, which selects nothing else.",
+			Description: "Every workload is selected by one ClusterSPIFFEID, which selects nothing else; no other object gives its SPIFFE ID.",
 			stack:       ownIdentity,
 		},
 		{
 			Name:        "workloads-have-a-network-policy",
-			Description: "Every workload is selected by a NetworkPolicy for ingress and egress that allows only named peers on named ports.",
+			Description: "Every workload is selected by a NetworkPolicy for ingress and egress that allows only named peers on named ports; no policy is open to all.",
 			stack:       networkPolicy,
 		},
 		{
 			Name:        "privileged-pods-only-for-falco-and-spire",
-			Description: "Privileged pods, and namespaces that allow them, are only those of Falco and SPIRE.",
+			Description: "Privileged pods, and namespaces that allow them, are only those of the charts of Falco and SPIRE; no other pod has a part of the node.",
 			stack:       privileged,
+		},
+		{
+			Name:        "storage-is-not-the-nodes",
+			Description: "No volume, class or claim is a path of a node, and a claim that a pod mounts is part of the stack.",
+			stack:       noNodeStorage,
+		},
+		{
+			Name:        "services-stay-in-the-cluster",
+			Description: "Every Service is a ClusterIP, and nothing opens one to outside of the cluster.",
+			resource:    servicesInside,
+		},
+		{
+			Name:        "rights-are-named-and-narrow",
+			Description: "No role or binding gives cluster-admin, wildcards, or a right through which others can be had.",
+			resource:    noBroadRights,
+		},
+		{
+			Name:        "admission-fails-closed",
+			Description: "Webhooks fail closed and stay in the cluster, and none changes objects that were judged.",
+			resource:    admissionClosed,
 		},
 		{
 			Name:        "parts-start-in-order",

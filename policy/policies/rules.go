@@ -4,20 +4,22 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"path"
 	"slices"
 	"sort"
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 )
 
 const (
-	rulesDir    = "/etc/falco/rules.d" // where the charts' falco.yaml looks for rules of the user's own
-	rulesPrefix = "falco-rules-"       // of the names of rules ConfigMaps; the hash follows
-	ownPrefix   = "spire-mtls-"        // of the files that the stack brings; they are loaded first
+	rulesDir    = falco.RulesDir // where the charts' falco.yaml looks for rules of the user's own
+	rulesPrefix = "falco-rules-" // of the names of rules ConfigMaps; the hash follows
+	ownPrefix   = "spire-mtls-"  // of the files that the stack brings; they are loaded first
 )
 
 // mount is a ConfigMap that a Falco release mounts over rulesDir.
@@ -61,7 +63,7 @@ func rulesConfigMaps(resources []Resource) []Resource {
 	}
 	var out []Resource
 	for _, r := range resources {
-		if name := r.in("metadata", "name").text(); r.is(configMapType) && (strings.HasPrefix(name, rulesPrefix) || mounted[name] && name != "") {
+		if name := r.in("metadata", "name").text(); r.is("", "ConfigMap") && (strings.HasPrefix(name, rulesPrefix) || mounted[name] && name != "") {
 			out = append(out, r)
 		}
 	}
@@ -111,7 +113,7 @@ func inLoadOrder(configMap Resource, resources []Resource) []ruleset.File {
 	return files
 }
 
-// partly tells that something about the data is not known yet.
+// partly tells whether something about the data is not known yet.
 func partly(r Resource) bool {
 	if r.in("data").unknown() || r.in("metadata", "name").unknown() {
 		return true
@@ -128,6 +130,10 @@ func rulesConfigMap(resources []Resource) []finding {
 	var out []finding
 	for _, r := range rulesConfigMaps(resources) {
 		bad := func(format string, args ...any) { out = append(out, finding{r, fmt.Sprintf(format, args...)}) }
+		if r.kind().patch {
+			bad("a patch changes rules after they were judged; declare the whole ConfigMap")
+			continue
+		}
 		if v := r.in("immutable"); !v.is(true) {
 			bad("immutable is %s; it must be true: a change must come as another ConfigMap, or Falco keeps the old rules", v.show())
 		}
@@ -162,10 +168,10 @@ func hashOf(files []ruleset.File) string {
 }
 
 func rulesValid(resources []Resource) []finding {
-	falco := installed(resources)
+	release := installed(resources)
 	var out []finding
 	for _, r := range rulesConfigMaps(resources) {
-		if partly(r) {
+		if partly(r) || r.kind().patch {
 			continue
 		}
 		var own, extra []ruleset.File
@@ -176,41 +182,37 @@ func rulesValid(resources []Resource) []finding {
 				extra = append(extra, f)
 			}
 		}
-		out = append(out, checkRules(r, falco, own, extra)...)
+		out = append(out, checkRules(r, release, own, extra)...)
 	}
 	return out
 }
 
 // installed is the Falco that the stack installs; the default when none is, or when its version is not known.
-func installed(resources []Resource) charts.Falco {
+func installed(resources []Resource) falco.Version {
 	for _, r := range falcoReleases(resources) {
 		if f, err := charts.ResolveFalco(r.in("version").text()); err == nil {
-			return f
+			return f.Falco
 		}
 	}
 	f, err := charts.ResolveFalco(charts.DefaultFalcoVersion)
 	if err != nil {
 		panic(err) // a programming error that every test run meets
 	}
-	return f
+	return f.Falco
 }
 
-func checkRules(r Resource, falco charts.Falco, own, extra []ruleset.File) []finding {
+func checkRules(r Resource, installed falco.Version, own, extra []ruleset.File) []finding {
 	var out []finding
-	options := ruleset.Options{EngineVersion: falco.Engine}
-	if falco.ContainerPlugin {
-		options.Plugins = map[string]string{"container": "0.7.1"}
-	}
-	_, report := ruleset.Load(own, options)
+	_, report := ruleset.Load(own, ruleset.Options{Falco: installed})
 	for _, p := range append(report.Errors, report.Warnings...) {
 		out = append(out, finding{r, p.Error()})
 	}
 	if len(extra) == 0 {
 		return out
 	}
-	// Files of the user's own may build on ours and on the stock rules, for which rules.Render has stand-ins.
+	// Files of the user's own may build on ours and on the stock rules, for which rules.Render has placeholders.
 	in := rules.DefaultInputs()
-	in.FalcoVersion = falco.AppVersion
+	in.FalcoVersion = installed.Number
 	for _, f := range extra {
 		in.ExtraFiles = append(in.ExtraFiles, rules.File{Name: f.Name, Content: string(f.Content)})
 	}
@@ -224,7 +226,7 @@ func falcoWired(resources []Resource) []finding {
 	var out []finding
 	maps, unnamed := map[string]Resource{}, false
 	for _, r := range resources {
-		unnamed = unnamed || r.is(configMapType) && r.in("metadata", "name").unknown()
+		unnamed = unnamed || r.is("", "ConfigMap") && r.in("metadata", "name").unknown()
 	}
 	for _, r := range rulesConfigMaps(resources) {
 		maps[r.in("metadata", "name").text()] = r
@@ -233,6 +235,8 @@ func falcoWired(resources []Resource) []finding {
 		bad := func(format string, args ...any) { out = append(out, finding{r, fmt.Sprintf(format, args...)}) }
 		if http := r.in("values", "falco", "http_output"); !http.at("enabled").is(true) || !http.at("url").set() {
 			bad("values.falco.http_output has no url or is not enabled: alerts would stay in the pod's log")
+		} else if !http.at("url").unknown() && !receives(http.at("url").text(), r, resources) {
+			bad("values.falco.http_output.url is %s, which is no Falcosidekick of the stack: alerts would go to somebody else", http.at("url").show())
 		}
 		volumes, mounts := r.in("values", "mounts", "volumes"), r.in("values", "mounts", "volumeMounts")
 		if volumes.partly() || mounts.partly() {
@@ -261,10 +265,65 @@ func falcoWired(resources []Resource) []finding {
 			bad("the ConfigMap %q is in namespace %s, Falco in %s", name.text(), configMap.namespace().show(), r.namespace().show())
 		}
 		loaded := r.in("values", "falco", "rules_files")
-		for _, f := range inLoadOrder(configMap, resources) {
-			if !loaded.has(rulesDir+"/"+f.Name) && !loaded.has(rulesDir) {
-				bad("values.falco.rules_files does not list %s/%s: Falco would not load it", rulesDir, f.Name)
-			}
+		if loaded.partly() {
+			continue
+		}
+		for _, m := range loadOrder(loaded, inLoadOrder(configMap, resources)) {
+			bad("%s", m)
+		}
+	}
+	return out
+}
+
+// receives tells whether the URL is that of a Falcosidekick of the stack.
+func receives(raw string, falco Resource, resources []Resource) bool {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return false
+	}
+	name, domain, _ := strings.Cut(u.Hostname(), ".")
+	for _, r := range resources {
+		if chartOf(r) != charts.FalcosidekickName || r.in("name").text() != name {
+			continue
+		}
+		namespace := r.namespace().text()
+		if domain == "" && namespace == falco.namespace().text() || slices.Contains([]string{namespace, namespace + ".svc", namespace + ".svc.cluster.local"}, domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// loadOrder judges falco.rules_files: the stack's own files come first, since Falco fires the first rule that matches an
+// event, and every file is one that was judged or that the image carries.
+func loadOrder(loaded value, files []ruleset.File) []string {
+	var out []string
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	var own, all []string
+	for _, f := range files {
+		all = append(all, rulesDir+"/"+f.Name)
+		if strings.HasPrefix(f.Name, ownPrefix) {
+			own = append(own, rulesDir+"/"+f.Name)
+		}
+	}
+	list := loaded.list()
+	wholeDir := len(own) == len(all) && len(list) > 0 && path.Clean(list[0].text()) == rulesDir
+	if wholeDir {
+		own, list = nil, list[1:]
+	}
+	for i, item := range list {
+		file := item.text()
+		switch {
+		case i < len(own) && !slices.Contains(own, file):
+			bad("values.falco.rules_files has %s before the rules of the stack: it could take their events", item.show())
+		case slices.Contains(all, file), path.Dir(file) == "/etc/falco" && file == path.Clean(file):
+		default:
+			bad("values.falco.rules_files has %s, which is neither in the rules ConfigMap nor in Falco's image", item.show())
+		}
+	}
+	for _, f := range all {
+		if !wholeDir && !loaded.has(f) {
+			bad("values.falco.rules_files does not list %s: Falco would not load it", f)
 		}
 	}
 	return out

@@ -1,6 +1,9 @@
 package policies
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // value is a place in the inputs of a resource. Every method is total: what is not there is nil, and what is below an
 // unknown value is unknown.
@@ -50,7 +53,7 @@ func (x value) is(want any) bool {
 	return x.unknown() || x.v == want
 }
 
-// text is the value as text, "" if it is none or not known.
+// text is the value as text, "" if it has none or is not known.
 func (x value) text() string {
 	s, _ := x.open().v.(string)
 	return s
@@ -87,15 +90,34 @@ func (x value) fields() map[string]any {
 	return m
 }
 
-// zero tells whether the value is the number 0.
+// zero tells whether the value is the number 0, also as text.
 func (x value) zero() bool {
 	switch v := x.open().v.(type) {
 	case int:
 		return v == 0
 	case float64:
 		return v == 0
+	case string:
+		return strings.Trim(v, "0") == "" && v != ""
 	}
 	return false
+}
+
+// number is the value as a number; false if it is none.
+func (x value) number() (float64, bool) {
+	switch v := x.open().v.(type) {
+	case int:
+		return float64(v), true
+	case float64:
+		return v, true
+	}
+	return 0, false
+}
+
+// on tells whether a switch is set to anything but false.
+func (x value) on() bool {
+	x = x.open()
+	return x.v != nil && x.v != false && !x.unknown()
 }
 
 // has tells whether a list has the element, or may have it.
@@ -117,6 +139,9 @@ func (x value) show() string {
 	case nil:
 		return "nothing"
 	case string:
+		if looksSecret(v) {
+			return "a secret"
+		}
 		return fmt.Sprintf("%q", v)
 	case bool, int, float64:
 		return fmt.Sprint(v)

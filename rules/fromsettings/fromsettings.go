@@ -48,7 +48,9 @@ func Inputs(s *config.Settings, dir string) (rules.Inputs, error) {
 			Namespace:       w.Namespace,
 			Label:           w.Name,
 			Port:            w.Port,
+			Image:           image(w, s),
 			Executable:      w.Executable,
+			Health:          w.Health,
 			Children:        w.Children,
 			Egress:          egress(w, s.Workloads),
 			CertificateDirs: w.CertificateDirs,
@@ -70,6 +72,18 @@ func Inputs(s *config.Settings, dir string) (rules.Inputs, error) {
 		in.ExtraFiles = append(in.ExtraFiles, rules.File{Name: filepath.Base(path), Content: string(content)})
 	}
 	return in, nil
+}
+
+// image is the workload's image; the project's own has no registry when it is loaded into Minikube.
+func image(w config.Workload, s *config.Settings) string {
+	switch {
+	case w.Image != "":
+		return w.Image
+	case s.ImageRepository != "":
+		return s.ImageRepository
+	default:
+		return rules.DefaultImage
+	}
 }
 
 // egress lists what the workload may connect to. Where a server's pods or the cluster's DNS are is not known beforehand,

@@ -1,6 +1,7 @@
 package fromsettings
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -64,6 +65,24 @@ func TestAWorkloadMayConnectToItsServersToDNSAndToItsEgressAlone(t *testing.T) {
 	}, in.Workloads[1].Egress)
 }
 
+func TestAWorkloadIsHeldToItsImageAndItsHealthCommand(t *testing.T) {
+	t.Parallel()
+	declared := map[string]string{"workloads": `[
+		{"name":"server","port":8443,"peers":["client"]},
+		{"name":"client","image":"ghcr.io/acme/client:1.2","health":["/client","ping"]}]`}
+	in, err := Inputs(load(t, declared), ".")
+	require.NoError(t, err)
+	assert.Equal(t, rules.DefaultImage, in.Workloads[0].Image, "as Minikube has it")
+	assert.Equal(t, []string{in.Workloads[0].Executable, "health"}, in.Workloads[0].Health)
+	assert.Equal(t, "ghcr.io/acme/client:1.2", in.Workloads[1].Image)
+	assert.Equal(t, []string{"/client", "ping"}, in.Workloads[1].Health)
+
+	declared["image.repository"] = "registry.example.org/acme/server"
+	in, err = Inputs(load(t, declared), ".")
+	require.NoError(t, err)
+	assert.Equal(t, "registry.example.org/acme/server", in.Workloads[0].Image, "as it is pushed")
+}
+
 func TestRulesAreRenderedOnlyWhileFalcoIsOn(t *testing.T) {
 	t.Parallel()
 	rendered, err := Render(load(t, nil), ".")
@@ -79,7 +98,7 @@ func TestRulesAreRenderedOnlyWhileFalcoIsOn(t *testing.T) {
 	rendered, err = Render(on, dir)
 	require.NoError(t, err)
 	var names []string
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		names = append(names, f.Name)
 	}
 	assert.Contains(t, names, "own.yaml", "taken from the folder")
@@ -103,7 +122,7 @@ func TestAnExtraRuleFileMustBeARegularOneThatFitsIntoAConfigMap(t *testing.T) {
 		}},
 		{"two files that are too large together", "have 1200000 bytes together", func(path string) error {
 			text := []byte("# " + strings.Repeat("x", 599_998))
-			return errors.Join(os.WriteFile(path, text, 0o600), os.WriteFile(path+".too", text, 0o600))
+			return errors.Join(os.WriteFile(path, text, 0o600), os.WriteFile(strings.TrimSuffix(path, ".yaml")+"-too.yaml", text, 0o600))
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,16 +130,77 @@ func TestAnExtraRuleFileMustBeARegularOneThatFitsIntoAConfigMap(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "own.yaml")
 			require.NoError(t, tt.place(path))
 			settings := map[string]string{"enableFalco": "true", "falco.extraRules": `["` + path + `"]`}
-			if _, err := os.Stat(path + ".too"); err == nil {
-				settings["falco.extraRules"] = `["` + path + `","` + path + `.too"]`
+			too := strings.TrimSuffix(path, ".yaml") + "-too.yaml"
+			if _, err := os.Stat(too); err == nil {
+				settings["falco.extraRules"] = `["` + path + `","` + too + `"]`
 			}
 			begun := time.Now()
 			_, err := Render(load(t, settings), ".")
 			require.ErrorContains(t, err, "falco.extraRules")
-			require.ErrorContains(t, err, path)
+			require.ErrorContains(t, err, strings.TrimSuffix(path, ".yaml"))
 			require.ErrorContains(t, err, tt.want)
 			require.ErrorContains(t, err, "must be regular files of at most 1 MiB together")
 			assert.Less(t, time.Since(begun), 5*time.Second)
 		})
+	}
+}
+
+// TestWhatTheSettingsAcceptTheRulesTake holds that nothing passes the settings and fails later, without a place: each value
+// is refused with its key, or it renders to rules that load.
+func TestWhatTheSettingsAcceptTheRulesTake(t *testing.T) {
+	t.Parallel()
+	values := []string{
+		"plain", "two words", "dot.ted", "UPPER", "under_score", "a@b+c~d", "ü", "quo\"te", "quo'te", "back\\slash", "par(en", "com,ma", "br[ack]et",
+		"br{ace}", "col:on", "ha#sh", "per%cent", "amp&", "star*", "new\nline", "nul\x00", "tab\t", "", "..", ".", "-dash", "trailing/", strings.Repeat("a", 300),
+	}
+	accepted := 0
+	for key, setting := range map[string]func(v string) (string, any){
+		"spire.agentSocketPath":           func(v string) (string, any) { return "spire.agentSocketPath", "/tmp/agent/" + v },
+		"spire.namespace":                 func(v string) (string, any) { return "spire.namespace", v },
+		"falco.allowedProcesses":          func(v string) (string, any) { return "falco.allowedProcesses", []string{"/bin/" + v} },
+		"falco.extraRules":                func(v string) (string, any) { return "falco.extraRules", []string{v + ".yaml"} },
+		"image.repository":                func(v string) (string, any) { return "image.repository", "example.org/" + v },
+		"workloads[0].name":               workload(func(w map[string]any, v string) { w["name"] = v }),
+		"workloads[0].namespace":          workload(func(w map[string]any, v string) { w["namespace"] = v }),
+		"workloads[0].image":              workload(func(w map[string]any, v string) { w["image"] = "example.org/" + v + ":1" }),
+		"workloads[0].executable":         workload(func(w map[string]any, v string) { w["executable"] = "/bin/" + v }),
+		"workloads[0].health[0]":          workload(func(w map[string]any, v string) { w["health"] = []string{"/bin/" + v} }),
+		"workloads[0].health[1]":          workload(func(w map[string]any, v string) { w["health"] = []string{"/bin/check", v} }),
+		"workloads[0].children[0]":        workload(func(w map[string]any, v string) { w["children"] = []string{"/bin/" + v} }),
+		"workloads[0].certificateDirs[0]": workload(func(w map[string]any, v string) { w["certificateDirs"] = []string{"/run/" + v} }),
+		"workloads[0].socketPath":         workload(func(w map[string]any, v string) { w["socketPath"] = "/run/" + v + "/api.sock" }),
+	} {
+		for _, v := range values {
+			name, raw := setting(v)
+			text, ok := raw.(string)
+			if !ok {
+				b, err := json.Marshal(raw)
+				require.NoError(t, err)
+				text = string(b)
+			}
+			set := map[string]string{"enableFalco": "true", name: text}
+			settings, err := config.Load(config.Source{Stack: "test", Values: set})
+			if err != nil {
+				root, _, _ := strings.Cut(key, "[")
+				require.ErrorContains(t, err, root, "%s with %q", key, v)
+				continue
+			}
+			accepted++
+			dir := t.TempDir()
+			for _, f := range settings.Falco.ExtraRules {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, f), []byte("- list: mine\n  items: [a]\n"), 0o600))
+			}
+			_, err = Render(settings, dir)
+			require.NoError(t, err, "%s with %q", key, v)
+		}
+	}
+	assert.Greater(t, accepted, 50, "most of the forms take something")
+}
+
+func workload(change func(w map[string]any, v string)) func(v string) (string, any) {
+	return func(v string) (string, any) {
+		w := map[string]any{"name": "orders", "port": 9443, "peers": []string{"client"}}
+		change(w, v)
+		return "workloads", []any{w, map[string]any{"name": "client"}}
 	}
 }

@@ -40,7 +40,7 @@ func TestTheProgramKeepsEveryPolicy(t *testing.T) {
 		"existing cluster": {Values: falco("cluster.mode", "existing", "cluster.kubeconfig", "/k", "cluster.context", "c",
 			"image.repository", "registry.example.org/mtls", "spire.mode", "existing")},
 		"more workloads": {Values: falco("workloads", `[{"name":"a","namespace":"x","port":9443,"peers":["b"],"egress":[{"cidr":"10.0.0.0/8","port":5432,"protocol":"tcp"}]},
-			{"name":"b","namespace":"y","image":"registry.example.org/b:1.0"}]`)},
+			{"name":"b","namespace":"y","image":"registry.example.org/b:1.0.0"}]`)},
 		"least privileged": {Values: falco("falco.leastPrivileged", "true")},
 	}
 	for _, v := range charts.Supported(charts.FalcoName) {
