@@ -26,7 +26,7 @@ var stackName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
 // CheckStackName refuses a name that Pulumi would refuse, or that would lead out of the project's folder.
 func CheckStackName(name string) error {
 	if !stackName.MatchString(name) {
-		return fmt.Errorf("--stack = %s: must be a name of 1 to 100 letters, digits, dashes, underscores and dots that begins with none but a letter, digit or underscore", report.Bounded(strconv.QuoteToASCII(name), maxShown))
+		return fmt.Errorf("--stack = %s: must be a name of 1 to 100 letters, digits, dashes, underscores and dots, beginning with a letter, digit or underscore", report.Bounded(strconv.QuoteToASCII(name), maxShown))
 	}
 	return nil
 }

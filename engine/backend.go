@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
 
@@ -58,7 +59,7 @@ func OpenBackend(dir, stack string) (*Backend, error) {
 	}
 	b := &Backend{Own: true, dir: dir, stack: stack, WorkDir: filepath.Join(dir, stateDir, stack, "project")}
 	if err := os.MkdirAll(b.WorkDir, 0o700); err != nil {
-		return nil, fmt.Errorf("create the folder of the state (PULUMI_BACKEND_URL names another place): %w", err)
+		return nil, fmt.Errorf("create the folder of the state: %w (the project's folder must be writable: take a copy of one that is not)", err)
 	}
 	if err := keepPrivate(filepath.Join(dir, stateDir)); err != nil {
 		return nil, err
@@ -79,6 +80,29 @@ func OpenBackend(dir, stack string) (*Backend, error) {
 	}
 	return b, b.copyProject()
 }
+
+// EnsureHome gives the Pulumi CLI a folder of its own in dir/.state where the user's home cannot have one, as that of a
+// service account. The CLI takes the home of the user's entry in the system, not HOME.
+func EnsureHome(dir string) error {
+	home := ""
+	if self, err := user.Current(); err == nil {
+		home = self.HomeDir
+	}
+	return ensureHome(dir, home)
+}
+
+func ensureHome(dir, home string) error {
+	if os.Getenv(homeVariable) != "" || filepath.IsAbs(home) && os.MkdirAll(filepath.Join(home, ".pulumi"), 0o700) == nil {
+		return nil
+	}
+	if err := os.Setenv(homeVariable, filepath.Join(dir, stateDir, "pulumi")); err != nil {
+		return fmt.Errorf("set %s: %w", homeVariable, err)
+	}
+	return nil
+}
+
+// homeVariable names the folder in which the CLI keeps logins and plugins.
+const homeVariable = "PULUMI_HOME"
 
 // keepPrivate takes the folder away from everybody but its owner: the state has the stack's secrets, if encrypted, and a
 // kubeconfig.
@@ -117,13 +141,13 @@ func userBackend(dir string) (bool, error) {
 	if project.Backend.URL != "" {
 		return true, nil
 	}
-	home := os.Getenv("PULUMI_HOME")
+	home := os.Getenv(homeVariable)
 	if home == "" {
-		user, err := os.UserHomeDir()
+		own, err := os.UserHomeDir()
 		if err != nil {
 			return false, nil //nolint:nilerr // no home, so no login either
 		}
-		home = filepath.Join(user, ".pulumi")
+		home = filepath.Join(own, ".pulumi")
 	}
 	text, err = safefile.Read(filepath.Join(home, "credentials.json"), textLimit)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -260,7 +284,7 @@ func (b *Backend) copyProject() error {
 	if err != nil {
 		return fmt.Errorf("read the project: %w", err)
 	}
-	if err := safefile.Write(filepath.Join(b.WorkDir, "Pulumi.yaml"), project, 0o600); err != nil {
+	if err := update(filepath.Join(b.WorkDir, "Pulumi.yaml"), project); err != nil {
 		return fmt.Errorf("copy the project: %w", err)
 	}
 	settings, err := safefile.Read(filepath.Join(b.dir, b.settingsFile()), textLimit)
@@ -278,8 +302,16 @@ func (b *Backend) copyProject() error {
 			settings = append(settings, '\n')
 		}
 	}
-	if err := safefile.Write(target, settings, 0o600); err != nil {
+	if err := update(target, settings); err != nil {
 		return fmt.Errorf("copy the settings of stack %s: %w", b.stack, err)
 	}
 	return nil
+}
+
+// update writes a file unless it has the content already, so that most runs need no room for it.
+func update(path string, content []byte) error {
+	if old, err := safefile.Read(path, textLimit); err == nil && bytes.Equal(old, content) {
+		return nil
+	}
+	return safefile.Write(path, content, 0o600) //nolint:wrapcheck // it names the file
 }

@@ -154,6 +154,7 @@ func TestAFullDiskLeavesNoEmptyPassphraseAndNoSettingsWithoutTheirSalt(t *testin
 	first := passphraseOf(t, dir)
 	copied := filepath.Join(dir, ".state", "dev", "project", "Pulumi.dev.yaml")
 	write(t, copied, "encryptionsalt: v1:abc\n")
+	write(t, filepath.Join(dir, "Pulumi.dev.yaml"), "# "+strings.Repeat("x", 12<<10)+"\n") // more room than the copy has
 	fillUp()
 	_, err = OpenBackend(dir, "dev")
 	require.ErrorIs(t, err, syscall.ENOSPC)
@@ -178,6 +179,25 @@ func TestTheSaltIsNotDroppedWhenItCannotBeRead(t *testing.T) {
 	require.NoError(t, errors.Join(os.Remove(copied), os.Mkdir(copied, 0o700)))
 	_, err = OpenBackend(dir, "dev")
 	require.ErrorContains(t, err, "read the salt of stack dev")
+}
+
+func TestTheCLIGetsAHomeWhereTheUserHasNone(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	write(t, file, "")
+	for _, tt := range []struct{ name, home, given, want string }{
+		{"one that can be written to", filepath.Join(dir, "home"), "", ""},
+		{"one that cannot be created", filepath.Join(file, "home"), "", "/project/.state/pulumi"},
+		{"none", "", "", "/project/.state/pulumi"},
+		{"a relative one", "home", "", "/project/.state/pulumi"},
+		{"none, but a folder for the CLI", "", "/given", "/given"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv(homeVariable, tt.given)
+			require.NoError(t, ensureHome("/project", tt.home))
+			assert.Equal(t, tt.want, os.Getenv(homeVariable))
+		})
+	}
 }
 
 func TestABackendIsNeverOpenedOutsideTheProject(t *testing.T) {

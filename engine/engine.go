@@ -67,8 +67,14 @@ func Open(ctx context.Context, opts Options) (*Engine, error) {
 	if err := opts.Backend.mend(); err != nil {
 		return nil, err
 	}
-	stack, err := auto.UpsertStackInlineSource(ctx, opts.Stack, config.Project, opts.Program,
-		auto.WorkDir(opts.Backend.WorkDir), auto.Pulumi(cli), auto.EnvVars(env))
+	upsert := func() (auto.Stack, error) {
+		return auto.UpsertStackInlineSource(ctx, opts.Stack, config.Project, opts.Program,
+			auto.WorkDir(opts.Backend.WorkDir), auto.Pulumi(cli), auto.EnvVars(env))
+	}
+	stack, err := upsert()
+	if auto.IsCreateStack409Error(err) { // another run created it in between
+		stack, err = upsert()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the stack %s: %w", opts.Stack, err)
 	}

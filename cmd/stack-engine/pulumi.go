@@ -19,6 +19,9 @@ func newPulumiCommand(t *target) *cobra.Command {
 		Short: cli.Pulumi.Short,
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := engine.EnsureHome(t.Dir); err != nil {
+				return err
+			}
 			pulumi, err := engine.CLI(cmd.Context(), t.Dir, report.Writer(cmd.ErrOrStderr()))
 			if err != nil {
 				return err

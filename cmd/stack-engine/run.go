@@ -83,6 +83,9 @@ func engineOutput(out io.Writer) io.Writer {
 // open finds or builds the CLI and the plugins and opens the stack. With mayStandIn, plugins that cannot be had are
 // stood in for; otherwise that is an error.
 func (t *target) open(ctx context.Context, l *loaded, mayStandIn bool, out, errOut io.Writer) (*session, error) {
+	if err := engine.EnsureHome(t.Dir); err != nil {
+		return nil, err
+	}
 	errOut = report.Writer(errOut)
 	cli, err := engine.CLI(ctx, t.Dir, errOut)
 	if err != nil {

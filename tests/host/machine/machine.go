@@ -304,8 +304,11 @@ var preparedRoot = sync.OnceValues(func() (string, error) {
 	if err := os.RemoveAll(unfinished); err != nil {
 		return "", err
 	}
+	fmt.Fprintf(os.Stderr, "preparing a Debian root in %s: once, some minutes\n", root)
+	// In namespaces of its own: a run that is cut off would leave /proc mounted, and its folder could not be removed.
 	//nolint:gosec // the tests' own script
-	out, err := exec.Command("/bin/sh", "-c", prepareSh, "prepare.sh", unfinished).CombinedOutput()
+	out, err := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--propagation", "private", "--mount-proc",
+		"/bin/sh", "-c", prepareSh, "prepare.sh", unfinished).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("prepare a Debian root: %w: %s", err, out[max(0, len(out)-600):])
 	}
