@@ -52,6 +52,10 @@ build: ## Build the programs stack and stack-engine into .bin
 test: ## Run every test; the first time builds SPIRE and a Kubernetes API server from Go modules
 	go test -timeout 45m ./...
 
+.PHONY: support
+support: ## Report the pinned versions whose support ends or has ended
+	go test -count=1 -v -run TestNoPinnedVersion ./support
+
 .PHONY: race
 race: ## Run the tests of the packages that do not need the Pulumi SDK under the race detector
 	go test -race -timeout 45m $$(go list -f '{{if not .Standard}}{{.ImportPath}} {{join .Deps ","}}{{end}}' ./charts ./cmd/... ./config ./values ./gotool ./rules/... ./mtls/... ./detect/... ./policy/... | awk '!/pulumi\/pulumi\/sdk/ {print $$1}')

@@ -49,13 +49,24 @@ func RulesConfigMapName(hash string) string {
 	return "falco-rules-" + hash[:12]
 }
 
+// FalcoInputs is what the values of the chart falco get besides the settings.
+func FalcoInputs(r *rules.Rendered, alertURL string) values.FalcoInputs {
+	return values.FalcoInputs{
+		RulesConfigMap: RulesConfigMapName(r.Hash),
+		RulesFiles:     r.RulesFiles(),
+		RulesHash:      r.Hash,
+		AlertURL:       alertURL,
+		Preflight:      script("check-node.sh"),
+	}
+}
+
 // NewFalco registers Falco: the check of the nodes, the rules and the Helm release that mounts them. Another way of
 // deploying Falco can stand in its place as long as it takes these Args.
 func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.ResourceOption) (*Falco, error) {
 	if args == nil || args.Provider == nil || args.Namespace == nil || args.AlertURL == "" {
 		return nil, errors.New("a Falco needs a provider, a namespace and a URL for its alerts")
 	}
-	if args.Rules == nil || len(args.Rules.Files) == 0 || len(args.Rules.Hash) < 12 {
+	if args.Rules == nil || len(args.Rules.BeforeStock) == 0 || len(args.Rules.Hash) < 12 {
 		return nil, errors.New("a Falco needs rendered rules")
 	}
 	f := &Falco{}
@@ -71,9 +82,10 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 			scriptVariable:       script("check-nodes.sh"),
 			"KUBECONFIG":         args.Kubeconfig,
 			"CONTEXT":            args.Context,
-			"MIN_KERNEL":         set.Chart.MinKernel,
-			"BELOW_KERNEL":       set.Chart.BelowKernel,
-			"NEXT_CHART_VERSION": charts.Supported(charts.FalcoName)[1],
+			"MIN_KERNEL":         set.Chart.Falco.MinKernel,
+			"BELOW_KERNEL":       set.Chart.Falco.BelowKernel,
+			"BELOW_CONTAINERD":   set.Chart.Falco.BelowContainerd,
+			"NEXT_CHART_VERSION": charts.NewestFalco().Version,
 		}),
 	}, with(args.OnDelete, pulumi.Parent(f), pulumi.DependsOn([]pulumi.Resource{args.Provider}))...)
 	if err != nil {
@@ -95,13 +107,7 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 		chart:     set.Chart.Chart,
 		name:      config.FalcoRelease,
 		namespace: args.Namespace.Metadata.Name().Elem(),
-		values: values.Falco(set, values.FalcoInputs{
-			RulesConfigMap: RulesConfigMapName(args.Rules.Hash),
-			RulesFiles:     args.Rules.RulesFiles(values.RulesDir),
-			RulesHash:      args.Rules.Hash,
-			AlertURL:       args.AlertURL,
-			Preflight:      script("check-node.sh"),
-		}),
+		values:    values.Falco(set, FalcoInputs(args.Rules, args.AlertURL)),
 	}, with(child, pulumi.DependsOn(append([]pulumi.Resource{kernels, configMap}, args.After...)))...)
 	if err != nil {
 		return nil, err

@@ -15,13 +15,14 @@ func HostArgs(s *config.Settings, rendered *rules.Rendered, keys map[string]pulu
 		return nil
 	}
 	args := &host.Args{
-		FalcoVersion:    s.Falco.Chart.AppVersion,
-		Rules:           rendered.Data(),
-		RulesFiles:      rendered.RulesFiles(host.RulesDir),
-		RulesHash:       rendered.Hash,
-		AgentSocketPath: s.SPIRE.AgentSocketPath,
-		BufferPreset:    s.Falco.BufferPreset,
-		Priority:        s.Falco.Priority,
+		FalcoVersion:     s.Falco.Chart.AppVersion,
+		Rules:            rendered.Data(),
+		RulesBeforeStock: rules.Names(rendered.BeforeStock),
+		RulesAfterStock:  rules.Names(rendered.AfterStock),
+		RulesHash:        rendered.Hash,
+		AgentSocketPath:  s.SPIRE.AgentSocketPath,
+		BufferPreset:     s.Falco.BufferPreset,
+		Priority:         s.Falco.Priority,
 		Output: host.Output{
 			File: s.Hosts.AlertFile, RotateMB: s.Hosts.RotateMB, RotateKeep: s.Hosts.RotateKeep,
 			Syslog: s.Hosts.Syslog, HTTP: s.Hosts.HTTPOutput,

@@ -83,7 +83,7 @@ func (s *SPIRE) install(ctx *pulumi.Context, name string, args *SPIREArgs) error
 	}
 	v := values.SPIRE(set)
 	release, err := newRelease(ctx, name+"-release", releaseArgs{
-		chart:     set.Chart,
+		chart:     set.Chart.Chart,
 		name:      config.SPIRERelease,
 		namespace: ns.Metadata.Name().Elem(),
 		values:    v,

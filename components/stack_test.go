@@ -1,7 +1,10 @@
 package components
 
 import (
+	"fmt"
+	"os"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -9,7 +12,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/charts"
 	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
@@ -111,14 +116,16 @@ func TestTheRulesConfigMapHoldsTheCheckedRulesUnderTheirHash(t *testing.T) {
 	require.True(t, ok)
 
 	var files []ruleset.File
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		assert.Equal(t, f.Content, data[f.Name])
 		text, ok := data[f.Name].(string)
 		require.True(t, ok)
 		files = append(files, ruleset.File{Name: f.Name, Content: []byte(text)})
 	}
-	assert.Len(t, data, len(rendered.Files))
-	set, report := ruleset.Load(files, ruleset.Options{})
+	assert.Len(t, data, len(rendered.Files()))
+	version, err := falco.Lookup("0.40.0")
+	require.NoError(t, err)
+	set, report := ruleset.Load(files, ruleset.Options{Falco: version})
 	require.True(t, report.OK(), "%v", report.Errors)
 	assert.Empty(t, report.Warnings)
 	var names []string
@@ -153,8 +160,8 @@ func TestReleasesTakeTheResolvedChart(t *testing.T) {
 	r, _ := stack(t, settings(t, falcoOn), FalcosidekickSecrets{})
 	for name, want := range map[string][3]string{
 		"falco-release":         {"falco", "4.19.0", "https://falcosecurity.github.io/charts"},
-		"falcosidekick-release": {"falcosidekick", "0.9.11", "https://falcosecurity.github.io/charts"},
-		"spire-release":         {"spire", "0.27.0", "https://spiffe.github.io/helm-charts-hardened/"},
+		"falcosidekick-release": {"falcosidekick", "0.14.0", "https://falcosecurity.github.io/charts"},
+		"spire-release":         {"spire", "0.30.0", "https://spiffe.github.io/helm-charts-hardened/"},
 		"spire-crds":            {"spire-crds", "0.5.0", "https://spiffe.github.io/helm-charts-hardened/"},
 	} {
 		res := r.one(t, name)
@@ -259,6 +266,22 @@ func TestAWorkloadIsHeldToTheRestrictedLevel(t *testing.T) {
 			"name": "spiffe-workload-api", "csi": map[string]any{"driver": "csi.spiffe.io", "readOnly": true},
 		}}, pod["volumes"])
 	}
+}
+
+func TestTheDocsNameTheResourcesOfAWorkload(t *testing.T) {
+	r, _ := stack(t, settings(t, nil), FalcosidekickSecrets{})
+	containers, ok := r.one(t, "mtls-server-deployment").get("spec", "template", "spec", "containers").([]any)
+	require.True(t, ok)
+	resources, ok := containers[0].(map[string]any)["resources"].(map[string]any)
+	require.True(t, ok)
+	of := func(kind string) string {
+		quantities, ok := resources[kind].(map[string]any)
+		require.True(t, ok)
+		return fmt.Sprintf("%s %s and %s", kind, quantities["cpu"], quantities["memory"])
+	}
+	text, err := os.ReadFile("../docs/mtls.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "- Resources: "+of("requests")+", "+of("limits")+".")
 }
 
 func TestIdentityAndEnforcementComeFromTheOneDeclaration(t *testing.T) {
@@ -374,6 +397,30 @@ func TestHostsGetTheClustersRulesAndTheirKeysStaySecret(t *testing.T) {
 
 	off := settings(t, map[string]string{"hosts.list": `[{"name":"here","local":true}]`})
 	assert.Nil(t, HostArgs(off, nil, nil), "no Falco, no hosts")
+}
+
+// TestWhatTheSettingsAcceptTheHostsAcceptToo holds the two validations of the same value together.
+func TestWhatTheSettingsAcceptTheHostsAcceptToo(t *testing.T) {
+	type change struct{ key, value string }
+	changes := []change{
+		{"falco.priority", "info"}, {"falco.priority", "Informational"}, {"falco.bufferPreset", "1"}, {"falco.bufferPreset", "10"},
+		{"hosts.rotateMB", "1"}, {"hosts.rotateMB", strconv.Itoa(config.MaxRotateMB)},
+		{"hosts.rotateKeep", "1"}, {"hosts.rotateKeep", strconv.Itoa(config.MaxRotateKeep)},
+	}
+	for _, p := range falco.PrioritySettings() {
+		changes = append(changes, change{"falco.priority", p})
+	}
+	for _, c := range charts.SupportedFalco() {
+		changes = append(changes, change{"falco.chartVersion", c.Version})
+	}
+	for _, c := range changes {
+		t.Run(c.key+"="+c.value, func(t *testing.T) {
+			s := settings(t, on(map[string]string{"hosts.list": `[{"name":"here","local":true}]`, c.key: c.value}))
+			args := HostArgs(s, mustRender(t, s), nil)
+			require.NotNil(t, args)
+			require.NoError(t, args.Validate())
+		})
+	}
 }
 
 func mustRender(t *testing.T, s *config.Settings) *rules.Rendered {

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -92,6 +94,14 @@ var badValues = []struct {
 	{"cluster.context", "", "is required with cluster.mode existing", onExisting},
 	{"cluster.context", "other", "must be empty with cluster.mode minikube", nil},
 	{"cluster.context", "a b", "without spaces", onExisting},
+	{"cluster.kubeconfig", "/root/.kube/config", "must be empty or a file in .state/dev", nil},
+	{"cluster.kubeconfig", "~/.kube/config", "must be empty or a file in .state/dev", nil},
+	{"cluster.kubeconfig", "kubeconfig", "must be empty or a file in .state/dev", nil},
+	{"cluster.kubeconfig", ".state/dev/../../Pulumi.yaml", "must be empty or a file in .state/dev", nil},
+	{"cluster.kubeconfig", ".state/other/kubeconfig", "must be empty or a file in .state/dev", nil},
+	{"cluster.kubeconfig", ".state/dev/project/Pulumi.yaml", "must be empty or a file in .state/dev", nil},
+	{"cluster.kubeconfig", ".state/dev", "must be empty or a file in .state/dev", nil},
+	{"cluster.kubeconfig", ".state/dev/", "must be empty or a file in .state/dev", nil},
 	{"cluster.testing", "2", "true or false", nil},
 	{"minikube.profile", "a_b", "letters, digits and dashes", nil},
 	{"minikube.driver", "dockr", "must be one of docker", nil},
@@ -99,7 +109,7 @@ var badValues = []struct {
 	{"minikube.cpus", "two", "from 2 to 256", nil},
 	{"minikube.memory", "1024", "from 2048", nil},
 	{"minikube.disk", "20", "such as 20g", nil},
-	{"minikube.kubernetesVersion", "latest", "v1.34.0", nil},
+	{"minikube.kubernetesVersion", "latest", "v1.36.3", nil},
 	{"spire.mode", "none", "install, existing", nil},
 	{"spire.mode", "existing", "must be install with cluster.mode minikube", nil},
 	{"spire.namespace", "SPIRE", "DNS label", nil},
@@ -108,13 +118,19 @@ var badValues = []struct {
 	{"spire.trustDomain", "Example.org", "lower-case", nil},
 	{"spire.clusterName", "a b", "DNS label", nil},
 	{"spire.chartVersion", "0.27.9", "0.27.0, 0.27.1, 0.28.0", nil},
+	{"spire.chartVersion", "0.28.0", "supported: 0.27.0, 0.27.1, 0.28.4, 0.29.0, 0.30.0", nil},
 	{"spire.crdsChartVersion", "1.0.0", "never published", nil},
+	{"spire.crdsChartVersion", "0.5.0", "must be 0.6.0, which goes with chart spire 0.30.0", nil},
+	{"spire.crdsChartVersion", "0.6.0", "must be 0.5.0, which goes with chart spire 0.29.0", map[string]string{"spire.chartVersion": "0.29.0"}},
 	{"spire.className", "a b", "without spaces", nil},
 	{"spire.className", "x", "must be empty with spire.mode install", nil},
 	{"spire.persistence", "disk", "pvc, emptyDir", nil},
 	{"spire.agentSocketPath", "api.sock", "absolute path", nil},
 	{"spire.agentSocketPath", "/api.sock", "folder of its own", nil},
 	{"spire.agentSocketPath", "/tmp/../run/spire/api.sock", "absolute path", nil},
+	{"spire.agentSocketPath", "/run/" + strings.Repeat("a", 101) + "/s", "at most 107 bytes", nil},
+	{"spire.agentSocketPath", "/run/a/" + strings.Repeat("s", 85), "at most 107 bytes", nil},
+	{"spire.agentSocketPath", "/run/a\x1b[2J/api.sock", "must not have the control character U+001B, at byte 7", nil},
 	{"falco.chartVersion", "4.19.5", "4.19.0, 4.20.0", nil},
 	{"falco.namespace", "spire", "must differ", map[string]string{"enableFalco": "true"}},
 	{"falco.driver", "kmod", "must be modern_ebpf", nil},
@@ -142,7 +158,10 @@ var badValues = []struct {
 	{SlackWebhookKey, "https://hooks.slack.com/services/T/B/X", "stands in plain text", nil},
 	{"falcosidekick.slack.minimumPriority", "warn", "warning", nil},
 	{"falcosidekick.elasticsearch.hostPort", "elasticsearch:9200", "http://elasticsearch:9200", nil},
-	{"falcosidekick.elasticsearch.hostPort", "http://user:pw@es:9200", "without user and password", nil},
+	{"falcosidekick.elasticsearch.hostPort", "http://user:pw@es:9200", "holds a password in a URL", nil},
+	{"falcosidekick.elasticsearch.hostPort", "http://user@es:9200", "without user, password and query", nil},
+	{"falcosidekick.elasticsearch.hostPort", "http://user:p/w@es:9200", "without user, password and query", nil},
+	{"falcosidekick.elasticsearch.hostPort", "http://es:9200/?api_key=pw", "holds a credential in the query", nil},
 	{"falcosidekick.elasticsearch.index", "Falco", "lower-case", nil},
 	{"falcosidekick.elasticsearch.index", "", "lower-case", nil},
 	{"falcosidekick.elasticsearch.type", "a b", "document type", nil},
@@ -169,6 +188,29 @@ var badValues = []struct {
 }
 
 var onExisting = map[string]string{"cluster.mode": "existing", "cluster.kubeconfig": "k", "cluster.context": "c"}
+
+func TestTheChartOfTheCRDsFollowsTheChartOfSPIRE(t *testing.T) {
+	for _, tt := range []struct{ spire, crds, want string }{
+		{"", "", "0.6.0"},
+		{"0.29.0", "", "0.5.0"},
+		{"0.27.0", "0.5.0", "0.5.0"},
+		{"0.30.0", "0.6.0", "0.6.0"},
+	} {
+		t.Run(tt.spire+" with "+tt.crds, func(t *testing.T) {
+			set := map[string]string{"charts.spireRepository": "https://mirror.example"}
+			for key, value := range map[string]string{"spire.chartVersion": tt.spire, "spire.crdsChartVersion": tt.crds} {
+				if value != "" {
+					set[key] = value
+				}
+			}
+			s, err := load(set)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, s.SPIRE.CRDs.Version)
+			assert.Equal(t, "https://mirror.example", s.SPIRE.CRDs.Repository)
+			assert.Equal(t, "https://mirror.example", s.SPIRE.Chart.Repository)
+		})
+	}
+}
 
 func TestEverySettingRefusesBadValuesNamingKeyAndWhatIsAllowed(t *testing.T) {
 	tested := map[string]bool{}
@@ -217,6 +259,13 @@ func TestAWorkloadRefusesBadValues(t *testing.T) {
 		{"egress protocol", `[{"name":"a","image":"a:1","egress":[{"cidr":"10.0.0.0/8","port":1,"protocol":"sctp"}]}]`, "workloads[0].egress[0].protocol", "tcp or udp"},
 		{"relative executable", `[{"name":"a","image":"a:1","executable":"a"}]`, "workloads[0].executable", "absolute path"},
 		{"relative socket", `[{"name":"a","image":"a:1","socketPath":"api.sock"}]`, "workloads[0].socketPath", "absolute path"},
+		{"socket that the kernel cannot have", `[{"name":"a","image":"a:1","socketPath":"/run/` + strings.Repeat("s", 103) + `"}]`, "workloads[0].socketPath", "at most 107 bytes"},
+		{"control character", `[{"name":"a","image":"a:1","executable":"/a\u001b[2J"}]`, "workloads[0].executable", "control character U+001B"},
+		{"text that runs the other way", `[{"name":"a","image":"a:1","env":{"A":"\u202egnp"}}]`, "workloads[0].env.A", "control character U+202E"},
+		{"line end in a path", `[{"name":"a","image":"a:1","children":["/a\nb"]}]`, "workloads[0].children[0]", "control character U+000A"},
+		{"variable named a password", `[{"name":"a","image":"a:1","env":{"DB_PASSWORD":"hunter2"}}]`, "workloads[0].env.DB_PASSWORD", "holds a credential, by its name"},
+		{"password in a variable", `[{"name":"a","image":"a:1","env":{"DB":"postgres://u:hunter2@db/x"}}]`, "workloads[0].env.DB", "holds a password in a URL"},
+		{"key among arguments", `[{"name":"a","image":"a:1","args":["--url=http://h/?api_key=hunter2"]}]`, "workloads[0].args[0]", "holds a credential in the query"},
 		{"relative child", `[{"name":"a","image":"a:1","children":["sh"]}]`, "workloads[0].children[0]", "absolute path"},
 		{"relative certificate folder", `[{"name":"a","image":"a:1","certificateDirs":["tls"]}]`, "workloads[0].certificateDirs[0]", "absolute path"},
 		{"variable name", `[{"name":"a","image":"a:1","env":{"A B":"x"}}]`, "workloads[0].env", "letters, digits"},
@@ -340,6 +389,93 @@ func TestNoSecretValueStandsInAnError(t *testing.T) {
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), secret)
 		}
+	}
+}
+
+func TestACredentialInAPlainSettingIsRefusedAndNeverShown(t *testing.T) {
+	const secret = "hunter2"
+	texts := []string{
+		"http://user:" + secret + "@h.example.org", "https://h.example.org/?token=" + secret, "https://hooks.slack.com/services/T0/B0/" + secret,
+		"oci://user:" + secret + "@h.example.org/charts", "-----BEGIN RSA PRIVATE KEY-----\n" + secret,
+	}
+	for _, d := range Declared {
+		if d.Secret {
+			continue
+		}
+		for _, text := range texts {
+			values := []string{text}
+			switch d.Type {
+			case Strings:
+				values = append(values, quoted(t, []string{text}))
+			case Objects:
+				values = append(values, quoted(t, []map[string]any{{"name": text}}), quoted(t, []map[string]any{{"unknown": text}}), quoted(t, []string{text}), quoted(t, []map[string]any{{"env": map[string]string{"A": text}}}))
+			}
+			for _, value := range values {
+				_, err := load(map[string]string{d.Key: value})
+				require.Error(t, err, "%s = %s", d.Key, value)
+				assert.NotContains(t, err.Error(), secret)
+				assert.Contains(t, err.Error(), d.Key)
+				assert.Contains(t, err.Error(), "pulumi config set --secret", "%s = %s", d.Key, value)
+			}
+		}
+	}
+	for _, d := range Declared { // neither is one that only the form of the setting refuses
+		if _, err := load(map[string]string{d.Key: "user:" + secret + "@h.example.org/x"}); err != nil {
+			assert.NotContains(t, err.Error(), secret, d.Key)
+		}
+	}
+	_, err := load(map[string]string{"workloads": `[{"name":"a","image":"a:1","args":["a\n\tb"],"env":{"TOKEN_FILE":"/run/token","LINES":"a\nb"}}]`})
+	require.NoError(t, err, "what only looks alike is taken")
+}
+
+func quoted(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestASettingThatIsNeededBeforeAnythingIsDecryptedMustNotBeSecret(t *testing.T) {
+	_, err := Load(Source{Stack: "dev", Secrets: map[string]bool{"enableFalco": true}})
+	require.ErrorContains(t, err, "enableFalco: must not be a secret")
+	// Inside a program the engine has decrypted it, and a group is secret as a whole.
+	_, err = Load(Source{Stack: "dev", Values: map[string]string{"minikube.cpus": "0"}, Secrets: map[string]bool{"minikube.cpus": true}})
+	require.EqualError(t, err, "the settings have 1 problem:\n  minikube.cpus: must be a whole number from 2 to 256")
+}
+
+func TestALongValueIsShownShortAndATooLongOneNotAtAll(t *testing.T) {
+	_, err := load(map[string]string{"falco.priority": strings.Repeat("x", 64<<10)})
+	require.ErrorContains(t, err, "xxx... (65536 bytes)\": must be one of")
+	assert.Less(t, len(err.Error()), 1000)
+	_, err = load(map[string]string{"falco.priority": strings.Repeat("x", 1<<20)})
+	require.EqualError(t, err, "the settings have 1 problem:\n  falco.priority: must have at most 65536 bytes; it has 1048576")
+}
+
+func TestAStackNameStaysInTheProjectsFolder(t *testing.T) {
+	for _, name := range []string{"dev", "a", "t1", "prod-eu_1.x", "_x"} {
+		require.NoError(t, CheckStackName(name), name)
+	}
+	for _, name := range []string{"", ".", "..", "../../x", "a/b", "/etc/x", "a b", "a\x00", "a\x1b[2J", "-s", ".hidden", "ä", strings.Repeat("a", 101)} {
+		for _, err := range []error{CheckStackName(name), func() error { _, err := FromStackFile(t.TempDir(), name); return err }()} {
+			require.ErrorContains(t, err, "--stack = ")
+			require.ErrorContains(t, err, "must be a name of 1 to 100 letters")
+			assert.NotContains(t, err.Error(), "\x1b")
+		}
+	}
+}
+
+func TestOnlyARegularFileOfABoundedSizeIsReadAsSettings(t *testing.T) {
+	for want, place := range map[string]func(path string) error{
+		"a pipe, not a regular file":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a directory, not a regular file": func(path string) error { return os.Mkdir(path, 0o700) },
+		"a device, not a regular file":    func(path string) error { return os.Symlink("/dev/zero", path) },
+		"larger than the 1 MiB":           func(path string) error { return os.WriteFile(path, make([]byte, 1<<20+1), 0o600) },
+	} {
+		dir := t.TempDir()
+		require.NoError(t, place(filepath.Join(dir, "Pulumi.dev.yaml")))
+		_, err := FromStackFile(dir, "dev")
+		require.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, "Pulumi.dev.yaml")
 	}
 }
 

@@ -4,7 +4,11 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 )
+
+// priorities is what a setting of a priority may be, for people to read.
+var priorities = strings.Join(falco.PrioritySettings(), ", ")
 
 // Project is the name of the Pulumi project, and so the namespace of its configuration keys.
 const Project = "spire-falco"
@@ -46,7 +50,7 @@ var Declared = []Setting{
 	{Key: "enableFalco", Type: Boolean, Default: "false", Description: "Deploy Falco, Falcosidekick and the rules; the environment variable ENABLE_FALCO wins over this"},
 
 	{Key: "cluster.mode", Type: String, Default: ModeMinikube, Description: "minikube: the stack makes a cluster of its own; existing: it uses the one of cluster.kubeconfig and cluster.context"},
-	{Key: "cluster.kubeconfig", Type: String, Description: "Path of the kubeconfig. minikube: written there, default .state/STACK/kubeconfig; existing: read from there, required"},
+	{Key: "cluster.kubeconfig", Type: String, Description: "Path of the kubeconfig. minikube: created there, below .state/STACK, default .state/STACK/kubeconfig; existing: read from there, required, never written"},
 	{Key: "cluster.context", Type: String, Description: "Context of the kubeconfig; existing: required, minikube: always the profile's name"},
 	{Key: "cluster.testing", Type: Boolean, Default: "false", Description: "This cluster is for testing: verify may attack the stack on it"},
 
@@ -55,22 +59,22 @@ var Declared = []Setting{
 	{Key: "minikube.cpus", Type: Integer, Default: "2", Description: "Processors of the Minikube node, 2 or more"},
 	{Key: "minikube.memory", Type: Integer, Default: "4096", Description: "Memory of the Minikube node in MiB, 2048 or more"},
 	{Key: "minikube.disk", Type: String, Default: "20g", Description: "Disk of the Minikube node, such as 20g or 20000m"},
-	{Key: "minikube.kubernetesVersion", Type: String, Default: "v1.34.0", Description: "Kubernetes version of the Minikube node, such as v1.34.0 (runtime: containerd)"},
+	{Key: "minikube.kubernetesVersion", Type: String, Default: "v1.36.3", Description: "Kubernetes version of the Minikube node, such as v1.36.3 (runtime: containerd)"},
 
 	{Key: "spire.mode", Type: String, Default: ModeInstall, Description: "install: the stack brings SPIRE and its CRDs; existing: it uses those of the cluster and leaves them alone"},
 	{Key: "spire.namespace", Type: String, Default: "spire", Description: "Namespace of SPIRE's server, agents and CSI driver"},
 	{Key: "spire.className", Type: String, Description: "Class of ClusterSPIFFEIDs that the cluster's own SPIRE controller manager watches; spire.mode existing only, empty for none"},
 	{Key: "spire.trustDomain", Type: String, Default: "example.org", Description: "SPIFFE trust domain"},
 	{Key: "spire.clusterName", Type: String, Default: "spire-falco", Description: "Name of the cluster for node attestation"},
-	{Key: "spire.chartVersion", Type: String, Default: charts.Default(charts.SPIREName), Description: "Version of the chart spire"},
-	{Key: "spire.crdsChartVersion", Type: String, Default: charts.Default(charts.SPIRECRDsName), Description: "Version of the chart spire-crds"},
+	{Key: "spire.chartVersion", Type: String, Default: charts.Default(charts.SPIREName), Description: "Version of the chart spire; a running SPIRE goes up or down by one minor version at a time"},
+	{Key: "spire.crdsChartVersion", Type: String, Description: "Version of the chart spire-crds; empty for the one that goes with the chart spire, which is the only one allowed"},
 	{Key: "spire.persistence", Type: String, Default: PersistencePVC, Description: "Where the SPIRE server keeps its data: pvc (needs a default StorageClass) or emptyDir (a restart makes a new CA)"},
 	{Key: "spire.agentSocketPath", Type: String, Default: DefaultAgentSocketPath, Description: "Path on the node of the agent's Workload API socket"},
 
 	{Key: "falco.chartVersion", Type: String, Default: charts.DefaultFalcoVersion, Description: "Version of the chart falco"},
 	{Key: "falco.namespace", Type: String, Default: "falco", Description: "Namespace of Falco and Falcosidekick"},
 	{Key: "falco.driver", Type: String, Default: DriverModernEBPF, Description: "Driver of Falco; modern_ebpf is the only one supported"},
-	{Key: "falco.priority", Type: String, Default: "debug", Description: "Lowest priority of rules that Falco loads: " + strings.Join(Priorities, ", ")},
+	{Key: "falco.priority", Type: String, Default: "debug", Description: "Lowest priority of rules that Falco loads: " + priorities},
 	{Key: "falco.requests.cpu", Type: String, Default: "100m", Description: "CPU that each Falco pod requests"},
 	{Key: "falco.requests.memory", Type: String, Default: "256Mi", Description: "Memory that each Falco pod requests"},
 	{Key: "falco.limits.cpu", Type: String, Default: "500m", Description: "CPU limit of each Falco pod; too low a limit drops events"},
@@ -87,11 +91,11 @@ var Declared = []Setting{
 
 	{Key: "falcosidekick.chartVersion", Type: String, Default: charts.Default(charts.FalcosidekickName), Description: "Version of the chart falcosidekick"},
 	{Key: "falcosidekick.slack.webhookUrl", Type: String, Secret: true, Description: "Slack incoming webhook; empty for no Slack"},
-	{Key: "falcosidekick.slack.minimumPriority", Type: String, Default: "warning", Description: "Lowest priority sent to Slack: " + strings.Join(Priorities, ", ")},
+	{Key: "falcosidekick.slack.minimumPriority", Type: String, Default: "warning", Description: "Lowest priority sent to Slack: " + priorities},
 	{Key: "falcosidekick.elasticsearch.hostPort", Type: String, Description: "URL of Elasticsearch, such as http://elasticsearch:9200; empty for none"},
 	{Key: "falcosidekick.elasticsearch.index", Type: String, Default: "falco", Description: "Elasticsearch index"},
 	{Key: "falcosidekick.elasticsearch.type", Type: String, Default: "_doc", Description: "Elasticsearch document type"},
-	{Key: "falcosidekick.elasticsearch.minimumPriority", Type: String, Default: "notice", Description: "Lowest priority sent to Elasticsearch: " + strings.Join(Priorities, ", ")},
+	{Key: "falcosidekick.elasticsearch.minimumPriority", Type: String, Default: "notice", Description: "Lowest priority sent to Elasticsearch: " + priorities},
 	{Key: "falcosidekick.elasticsearch.username", Type: String, Description: "Elasticsearch user; empty for none"},
 	{Key: "falcosidekick.elasticsearch.password", Type: String, Secret: true, Description: "Password of the Elasticsearch user"},
 	{Key: "falcosidekick.ui.enabled", Type: Boolean, Default: "false", Description: "Deploy the Falcosidekick UI"},

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"path"
 	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
+	"spire-falco/internal/redact"
 )
 
 // Source is where raw settings come from. Keys are without the project's namespace; values are as Pulumi gives them to
@@ -32,7 +35,7 @@ type Source struct {
 type Problem struct {
 	// Key of the setting, or the name of the environment variable.
 	Key string
-	// Value as it was given; never that of a secret.
+	// Value as it was given, cut when it is long; never that of a secret, and without credentials that it holds.
 	Value string
 	// Want says what is allowed.
 	Want string
@@ -72,8 +75,9 @@ func (ps Problems) Error() string {
 
 // Load reads, defaults and validates all settings. The error is of type Problems and holds every problem found.
 func Load(src Source) (*Settings, error) {
-	l := &loader{src: src}
+	l := &loader{src: src, spoiled: map[string]bool{}}
 	l.unknownKeys()
+	l.texts()
 	s := &Settings{
 		EnableFalco: l.enableFalco(),
 		Cluster:     l.cluster(),
@@ -87,6 +91,9 @@ func Load(src Source) (*Settings, error) {
 		l.matching(key, chartRepository, "an http://, https:// or oci:// URL of a Helm repository, without user and password")
 	}
 	s.ImageRepository = l.matching("image.repository", imageRepository, "a registry and path such as ghcr.io/you/mtls-server, without a tag")
+	if s.ImageRepository != "" && !ValidImage(s.ImageRepository) && imageRepository.MatchString(s.ImageRepository) {
+		l.problem("image.repository", s.ImageRepository, fmt.Sprintf("must have at most %d bytes", maxInRule))
+	}
 	l.together(s)
 	if len(l.problems) > 0 {
 		order := map[string]int{EnableFalcoVariable: -1}
@@ -98,7 +105,7 @@ func Load(src Source) (*Settings, error) {
 		})
 		return nil, l.problems
 	}
-	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart, s.SPIRE.CRDs} {
+	for _, c := range []charts.Chart{s.Falco.Chart.Chart, s.Sidekick.Chart, s.SPIRE.Chart.Chart, s.SPIRE.CRDs} {
 		if c.Warning != "" && (s.EnableFalco || c.Name == charts.SPIREName || c.Name == charts.SPIRECRDsName) {
 			s.Warnings = append(s.Warnings, c.Warning)
 		}
@@ -115,12 +122,18 @@ func rootKey(key string) string {
 type loader struct {
 	src      Source
 	problems Problems
+	// spoiled has the keys of texts that texts refused.
+	spoiled map[string]bool
 }
 
 func (l *loader) problem(key, value, want string) {
-	p := Problem{Key: key, Value: value, Want: want}
+	// The value may be a credential in the wrong place, and a text of any size.
+	p := Problem{Key: key, Value: shorten(redact.String(value)), Want: redact.String(want)}
 	root := rootKey(key)
-	if d, ok := declared(root); ok && d.Secret {
+	if l.spoiled[key] { // what else is wrong with such a text does not matter
+		return
+	}
+	if d, ok := declared(root); ok && d.Secret || l.src.Secrets[root] {
 		p.Value = ""
 	}
 	if l.src.Where != nil && key != EnableFalcoVariable {
@@ -235,20 +248,11 @@ func (l *loader) oneOf(key string, allowed []string) string {
 }
 
 func (l *loader) priority(key string) string {
-	v := strings.ToLower(l.raw(key))
-	switch v { // Falco itself takes these spellings too
-	case "informational":
-		v = "info"
-	case "err":
-		v = "error"
+	p, err := falco.ParsePriority(l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), "must be one of "+priorities)
 	}
-	for _, p := range Priorities {
-		if v == p {
-			return v
-		}
-	}
-	l.problem(key, l.raw(key), "must be one of "+strings.Join(Priorities, ", "))
-	return v
+	return p.Setting()
 }
 
 // matching reads a text that is either empty (where the default is) or has the form.
@@ -292,15 +296,32 @@ func (l *loader) strings(key string) []string {
 func (l *loader) absolutePaths(key string) []string {
 	paths := l.strings(key)
 	for i, p := range paths {
-		if !cleanAbsolute(p) {
-			l.problem(fmt.Sprintf("%s[%d]", key, i), p, "must be an absolute path without .. or repeated slashes; a bare name would be met by any renamed program")
+		if !ValidPath(p) {
+			l.problem(fmt.Sprintf("%s[%d]", key, i), p, "must be "+WantPath+"; any renamed program could have a bare name")
 		}
 	}
 	return paths
 }
 
-func cleanAbsolute(p string) bool {
-	return filepath.IsAbs(p) && filepath.Clean(p) == p && p != "/" && !strings.ContainsAny(p, "\n\x00")
+// ruleFiles reads paths of rule files, whose base names become keys of a ConfigMap beside our own files.
+func (l *loader) ruleFiles(key string) []string {
+	paths := l.strings(key)
+	first := map[string]int{}
+	for i, p := range paths {
+		at, name := fmt.Sprintf("%s[%d]", key, i), filepath.Base(p)
+		j, taken := first[name]
+		switch {
+		case !ValidRuleFile(name):
+			l.problem(at, p, "must name a file of letters, digits and ._- that ends in .yaml")
+		case strings.HasPrefix(name, OwnRulesPrefix):
+			l.problem(at, p, "must name a file that does not begin with "+OwnRulesPrefix+": those are this project's own")
+		case taken:
+			l.problem(at, p, fmt.Sprintf("must have another base name than %s[%d]: both become one key of a ConfigMap", key, j))
+		default:
+			first[name] = i
+		}
+	}
+	return paths
 }
 
 func (l *loader) enableFalco() bool {
@@ -330,12 +351,19 @@ var (
 	memoryQuantity     = lazyregexp.New(`^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$`)
 	indexName          = lazyregexp.New(`^[a-z0-9][a-z0-9._-]{0,254}$`)
 	typeName           = lazyregexp.New(`^[a-zA-Z0-9_][a-zA-Z0-9_-]*$`)
-	httpURL            = lazyregexp.New(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s]*)?$`)
+	httpURL            = lazyregexp.New(`^https?://[^\s/?#@]+(:[0-9]{1,5})?(/[^\s?#@]*)?$`)
 	imageRepository    = lazyregexp.New(`^[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$`)
 	chartRepository    = lazyregexp.New(`^(https?|oci)://[^\s?#@]+$`)
 	contextName        = lazyregexp.New(`^[^\s]+$`)
 	userName           = lazyregexp.New(`^[^\s:]+$`)
 )
+
+// maxSocketPath is the longest path of a Unix socket on Linux, in bytes: sun_path has 108 with the NUL at its end.
+const maxSocketPath = 107
+
+func wantSocketLength(path string) string {
+	return fmt.Sprintf("must have at most %d bytes, as the kernel allows for a socket, also as %s/BASE_NAME; it has %d", maxSocketPath, filepath.Dir(DefaultAgentSocketPath), len(path))
+}
 
 const wantDNSLabel = "a DNS label: lower-case letters, digits and dashes, at most 63"
 
@@ -351,7 +379,7 @@ func (l *loader) cluster() Cluster {
 			CPUs:              l.integer("minikube.cpus", 2, 256, "a whole number from 2 to 256"),
 			MemoryMiB:         l.integer("minikube.memory", 2048, 1<<20, "a whole number of MiB from 2048 to 1048576"),
 			Disk:              l.matching("minikube.disk", diskSize, "a number and k, m, g or t, such as 20g"),
-			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.34.0"),
+			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.36.3"),
 		},
 	}
 	switch c.Mode {
@@ -363,8 +391,13 @@ func (l *loader) cluster() Cluster {
 			l.problem("cluster.context", "", "is required with cluster.mode existing, so that the stack can never land on another cluster than you mean")
 		}
 	case ModeMinikube:
-		if c.Kubeconfig == "" {
-			c.Kubeconfig = filepath.Join(".state", l.src.Stack, "kubeconfig")
+		// It is written, and removed by a down: it must be a file that only this stack can have.
+		own := StateDir(l.src.Stack)
+		switch {
+		case c.Kubeconfig == "":
+			c.Kubeconfig = filepath.Join(own, "kubeconfig")
+		case filepath.Clean(c.Kubeconfig) != c.Kubeconfig || filepath.Dir(c.Kubeconfig) != own || strings.HasPrefix(filepath.Base(c.Kubeconfig), "."):
+			l.problem("cluster.kubeconfig", c.Kubeconfig, "must be empty or a file in "+own+" with cluster.mode minikube, such as "+filepath.Join(own, "kubeconfig")+": the stack creates and removes it; a kubeconfig of yours is for cluster.mode existing")
 		}
 		if c.Context != "" && c.Context != c.Minikube.Profile {
 			l.problem("cluster.context", c.Context, "must be empty with cluster.mode minikube: it is always the profile's name, "+c.Minikube.Profile)
@@ -381,21 +414,50 @@ func (l *loader) spire() SPIRE {
 		ClassName:       l.matching("spire.className", contextName, "the name of a class, without spaces"),
 		TrustDomain:     l.matching("spire.trustDomain", trustDomainPattern, "a SPIFFE trust domain: lower-case letters, digits, dots, dashes and underscores, without spiffe:// and without a path"),
 		ClusterName:     l.matching("spire.clusterName", dnsLabel, wantDNSLabel),
-		Chart:           l.chart("spire.chartVersion", charts.SPIREName),
-		CRDs:            l.chart("spire.crdsChartVersion", charts.SPIRECRDsName),
 		Persistence:     l.oneOf("spire.persistence", []string{PersistencePVC, PersistenceEmptyDir}),
 		AgentSocketPath: l.raw("spire.agentSocketPath"),
 	}
+	s.Chart, s.CRDs = l.spireCharts()
 	if s.Install {
 		if s.ClassName != "" {
 			l.problem("spire.className", s.ClassName, "must be empty with spire.mode install: the chart sets it")
 		}
 		s.ClassName = s.Namespace + "-" + SPIRERelease
 	}
-	if !cleanAbsolute(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3 {
-		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
+	switch {
+	case !ValidPath(s.AgentSocketPath) || strings.Count(s.AgentSocketPath, "/") < 3:
+		l.problem("spire.agentSocketPath", s.AgentSocketPath, "must be "+WantPath+", of a socket in a folder of its own, such as "+DefaultAgentSocketPath)
+	// In its pod the agent of the chart binds the base name in this folder, whatever the folder on the node.
+	case len(s.AgentSocketPath) > maxSocketPath, len(path.Join(path.Dir(DefaultAgentSocketPath), path.Base(s.AgentSocketPath))) > maxSocketPath:
+		l.problem("spire.agentSocketPath", s.AgentSocketPath, wantSocketLength(s.AgentSocketPath))
 	}
 	return s
+}
+
+// spireCharts are the chart of SPIRE and the chart of its CRDs, which was published with it.
+func (l *loader) spireCharts() (charts.SPIRE, charts.Chart) {
+	const key, crdsKey = "spire.chartVersion", "spire.crdsChartVersion"
+	chart, err := charts.ResolveSPIRE(l.raw(key))
+	if err != nil {
+		l.problem(key, l.raw(key), err.Error())
+	}
+	chart.Repository = l.repository(charts.SPIREName)
+	version := l.raw(crdsKey)
+	if version == "" {
+		version = chart.CRDs
+	}
+	if version == "" { // the chart of SPIRE is not known, which is reported
+		return chart, charts.Chart{}
+	}
+	crds, crdsErr := charts.Resolve(charts.SPIRECRDsName, version)
+	switch {
+	case crdsErr != nil:
+		l.problem(crdsKey, version, crdsErr.Error())
+	case err == nil && version != chart.CRDs:
+		l.problem(crdsKey, version, fmt.Sprintf("must be %s, which goes with chart spire %s; leave the setting out to get it", chart.CRDs, chart.Version))
+	}
+	crds.Repository = l.repository(charts.SPIRECRDsName)
+	return chart, crds
 }
 
 func (l *loader) falco() Falco {
@@ -421,7 +483,7 @@ func (l *loader) falco() Falco {
 		BufferPreset:     l.integer("falco.bufferPreset", 1, 10, "a whole number from 1 (1 MB) to 10 (512 MB)"),
 		LeastPrivileged:  l.boolean("falco.leastPrivileged"),
 		AllowedProcesses: l.absolutePaths("falco.allowedProcesses"),
-		ExtraRules:       l.strings("falco.extraRules"),
+		ExtraRules:       l.ruleFiles("falco.extraRules"),
 		FileOutput:       l.raw("falco.fileOutput"),
 		SyslogOutput:     l.boolean("falco.syslogOutput"),
 		Metrics:          l.boolean("falco.metrics"),
@@ -429,7 +491,7 @@ func (l *loader) falco() Falco {
 		Dashboard:        l.boolean("falco.dashboard"),
 	}
 	// Its directory of the node is mounted into Falco's pod, where it must hide nothing.
-	if f.FileOutput != "" && (!cleanAbsolute(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
+	if f.FileOutput != "" && (!ValidPath(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
 		l.problem("falco.fileOutput", f.FileOutput, "must be the absolute path of a file below /var/log, or empty for none")
 	}
 	for _, r := range []struct {
@@ -475,7 +537,7 @@ func (l *loader) sidekick() Falcosidekick {
 			MinimumPriority: l.priority("falcosidekick.slack.minimumPriority"),
 		},
 		Elasticsearch: Elasticsearch{
-			HostPort:        l.matching("falcosidekick.elasticsearch.hostPort", httpURL, "a URL such as http://elasticsearch:9200, without user and password"),
+			HostPort:        l.matching("falcosidekick.elasticsearch.hostPort", httpURL, "a URL such as http://elasticsearch:9200, without user, password and query; a user goes into falcosidekick.elasticsearch.username, the password into the secret "+ElasticsearchPasswordKey),
 			Index:           l.matching("falcosidekick.elasticsearch.index", indexName, "a lower-case index name"),
 			Type:            l.matching("falcosidekick.elasticsearch.type", typeName, "a document type such as _doc"),
 			MinimumPriority: l.priority("falcosidekick.elasticsearch.minimumPriority"),
@@ -505,12 +567,12 @@ func (l *loader) sidekick() Falcosidekick {
 func (l *loader) hosts() Hosts {
 	h := Hosts{
 		AlertFile:  l.raw("hosts.alertFile"),
-		RotateMB:   l.integer("hosts.rotateMB", 1, 1<<20, "a whole number of MB from 1 to 1048576"),
-		RotateKeep: l.integer("hosts.rotateKeep", 1, 1000, "a whole number from 1 to 1000"),
+		RotateMB:   l.integer("hosts.rotateMB", 1, MaxRotateMB, fmt.Sprintf("a whole number of MB from 1 to %d", MaxRotateMB)),
+		RotateKeep: l.integer("hosts.rotateKeep", 1, MaxRotateKeep, fmt.Sprintf("a whole number from 1 to %d", MaxRotateKeep)),
 		Syslog:     l.boolean("hosts.syslog"),
-		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user and password"),
+		HTTPOutput: l.matching("hosts.httpOutput", httpURL, "a URL such as http://falcosidekick.example.org:2801, without user, password and query: they would be readable on every host"),
 	}
-	if h.AlertFile != "" && !cleanAbsolute(h.AlertFile) {
+	if h.AlertFile != "" && !ValidPath(h.AlertFile) {
 		l.problem("hosts.alertFile", h.AlertFile, "must be an absolute path, or empty for none")
 	}
 	var raws []json.RawMessage

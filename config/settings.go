@@ -25,11 +25,14 @@ const (
 	PersistenceEmptyDir = "emptyDir"
 )
 
+// Upper bounds of hosts.rotateMB, in MB, and hosts.rotateKeep.
+const (
+	MaxRotateMB   = 100_000
+	MaxRotateKeep = 1000
+)
+
 // DriverModernEBPF is the only Falco driver that this stack supports: no kernel module, no compiler, no headers.
 const DriverModernEBPF = "modern_ebpf"
-
-// Priorities lists Falco's rule priorities from the highest to the lowest, as they are written in settings.
-var Priorities = []string{"emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"}
 
 var minikubeDrivers = []string{"docker", "podman", "kvm2", "qemu2", "virtualbox", "hyperv", "hyperkit", "vmware", "parallels", "none", "ssh"}
 
@@ -73,7 +76,7 @@ type Minikube struct {
 	MemoryMiB int
 	// Disk is the node's disk in Minikube's own form, such as 20g.
 	Disk string
-	// KubernetesVersion has the form v1.34.0.
+	// KubernetesVersion has the form v1.36.3.
 	KubernetesVersion string
 }
 
@@ -86,7 +89,7 @@ type SPIRE struct {
 	ClassName   string
 	TrustDomain string
 	ClusterName string
-	Chart       charts.Chart
+	Chart       charts.SPIRE
 	CRDs        charts.Chart
 	// Persistence of the server's data: PersistencePVC or PersistenceEmptyDir.
 	Persistence string

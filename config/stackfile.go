@@ -2,13 +2,36 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"spire-falco/internal/lazyregexp"
+	"spire-falco/internal/safefile"
 )
+
+// settingsLimit is the largest settings file that is read, in bytes: many times what every setting together takes.
+const settingsLimit = 1 << 20
+
+// stackName is what Pulumi takes as the name of a stack, and no more: it becomes part of paths.
+var stackName = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`)
+
+// CheckStackName refuses a name that Pulumi would refuse, or that would lead out of the project's folder.
+func CheckStackName(name string) error {
+	if !stackName.MatchString(name) {
+		return fmt.Errorf("--stack = %s: must be a name of 1 to 100 letters, digits, dashes, underscores and dots that begins with none but a letter, digit or underscore", strconv.QuoteToASCII(shorten(name)))
+	}
+	return nil
+}
+
+// StateDir is the folder of a stack's own files, relative to the project's folder.
+func StateDir(stack string) string { return filepath.Join(".state", stack) }
 
 // LoadStackFile loads the settings of a stack from Pulumi.STACK.yaml in dir. The source tells which of them are set there.
 func LoadStackFile(dir, stack string) (*Settings, Source, error) {
@@ -23,10 +46,13 @@ func LoadStackFile(dir, stack string) (*Settings, Source, error) {
 // FromStackFile reads the raw settings of a stack from Pulumi.STACK.yaml in dir, without the engine and without
 // decrypting anything, so that they can be checked before the engine is asked. A missing file means no settings.
 func FromStackFile(dir, stack string) (Source, error) {
+	if err := CheckStackName(stack); err != nil {
+		return Source{}, err
+	}
 	name := "Pulumi." + stack + ".yaml"
 	src := Source{Stack: stack, Values: map[string]string{}, Secrets: map[string]bool{}, LookupEnv: os.LookupEnv}
-	content, err := os.ReadFile(filepath.Join(dir, name))
-	if os.IsNotExist(err) {
+	content, err := safefile.Read(filepath.Join(dir, name), settingsLimit)
+	if errors.Is(err, fs.ErrNotExist) {
 		return src, nil
 	}
 	if err != nil {
@@ -84,6 +110,9 @@ func (s *Source) add(file, key string, keyNode, valueNode *yaml.Node, where map[
 	}
 	value, err := rawValue(valueNode)
 	if err != nil {
+		if d, ok := declared(key); ok && d.Secret {
+			return fmt.Errorf("%s: %s: the value cannot be read", place, key) // the cause would show it
+		}
 		return fmt.Errorf("%s: %s: %w", place, key, err)
 	}
 	s.Values[key] = value

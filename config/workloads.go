@@ -22,7 +22,7 @@ const (
 
 var (
 	envName     = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	pinnedImage = lazyregexp.New(`^[a-z0-9][a-zA-Z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$`)
+	pinnedImage = lazyregexp.New(`(:[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})$`)
 )
 
 func (l *loader) workloads() []Workload {
@@ -120,17 +120,26 @@ func (l *loader) workload(at string, w *Workload) {
 	}
 	check(dnsLabel.MatchString(w.Name), "name", w.Name, "must be "+wantDNSLabel)
 	check(dnsLabel.MatchString(w.Namespace), "namespace", w.Namespace, "must be "+wantDNSLabel)
-	check(w.Image == "" || pinnedImage.MatchString(w.Image) && !strings.HasSuffix(w.Image, ":latest"), "image", w.Image,
+	check(w.Image == "" || ValidImage(w.Image) && pinnedImage.MatchString(w.Image) && !strings.HasSuffix(w.Image, ":latest"), "image", w.Image,
 		"must have a fixed tag (not latest) or a sha256 digest, or be left out for the image that the project builds")
-	check(cleanAbsolute(w.Executable), "executable", w.Executable, "must be the absolute path of the program in the image")
+	check(ValidPath(w.Executable), "executable", w.Executable, "must be the path of the program in the image, "+WantPath)
 	check(w.Port >= 0 && w.Port <= 65535, "port", fmt.Sprint(w.Port), "must be a port from 1 to 65535, or be left out for a workload that does not listen")
 	check(w.Replicas >= 1 && w.Replicas <= 100, "replicas", fmt.Sprint(w.Replicas), "must be a whole number from 1 to 100")
-	check(cleanAbsolute(w.SocketPath) && strings.Count(w.SocketPath, "/") >= 2, "socketPath", w.SocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultWorkloadSocketPath)
+	check(ValidPath(w.SocketPath) && strings.Count(w.SocketPath, "/") >= 2, "socketPath", w.SocketPath, "must be an absolute path of a socket in a folder of its own, such as "+DefaultWorkloadSocketPath)
+	check(len(w.SocketPath) <= maxSocketPath, "socketPath", w.SocketPath, fmt.Sprintf("must have at most %d bytes, as the kernel allows for a socket; it has %d", maxSocketPath, len(w.SocketPath)))
 	for i, p := range w.Children {
-		check(cleanAbsolute(p), fmt.Sprintf("children[%d]", i), p, "must be the absolute path of an executable in the image")
+		check(ValidPath(p), fmt.Sprintf("children[%d]", i), p, "must be the path of an executable in the image, "+WantPath)
 	}
 	for i, p := range w.CertificateDirs {
-		check(cleanAbsolute(p), fmt.Sprintf("certificateDirs[%d]", i), p, "must be an absolute path of a folder in the container")
+		check(ValidPath(p), fmt.Sprintf("certificateDirs[%d]", i), p, "must be the path of a folder in the container, "+WantPath)
+	}
+	for i, a := range w.Health {
+		field := fmt.Sprintf("health[%d]", i)
+		if i == 0 {
+			check(ValidPath(a), field, a, "must be the path of the health command in the image, "+WantPath)
+		} else {
+			check(ValidArgument(a) && ValidArgument(strings.Join(w.Health[1:], " ")), field, a, "must be an argument "+WantArgument)
+		}
 	}
 	names := make([]string, 0, len(w.Env))
 	for name := range w.Env {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,9 @@ import (
 	"regexp"
 
 	"gopkg.in/yaml.v3"
+
+	"spire-falco/config"
+	"spire-falco/internal/safefile"
 )
 
 // Backend is where Pulumi keeps the state, and how its secrets are encrypted.
@@ -29,9 +33,22 @@ type Backend struct {
 // stateDir is the folder of the project's own state.
 const stateDir = ".state"
 
+// textLimit bounds what is read of settings, credentials and the like: many times what one has.
+const textLimit = 1 << 20
+
+// Environment variables that name the passphrase of the state.
+const (
+	passphraseVariable     = "PULUMI_CONFIG_PASSPHRASE"
+	passphraseFileVariable = "PULUMI_CONFIG_PASSPHRASE_FILE"
+)
+
 // OpenBackend takes the user's backend if there is one: PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN, a backend in Pulumi.yaml
-// or a login. Otherwise the state is kept in dir/.state, encrypted with a passphrase that is made once.
+// or a login. Otherwise the state is kept in dir/.state, which only its owner can read, encrypted with a passphrase that
+// is created once.
 func OpenBackend(dir, stack string) (*Backend, error) {
+	if err := config.CheckStackName(stack); err != nil {
+		return nil, err //nolint:wrapcheck // it names the flag
+	}
 	has, err := userBackend(dir)
 	if err != nil {
 		return nil, err
@@ -41,19 +58,42 @@ func OpenBackend(dir, stack string) (*Backend, error) {
 	}
 	b := &Backend{Own: true, dir: dir, stack: stack, WorkDir: filepath.Join(dir, stateDir, stack, "project")}
 	if err := os.MkdirAll(b.WorkDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of the state: %w", err)
+		return nil, fmt.Errorf("create the folder of the state (PULUMI_BACKEND_URL names another place): %w", err)
+	}
+	if err := keepPrivate(filepath.Join(dir, stateDir)); err != nil {
+		return nil, err
 	}
 	// Without metadata=skip each file has a second one beside it that is not written at one go: an engine killed meanwhile
 	// leaves a state that no engine reads ("failed to load checkpoint: EOF").
 	b.Environment = map[string]string{"PULUMI_BACKEND_URL": "file://" + filepath.Join(dir, stateDir) + "?metadata=skip"}
-	if os.Getenv("PULUMI_CONFIG_PASSPHRASE") == "" && os.Getenv("PULUMI_CONFIG_PASSPHRASE_FILE") == "" {
-		file, err := passphraseFile(dir)
+	given, err := givenPassphrase()
+	if err != nil {
+		return nil, err
+	}
+	if !given {
+		file, err := b.passphraseFile()
 		if err != nil {
 			return nil, err
 		}
-		b.Environment["PULUMI_CONFIG_PASSPHRASE_FILE"] = file
+		b.Environment[passphraseFileVariable] = file
 	}
 	return b, b.copyProject()
+}
+
+// keepPrivate takes the folder away from everybody but its owner: the state has the stack's secrets, if encrypted, and a
+// kubeconfig.
+func keepPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("look at the folder of the state: %w", err)
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	if err := os.Chmod(path, info.Mode().Perm()&0o700); err != nil {
+		return fmt.Errorf("%s can be read or written by others (mode %#o), and that cannot be changed: %w; run, as its owner: chmod 700 %[1]s", path, info.Mode().Perm(), err)
+	}
+	return nil
 }
 
 func userBackend(dir string) (bool, error) {
@@ -67,7 +107,7 @@ func userBackend(dir string) (bool, error) {
 			URL string `yaml:"url"`
 		} `yaml:"backend"`
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "Pulumi.yaml"))
+	text, err := safefile.Read(filepath.Join(dir, "Pulumi.yaml"), textLimit)
 	if err != nil {
 		return false, fmt.Errorf("read the project: %w", err)
 	}
@@ -85,7 +125,7 @@ func userBackend(dir string) (bool, error) {
 		}
 		home = filepath.Join(user, ".pulumi")
 	}
-	text, err = os.ReadFile(filepath.Join(home, "credentials.json"))
+	text, err = safefile.Read(filepath.Join(home, "credentials.json"), textLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -101,57 +141,144 @@ func userBackend(dir string) (bool, error) {
 	return login.Current != "", nil
 }
 
-// passphraseFile makes the passphrase once; who loses it loses the secrets in the state.
-func passphraseFile(dir string) (string, error) {
-	file := filepath.Join(dir, stateDir, "passphrase")
-	if _, err := os.Stat(file); err == nil {
-		return file, nil
+// givenPassphrase tells whether the environment has a passphrase. An empty one would encrypt the state with nothing.
+func givenPassphrase() (bool, error) {
+	if text, set := os.LookupEnv(passphraseVariable); set {
+		if text == "" {
+			return false, fmt.Errorf("the environment variable %s is set and empty, so Pulumi would encrypt the state with an empty passphrase: unset it, or give it a value", passphraseVariable)
+		}
+		return true, nil
 	}
-	random := make([]byte, 24)
-	if _, err := rand.Read(random); err != nil {
-		return "", fmt.Errorf("make a passphrase: %w", err)
+	file := os.Getenv(passphraseFileVariable)
+	if file == "" {
+		return false, nil
 	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return file, nil // another run was quicker
+	if err := checkPassphrase(file); err != nil {
+		return false, fmt.Errorf("the environment variable %s names a file that cannot be used: %w", passphraseFileVariable, err)
+	}
+	return true, nil
+}
+
+// passphraseFile creates the passphrase of the state when nothing can have been encrypted yet. Losing it makes the
+// secrets in the state unreadable, so whatever is there is never replaced.
+func (b *Backend) passphraseFile() (string, error) {
+	file := filepath.Join(b.dir, stateDir, "passphrase")
+	_, err := os.Lstat(file) // a link that leads nowhere is there, too
+	if errors.Is(err, fs.ErrNotExist) {
+		err = b.createPassphrase(file)
+	}
+	if err == nil {
+		err = checkPassphrase(file)
 	}
 	if err != nil {
-		return "", fmt.Errorf("keep the passphrase: %w", err)
-	}
-	_, err = f.WriteString(hex.EncodeToString(random))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", fmt.Errorf("keep the passphrase: %w", err)
+		return "", fmt.Errorf("the passphrase of the state: %w", err)
 	}
 	return file, nil
 }
 
+func (b *Backend) createPassphrase(file string) error {
+	encrypted, err := b.encrypted()
+	if err != nil {
+		return err
+	}
+	if encrypted != "" {
+		return fmt.Errorf("%s is missing, and %s is encrypted with it: put it back, or give it in %s or %s; to begin again without what is encrypted, move that away",
+			file, encrypted, passphraseVariable, passphraseFileVariable)
+	}
+	random := make([]byte, 24)
+	if _, err := rand.Read(random); err != nil {
+		return fmt.Errorf("create it: %w", err)
+	}
+	err = safefile.Create(file, []byte(hex.EncodeToString(random)), 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another run was quicker
+	}
+	return err //nolint:wrapcheck // it names the file
+}
+
+// encrypted names a file of the stack's that is encrypted with the passphrase; empty if there is none.
+func (b *Backend) encrypted() (string, error) {
+	for _, file := range []string{filepath.Join(b.dir, b.settingsFile()), filepath.Join(b.WorkDir, b.settingsFile())} {
+		text, err := safefile.Read(file, textLimit)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("look for what is encrypted: %w", err)
+		}
+		if saltLine.Match(text) {
+			return file, nil
+		}
+	}
+	found := ""
+	stacks := filepath.Join(b.dir, stateDir, ".pulumi", "stacks")
+	err := filepath.WalkDir(stacks, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			found = path
+			return fs.SkipAll
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("look for what is encrypted: %w", err)
+	}
+	return found, nil
+}
+
+// passphraseLimit is the largest passphrase that is read, in bytes.
+const passphraseLimit = 4 << 10
+
+// checkPassphrase reads a passphrase as the engine will. Only its owner may.
+func checkPassphrase(file string) error {
+	text, err := safefile.Read(file, passphraseLimit)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if target, linkErr := os.Readlink(file); linkErr == nil {
+			return fmt.Errorf("%s is a symbolic link to %s, which is not there: put that file back", file, target)
+		}
+		return err //nolint:wrapcheck // it names the file
+	case err != nil:
+		return fmt.Errorf("%w: make it readable, or give the passphrase in %s", err, passphraseVariable)
+	case len(bytes.TrimSpace(text)) == 0:
+		return fmt.Errorf("%s is empty, as a full disk leaves it: put the passphrase back; if nothing was encrypted yet, remove the file and run this again", file)
+	}
+	info, err := os.Stat(file)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		if err = os.Chmod(file, 0o600); err != nil {
+			return fmt.Errorf("%s can be read by others (mode %#o), and that cannot be changed: %w; run, as its owner: chmod 600 %[1]s", file, info.Mode().Perm(), err)
+		}
+	}
+	return err //nolint:wrapcheck // it names the file
+}
+
 var saltLine = regexp.MustCompile(`(?m)^encryptionsalt: .*$`)
+
+// settingsFile is the name of the stack's settings.
+func (b *Backend) settingsFile() string { return "Pulumi." + b.stack + ".yaml" }
 
 // copyProject puts the project file and the stack's settings where the engine runs, so that the salt which the engine
 // adds to the settings of a first-time user does not change a file under version control.
 func (b *Backend) copyProject() error {
-	project, err := os.ReadFile(filepath.Join(b.dir, "Pulumi.yaml"))
+	project, err := safefile.Read(filepath.Join(b.dir, "Pulumi.yaml"), textLimit)
 	if err != nil {
 		return fmt.Errorf("read the project: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(b.WorkDir, "Pulumi.yaml"), project, 0o600); err != nil {
+	if err := safefile.Write(filepath.Join(b.WorkDir, "Pulumi.yaml"), project, 0o600); err != nil {
 		return fmt.Errorf("copy the project: %w", err)
 	}
-	name := "Pulumi." + b.stack + ".yaml"
-	settings, err := os.ReadFile(filepath.Join(b.dir, name))
+	settings, err := safefile.Read(filepath.Join(b.dir, b.settingsFile()), textLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the settings of stack %s: %w", b.stack, err)
 	}
-	target := filepath.Join(b.WorkDir, name)
+	target := filepath.Join(b.WorkDir, b.settingsFile())
 	if !saltLine.Match(settings) {
-		if old, err := os.ReadFile(target); err == nil {
-			if salt := saltLine.Find(old); salt != nil {
-				settings = append(append(settings, '\n'), salt...)
-				settings = append(settings, '\n')
-			}
+		old, err := safefile.Read(target, textLimit)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // its salt must not be lost
+			return fmt.Errorf("read the salt of stack %s: %w", b.stack, err)
+		}
+		if salt := saltLine.Find(old); salt != nil {
+			settings = append(append(settings, '\n'), salt...)
+			settings = append(settings, '\n')
 		}
 	}
-	if err := os.WriteFile(target, settings, 0o600); err != nil {
+	if err := safefile.Write(target, settings, 0o600); err != nil {
 		return fmt.Errorf("copy the settings of stack %s: %w", b.stack, err)
 	}
 	return nil

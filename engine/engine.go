@@ -107,6 +107,9 @@ func (e *Engine) Down(ctx context.Context, seen func(events.EngineEvent)) error 
 	if err := e.settle(ctx); err != nil {
 		return err
 	}
+	if err := e.foreignKubeconfig(ctx); err != nil {
+		return err
+	}
 	channel, wait := collect(seen)
 	opts := []optdestroy.Option{optdestroy.EventStreams(channel), optdestroy.Color(e.color())}
 	if e.opts.Out != nil {
@@ -136,7 +139,11 @@ func (e *Engine) failed(what string, err error) error {
 		return nil
 	}
 	if auto.IsConcurrentUpdateError(err) {
-		return fmt.Errorf("%s: %w: another run holds its lock; if none is running, remove it with: pulumi cancel", what, errLocked)
+		who := e.opts.Backend.holders()
+		if who == "" {
+			who = "another run holds its lock"
+		}
+		return fmt.Errorf("%s: %w: %s; if none is running, remove it with: pulumi cancel", what, errLocked, who)
 	}
 	// The Automation API repeats everything that the engine has printed behind this word.
 	message, printed, _ := strings.Cut(err.Error(), "\ncode: ")

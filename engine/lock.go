@@ -7,11 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"spire-falco/config"
+	"spire-falco/internal/filelock"
+	"spire-falco/internal/safefile"
 )
 
 // lock is what the engine writes into the file that locks a stack of a file backend.
@@ -22,47 +25,87 @@ type lock struct {
 	Timestamp time.Time `json:"timestamp"`
 }
 
-// unlock removes the stack's locks whose processes are provably dead: they ran on this machine and run no more. The engine
-// leaves such a lock when it is killed. Any other lock stays, and the engine then says who holds it.
-func (e *Engine) unlock() error {
-	dir := e.opts.Backend.lockDir()
+// heldLock is a lock of the stack and its file.
+type heldLock struct {
+	lock
+
+	file string
+}
+
+// locks reads the stack's locks that tell who took them.
+func (b *Backend) locks() ([]heldLock, error) {
+	dir := b.lockDir()
 	if dir == "" {
-		return nil
+		return nil, nil
 	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("look for locks of the stack: %w", err)
+		return nil, fmt.Errorf("look for locks of the stack: %w", err)
+	}
+	var all []heldLock
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".json" {
+			continue
+		}
+		l := heldLock{file: filepath.Join(dir, entry.Name())}
+		text, err := safefile.Read(l.file, textLimit)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its run has just ended
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the lock of the stack: %w", err)
+		}
+		if json.Unmarshal(text, &l.lock) == nil && l.PID > 0 {
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
+// unlock removes the stack's locks whose processes are provably dead: they ran on this machine and run no more. The engine
+// leaves such a lock when it is killed. Any other lock stays, and holders names its process.
+func (e *Engine) unlock() error {
+	locks, err := e.opts.Backend.locks()
+	if err != nil || len(locks) == 0 {
+		return err
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("look for locks of the stack: %w", err)
 	}
-	for _, entry := range entries {
-		file := filepath.Join(dir, entry.Name())
-		text, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // its run has just ended
-		}
-		if err != nil {
-			return fmt.Errorf("read the lock of the stack: %w", err)
-		}
-		if filepath.Ext(file) != ".json" {
+	for _, l := range locks {
+		if l.Hostname != host || !dead(l.PID) {
 			continue
 		}
-		var l lock
-		if json.Unmarshal(text, &l) != nil || l.Hostname != host || l.PID <= 0 || !dead(l.PID) {
-			continue
-		}
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(l.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the lock of a run that was killed: %w", err)
 		}
-		_ = os.Remove(file + attributes) // where the backend keeps them
+		_ = os.Remove(l.file + attributes) // where the backend keeps them
 		e.tell("removed the lock of a run that was killed (process %d, begun %s)\n", l.PID, l.Timestamp.Format(time.RFC3339))
 	}
 	return nil
+}
+
+// holders names the runs that hold the stack's lock, and what to do about one that will not end by itself. It is empty
+// for a backend that keeps no files.
+func (b *Backend) holders() string {
+	locks, err := b.locks()
+	if err != nil {
+		return ""
+	}
+	host, _ := os.Hostname()
+	var out []string
+	for _, l := range locks {
+		text := fmt.Sprintf("process %d of %s on %s holds it since %s", l.PID, strconv.QuoteToGraphic(l.Username), strconv.QuoteToGraphic(l.Hostname), l.Timestamp.Local().Format(time.RFC3339))
+		if l.Hostname == host && filelock.Stopped(l.PID) {
+			text += fmt.Sprintf(", and is stopped: continue it with kill -CONT %[1]d, or end it with kill -KILL %[1]d", l.PID)
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "; ")
 }
 
 // attributes is the ending of the file beside each file of a file backend that does not skip metadata.

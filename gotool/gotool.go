@@ -5,6 +5,7 @@ package gotool
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rogpeppe/go-internal/lockedfile"
+	"spire-falco/internal/filelock"
 )
 
 // CacheVariable is the environment variable that moves the folder in which built programs are kept.
@@ -64,7 +65,7 @@ func (t Tool) Version() (string, error) {
 }
 
 // Build returns the path of the program, which it builds if the cache does not have it. Progress goes to log. Two runs
-// at the same time build once.
+// at the same time build once: the second says whom it waits for, and both end when ctx does.
 func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	version, err := t.Version()
 	if err != nil {
@@ -79,11 +80,11 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return "", fmt.Errorf("make the folder of %s: %w", t.Name, err)
+		return "", fmt.Errorf("create the folder of %s (%s names another place for it): %w", t.Name, CacheVariable, err)
 	}
-	unlock, err := lockedfile.MutexAt(path + ".lock").Lock()
+	unlock, err := filelock.Lock(ctx, path+".lock", "the build of "+t.Name, log)
 	if err != nil {
-		return "", fmt.Errorf("lock the build of %s: %w", t.Name, err)
+		return "", err
 	}
 	defer unlock()
 	if _, err := os.Stat(path); err == nil { // another run has built it
@@ -92,22 +93,45 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	fmt.Fprintf(log, "building %s %s from its Go module (once; minutes on two cores)\n", t.Name, version)
 	start := time.Now()
 	ldflags := strings.NewReplacer("VERSION", version, "NUMBER", strings.TrimPrefix(version, "v")).Replace(t.LDFlags)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w "+ldflags, "-o", path+".new", t.Package) //nolint:gosec // pinned in the project
+	unfinished := path + ".new"
+	defer os.Remove(unfinished) //nolint:errcheck // renamed, or of no use
+
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w "+ldflags, "-o", unfinished, t.Package) //nolint:gosec // pinned in the project
 	cmd.Dir = t.Dir
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes what it has begun
+	cmd.WaitDelay = stopDelay
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off"), t.Env...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	stop := Heartbeat(log, t.Name, start)
 	err = cmd.Run()
 	stop()
+	if err != nil && ctx.Err() != nil {
+		return "", fmt.Errorf("ended the build of %s after %s: %w", t.Name, time.Since(start).Round(time.Second), ctx.Err())
+	}
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", t.Name, err, output.String())
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := putInPlace(unfinished, path); err != nil {
 		return "", fmt.Errorf("put %s in place: %w", t.Name, err)
 	}
 	fmt.Fprintf(log, "built %s in %s\n", t.Name, time.Since(start).Round(time.Second))
 	return path, nil
+}
+
+// stopDelay is how long the Go command may take to end when it is interrupted.
+const stopDelay = 10 * time.Second
+
+// putInPlace gives a built program its name once all of it is on the disk: a later run trusts that name.
+func putInPlace(unfinished, path string) error {
+	file, err := os.Open(unfinished)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(unfinished, path)
 }
 
 // Heartbeat tells every 20 s that a build goes on, until stop is called, which waits for its last word.

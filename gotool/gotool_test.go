@@ -2,15 +2,20 @@ package gotool
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/internal/filelock"
 )
 
 // tool is a tiny module that requires example.org/pinned and prints the version that the linker put in.
@@ -66,6 +71,50 @@ func TestAFailedBuildSaysWhatTheCompilerSaidAndLeavesNothingBehind(t *testing.T)
 	cache, err := CacheDir()
 	require.NoError(t, err)
 	assert.NoFileExists(t, filepath.Join(cache, "tool-1.2.3", "bin", "tool"))
+}
+
+func TestAnInterruptEndsAWaitForAnotherBuildAtOnce(t *testing.T) {
+	spec := tool(t, printsVersion)
+	cache, err := CacheDir()
+	require.NoError(t, err)
+	bin := filepath.Join(cache, "tool-1.2.3", "bin")
+	require.NoError(t, os.MkdirAll(bin, 0o750))
+	unlock, err := filelock.Lock(t.Context(), filepath.Join(bin, "tool.lock"), "the build of tool", io.Discard)
+	require.NoError(t, err)
+	defer unlock()
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, interrupt)
+	begun := time.Now()
+	var log bytes.Buffer
+	_, err = Build(ctx, spec, &log)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Less(t, time.Since(begun), 2*time.Second)
+	assert.Contains(t, log.String(), "waiting for the build of tool: process ")
+}
+
+func TestAnInterruptEndsABuildAndLeavesNothingHalfDone(t *testing.T) {
+	spec := tool(t, printsVersion)
+	dir := t.TempDir()
+	// A Go command that never ends, and that cleans up when it is interrupted as the real one does.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go"), []byte(`#!/bin/sh
+while [ "$1" != -o ]; do shift; done
+echo half >"$2"
+trap 'echo cleaned >"`+dir+`/cleaned"; exit 1' INT
+while :; do sleep 0.05; done
+`), 0o700))
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	ctx, interrupt := context.WithTimeout(t.Context(), time.Second)
+	defer interrupt()
+	_, err := Build(ctx, spec, &bytes.Buffer{})
+	require.ErrorContains(t, err, "ended the build of tool after 1s")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.FileExists(t, filepath.Join(dir, "cleaned"))
+	cache, err := CacheDir()
+	require.NoError(t, err)
+	entries, err := os.ReadDir(filepath.Join(cache, "tool-1.2.3", "bin"))
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	assert.Equal(t, "tool.lock", entries[0].Name())
 }
 
 func TestAModuleThatIsNotPinnedIsAnError(t *testing.T) {

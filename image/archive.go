@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"spire-falco/internal/safefile"
 )
 
 // WriteArchive writes the image as an OCI archive under the name that
@@ -24,21 +24,12 @@ func (i *Image) WriteArchive(path string) error {
 	if err != nil {
 		return fmt.Errorf("make the image archive: %w", err)
 	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, archive) {
+	if old, err := safefile.Read(path, int64(len(archive))); err == nil && bytes.Equal(old, archive) {
 		return nil
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write the image archive %s: %w", path, err)
-	}
-	defer os.Remove(temporary.Name()) //nolint:errcheck // renamed, or of no use
-	_, err = temporary.Write(archive)
 	// Others than this user must be able to load it.
-	if err = errors.Join(err, temporary.Chmod(0o644), temporary.Close()); err != nil {
-		return fmt.Errorf("write the image archive %s: %w", path, err)
-	}
-	if err := os.Rename(temporary.Name(), path); err != nil {
-		return fmt.Errorf("write the image archive %s: %w", path, err)
+	if err := safefile.Write(path, archive, 0o644); err != nil {
+		return fmt.Errorf("write the image archive: %w", err)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"spire-falco/internal/redact"
 )
 
 // What the image holds and how it runs.
@@ -122,6 +124,8 @@ func compile(ctx context.Context, dir string, platform v1.Platform, out string) 
 	}
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // fixed arguments and a directory of our own
 	cmd.Dir = dir
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it ends its compilers and removes what it has begun
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture,
 		"GOFLAGS=", "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0", "GODEBUG=", "GOFIPS140=off", "GOWORK=off")
@@ -239,7 +243,9 @@ func parseRepository(repository string) (name.Repository, error) {
 		err = errors.New("it has a scheme")
 	}
 	if err != nil {
-		return parsed, fmt.Errorf("repository is %q: allowed is registry/path without tag and digest, as registry.example.org/team/mtls-server: %w", repository, err)
+		// The library repeats the text, which may hold a password.
+		return parsed, fmt.Errorf("repository is %q: allowed is registry/path without user, tag and digest, as registry.example.org/team/mtls-server: %s",
+			redact.String(repository), redact.String(err.Error()))
 	}
 	return parsed, nil
 }

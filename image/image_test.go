@@ -244,6 +244,9 @@ func TestValidateRepository(t *testing.T) {
 	for _, wrong := range []string{"", "mtls-server", "registry.example.org/team/mtls:1", "registry.example.org/Team/mtls", "https://registry.example.org/mtls"} {
 		require.ErrorContains(t, image.ValidateRepository(wrong), `repository is "`+wrong+`": allowed is`)
 	}
+	err := image.ValidateRepository("https://user:hunter2@registry.example.org/mtls")
+	require.ErrorContains(t, err, "allowed is")
+	assert.NotContains(t, err.Error(), "hunter2")
 }
 
 // load reads the image back from its archive.

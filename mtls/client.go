@@ -40,7 +40,7 @@ func OutcomeOf(err error) Outcome {
 	switch {
 	case err == nil:
 		return OutcomeOK
-	case errors.Is(err, ErrNoIdentity), errors.Is(err, ErrIdentityExpired):
+	case errors.Is(err, ErrNoIdentity), errors.Is(err, ErrIdentityExpired), errors.Is(err, ErrIdentityNotYetValid):
 		return OutcomeNoIdentity
 	case errors.As(err, &refused):
 		return OutcomeRefused

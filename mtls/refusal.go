@@ -148,7 +148,7 @@ func refusal(err error) *RefusedError {
 		reason = ReasonCrowdedOut
 	case errors.Is(err, errTooLarge):
 		reason = ReasonTooLarge
-	case errors.Is(err, ErrIdentityExpired):
+	case errors.Is(err, ErrIdentityExpired), errors.Is(err, ErrIdentityNotYetValid):
 		reason = ReasonOwnIdentity
 	case errors.As(err, &record):
 		reason = ReasonNotTLS

@@ -33,8 +33,9 @@ type Limits struct {
 	IdleTimeout time.Duration
 }
 
-// DefaultLimits are made for a pod of 64 MiB: a connection whose peer sends as
-// large a header as it may takes about 50 KiB. docs/mtls.md has the figures.
+// DefaultLimits are made for 64 MiB, half of what the pod may use: a connection
+// whose peer sends as large a header as it may takes about 50 KiB. docs/mtls.md
+// has the figures.
 func DefaultLimits() Limits {
 	return Limits{
 		Connections:        512,

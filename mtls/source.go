@@ -44,9 +44,13 @@ var ErrNoIdentity = errors.New("no identity")
 // out because the Workload API gave no newer one.
 var ErrIdentityExpired = errors.New("the identity of this process has expired")
 
+// ErrIdentityNotYetValid is returned, wrapped, when the only SVID of this
+// process is one of the future: the clocks here and at the SPIRE server differ.
+var ErrIdentityNotYetValid = errors.New("the identity of this process is not valid yet")
+
 // Source keeps the X.509 SVID of this process and the trust bundles, as the
-// Workload API streams them. It goes on with the last ones while the agent is
-// away. Close it after use.
+// Workload API streams them. It continues with the last ones while the agent
+// is unavailable. Close it after use.
 type Source struct {
 	log    *slog.Logger
 	socket string
@@ -67,13 +71,35 @@ type Source struct {
 }
 
 type sourceState struct {
-	svid    *x509svid.SVID
+	svid *x509svid.SVID
+	// next takes the place of svid once it is valid; nil for none.
+	next    *x509svid.SVID
 	bundles *x509bundle.Set
 }
 
+// current is the SVID to use at that time.
+func (s *sourceState) current(now time.Time) *x509svid.SVID {
+	if s.next != nil && !now.Before(s.next.Certificates[0].NotBefore) {
+		return s.next
+	}
+	return s.svid
+}
+
+// checkTime returns an error when the SVID is not valid at that time.
+func checkTime(svid *x509svid.SVID, now time.Time) error {
+	leaf := svid.Certificates[0]
+	switch {
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("%w: %s, at %s", ErrIdentityExpired, svid.ID, leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		return fmt.Errorf("%w: %s, before %s", ErrIdentityNotYetValid, svid.ID, leaf.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
 // OpenSource connects to the Workload API at socket and blocks until it has
-// given an SVID, retrying quickly and logging what it waits for. When ctx ends
-// first the error wraps [ErrNoIdentity] and tells the last cause.
+// given an SVID that is valid now, retrying quickly and logging what it waits
+// for. When ctx ends first the error wraps [ErrNoIdentity] and the last cause.
 func OpenSource(ctx context.Context, socket string, log *slog.Logger) (*Source, error) {
 	client, err := workloadapi.New(ctx,
 		workloadapi.WithAddr(socket),
@@ -118,11 +144,12 @@ func (s *Source) Close() {
 }
 
 // GetX509SVID returns the current SVID. The error wraps [ErrIdentityExpired]
-// when it has run out.
+// when it has run out, [ErrIdentityNotYetValid] when its time has not come.
 func (s *Source) GetX509SVID() (*x509svid.SVID, error) {
-	svid := s.state.Load().svid
-	if notAfter := svid.Certificates[0].NotAfter; time.Now().After(notAfter) {
-		return nil, fmt.Errorf("%w: %s, at %s", ErrIdentityExpired, svid.ID, notAfter.UTC().Format(time.RFC3339))
+	now := time.Now()
+	svid := s.state.Load().current(now)
+	if err := checkTime(svid, now); err != nil {
+		return nil, err
 	}
 	return svid, nil
 }
@@ -139,7 +166,52 @@ func (s *Source) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509
 // ID returns the SPIFFE ID of this process.
 func (s *Source) ID() spiffeid.ID { return s.state.Load().svid.ID }
 
-// OnUpdate has f called after each later change of the SVID or the bundles.
+// opened tells whether there has been a valid SVID.
+func (s *Source) opened() bool {
+	select {
+	case <-s.first:
+		return true
+	default:
+		return false
+	}
+}
+
+// open lets OpenSource return, unless the current SVID is not valid.
+func (s *Source) open() {
+	now := time.Now()
+	svid := s.state.Load().current(now)
+	if checkTime(svid, now) != nil {
+		return
+	}
+	s.once.Do(func() {
+		s.log.Info("identity received", append(describe(svid), "waited_ms", now.Sub(s.started).Milliseconds())...)
+		close(s.first)
+	})
+}
+
+// openLater lets OpenSource return once the time of the current SVID has come,
+// also when the clock is set right meanwhile.
+func (s *Source) openLater(ctx context.Context) {
+	ticks := time.NewTicker(firstRetry)
+	defer ticks.Stop()
+	for !s.opened() {
+		select {
+		case <-ticks.C:
+			s.open()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// describe names an SVID for the log.
+func describe(svid *x509svid.SVID) []any {
+	leaf := svid.Certificates[0]
+	return []any{"spiffe_id", svid.ID.String(), "not_after", leaf.NotAfter.UTC(), "serial", leaf.SerialNumber.Text(16)}
+}
+
+// OnUpdate registers f to be called after each later change of the SVID or the
+// bundles.
 func (s *Source) OnUpdate(f func()) { s.onNew.Store(&f) }
 
 // watch follows the Workload API until ctx ends. cause holds the last failure
@@ -172,26 +244,52 @@ type watcher struct {
 // OnX509ContextUpdate implements workloadapi.X509ContextWatcher.
 func (w *watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
 	s := w.source
+	now := time.Now()
 	svid := update.DefaultSVID()
-	old := s.state.Swap(&sourceState{svid: svid, bundles: update.Bundles})
-	leaf := svid.Certificates[0]
-	attrs := []any{
-		"spiffe_id", svid.ID.String(), "not_after", leaf.NotAfter.UTC(), "serial", leaf.SerialNumber.Text(16),
+	state := &sourceState{svid: svid, bundles: update.Bundles}
+	old := s.state.Load()
+	bad := checkTime(svid, now)
+	if old != nil && errors.Is(bad, ErrIdentityNotYetValid) {
+		if current := old.current(now); checkTime(current, now) == nil {
+			state.svid, state.next = current, svid // no gap because of a clock
+		}
 	}
+	s.state.Store(state)
 	s.failing, s.lastCause = false, ""
-	switch {
-	case old == nil:
-		s.log.Info("identity received", append(attrs, "waited_ms", time.Since(s.started).Milliseconds())...)
-		s.once.Do(func() { close(s.first) })
+	if !s.opened() {
+		if bad == nil {
+			s.open()
+			return
+		}
+		// An open port means a server that can prove who it is. The agent sends
+		// a new SVID when it has one; one of the future only needs time.
+		w.setCause(bad)
+		s.log.Warn("still waiting for an identity", append(describe(svid), "cause", "the SVID is not valid now", "error", bad)...)
+		if errors.Is(bad, ErrIdentityNotYetValid) {
+			go s.openLater(w.ctx)
+		}
 		return
-	case old.svid.Certificates[0].Equal(leaf):
-		s.log.Debug("identity sent again, or bundles changed", attrs...)
+	}
+	switch {
+	case bad != nil:
+		s.log.Warn("identity rotated to one that is not valid now", append(describe(svid), "error", bad)...)
+	case old.svid.Certificates[0].Equal(svid.Certificates[0]):
+		s.log.Debug("identity sent again, or bundles changed", describe(svid)...)
 	default:
-		s.log.Info("identity rotated", attrs...)
+		s.log.Info("identity rotated", describe(svid)...)
 	}
 	if f := s.onNew.Load(); f != nil {
 		(*f)()
 	}
+}
+
+// setCause keeps the last reason why there is no SVID.
+func (w *watcher) setCause(err error) {
+	select {
+	case <-w.cause: // makes room
+	default:
+	}
+	w.cause <- err
 }
 
 // OnX509ContextWatchError implements workloadapi.X509ContextWatcher.
@@ -201,27 +299,22 @@ func (w *watcher) OnX509ContextWatchError(err error) {
 	}
 	s := w.source
 	why := describeWatchError(err)
-	if s.state.Load() == nil {
-		select {
-		case old := <-w.cause: // makes room
-			_ = old
-		default:
-		}
-		w.cause <- fmt.Errorf("%s: %w", why, err)
+	if !s.opened() {
+		w.setCause(fmt.Errorf("%s: %w", why, err))
 	}
 	now := time.Now()
 	if s.failing && why == s.lastCause && now.Sub(s.lastReport) < reportEvery {
 		return
 	}
 	s.failing, s.lastCause, s.lastReport = true, why, now
-	state := s.state.Load()
-	if state == nil {
+	if !s.opened() {
 		s.log.Warn("still waiting for an identity", "cause", why, "socket", s.socket, "error", err,
 			"waited_ms", now.Sub(s.started).Milliseconds())
 		return
 	}
-	s.log.Warn("the Workload API is away; going on with the current identity", "cause", why, "socket", s.socket,
-		"error", err, "spiffe_id", state.svid.ID.String(), "not_after", state.svid.Certificates[0].NotAfter.UTC())
+	svid := s.state.Load().current(now)
+	s.log.Warn("the Workload API is unavailable; keeping the current identity", "cause", why, "socket", s.socket,
+		"error", err, "spiffe_id", svid.ID.String(), "not_after", svid.Certificates[0].NotAfter.UTC())
 }
 
 // describeWatchError tells in words of the user's world what an error of the

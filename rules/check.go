@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 )
 
@@ -17,19 +18,10 @@ import (
 //go:embed stock-names.txt
 var stockNames string
 
-// engineVersions maps the minor version of Falco 0.x to its rule engine's version, as its source has it.
-var engineVersions = map[int]string{40: "0.46.0", 41: "0.50.0", 42: "0.57.0", 43: "0.58.0", 44: "0.62.0"}
-
-// containerPlugins maps the minor version of Falco 0.x to the version of the container plugin that it ships and loads.
-var containerPlugins = map[int]string{41: "0.2.4", 42: "0.4.0", 43: "0.6.1", 44: "0.7.1"}
-
 // check loads the files as the chosen Falco would: ours, which must raise nothing, then the user's, which may build on ours and on the
 // stock rules. The stock rules come with Falco and not with us; stand-ins of the same names take their place.
-func check(own, extra []File, minor int) error {
-	options := ruleset.Options{EngineVersion: engineVersions[minor]}
-	if v, ok := containerPlugins[minor]; ok {
-		options.Plugins = map[string]string{"container": v}
-	}
+func check(own, extra []File, release falco.Version) error {
+	options := ruleset.Options{Falco: release}
 	_, report := ruleset.Load(loadable(own), options)
 	if problems := append(report.Errors, report.Warnings...); len(problems) > 0 {
 		return fmt.Errorf("rules of this stack: %w", join(problems))
@@ -46,6 +38,19 @@ func check(own, extra []File, minor int) error {
 		return fmt.Errorf("rule files of the settings: %w", join(report.Errors))
 	}
 	return nil
+}
+
+// inUTF8 returns the files as a ConfigMap can hold them. Falco reads UTF-16 and UTF-32 too, a ConfigMap is UTF-8.
+func inUTF8(files []File) ([]File, error) {
+	out := make([]File, len(files))
+	for i, f := range files {
+		content, err := ruleset.Decode(ruleset.File{Name: f.Name, Content: []byte(f.Content)})
+		if err != nil {
+			return nil, fmt.Errorf("rule files of the settings: %w; a ConfigMap cannot hold it", err)
+		}
+		out[i] = File{Name: f.Name, Content: string(content)}
+	}
+	return out, nil
 }
 
 func join(problems []ruleset.Problem) error {

@@ -96,3 +96,19 @@ func TestRender_is_accepted_by_every_falco(t *testing.T) {
 		}
 	}
 }
+
+func TestRender_takes_files_in_every_encoding_of_Unicode_and_writes_UTF8(t *testing.T) {
+	t.Parallel()
+	const plain = "- list: mine\n  items: [a]\n"
+	utf16 := "\xFF\xFE"
+	for _, c := range plain {
+		utf16 += string([]byte{byte(c), 0})
+	}
+	r, err := rules.Render(with(func(in *rules.Inputs) { in.ExtraFiles = []rules.File{{Name: "team.yaml", Content: utf16}} }))
+	require.NoError(t, err)
+	assert.Equal(t, plain, r.Data()["team.yaml"])
+	_, err = rules.Render(with(func(in *rules.Inputs) {
+		in.ExtraFiles = []rules.File{{Name: "team.yaml", Content: plain + "# caf\xe9\n"}}
+	}))
+	require.ErrorContains(t, err, "team.yaml:3:6: byte 0xE9: the file is not UTF-8 (perhaps Latin-1, ISO 8859-1)")
+}

@@ -4,17 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 
+	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/internal/lazyregexp"
 )
 
 // Inputs are the settings that the generated file of overrides is made from. They are plain values: no setting is read here.
 type Inputs struct {
-	// FalcoVersion is the version of Falco that will load the files, such as 0.40.0; 0.40.0 to 0.44.x.
+	// FalcoVersion is the version of Falco that will load the files, such as 0.40.0: one that falco.Lookup knows.
 	FalcoVersion string
 	// AgentSocketPath is the path on the node at which the SPIRE agent listens, such as /tmp/spire-agent/public/api.sock.
 	// It must lie at least two directories deep: the last two name the directory that no one else may change.
@@ -32,7 +33,7 @@ type Inputs struct {
 
 // Workload is what Falco takes for normal in the pods of one workload.
 type Workload struct {
-	// Name of the workload, for messages.
+	// Name of the workload and of its container; empty means that Label names the container.
 	Name string
 	// Namespace of its pods.
 	Namespace string
@@ -40,8 +41,14 @@ type Workload struct {
 	Label string
 	// Port is the one port that Executable may bind, 1 to 65535; 0 when it listens nowhere.
 	Port int
+	// Image of its container, with or without tag or digest, such as ghcr.io/you/orders:1.2; empty means DefaultImage. No other image
+	// may hold its programs. A digest is held to as well.
+	Image string
 	// Executable is the absolute path of its program in the image, such as /mtls-server.
 	Executable string
+	// Health is the command that the kubelet runs in its container, with arguments; empty means none. Executable may be started once,
+	// as the container's first process, and by this command.
+	Health []string
 	// Children are absolute paths of further executables of the image that may run in its pods.
 	Children []string
 	// Egress lists where it may connect to; empty means nowhere (loopback aside).
@@ -63,14 +70,11 @@ type Endpoint struct {
 	Protocol string
 }
 
+// DefaultImage is the name that the container runtime of Minikube gives to the project's own image.
+const DefaultImage = "docker.io/library/mtls-server"
+
 // DefaultSocketPath is where the SPIFFE CSI driver's volume shows the agent's socket in a container.
 const DefaultSocketPath = "/spiffe-workload-api/api.sock"
-
-// Falco versions that the files are known to load on, as minor versions of 0.x.
-const (
-	oldestFalcoMinor = 40
-	newestFalcoMinor = 44
-)
 
 // InputError is one setting that cannot be used.
 type InputError struct {
@@ -87,22 +91,19 @@ func (e *InputError) Error() string {
 	return fmt.Sprintf("rules: %s: %q: want %s", e.Field, e.Value, e.Want)
 }
 
-// Every pattern leaves out quotes, spaces, parentheses, commas and YAML's own characters, so that no setting can become condition
-// syntax or YAML structure.
+// As in config, whose forms these values have, no pattern lets a setting become condition syntax or YAML structure.
 var (
-	pathPattern  = lazyregexp.New(`^(/[A-Za-z0-9._@+~-]+)+$`)
 	namePattern  = lazyregexp.New(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 	labelPattern = lazyregexp.New(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-	filePattern  = lazyregexp.New(`^[A-Za-z0-9][-A-Za-z0-9_.]*\.yaml$`)
 )
 
 const (
-	wantPath  = "an absolute path without . or .. parts, made of letters, digits and ._@+~-"
+	wantPath  = config.WantPath
 	wantName  = "a Kubernetes name: lower-case letters, digits and -, at most 63"
 	wantLabel = "a label value: letters, digits and -_., at most 63, beginning and ending with a letter or digit"
 )
 
-func isPath(p string) bool  { return len(p) <= 1024 && pathPattern.MatchString(p) && path.Clean(p) == p }
+func isPath(p string) bool  { return config.ValidPath(p) }
 func isName(s string) bool  { return len(s) <= 63 && namePattern.MatchString(s) }
 func isLabel(s string) bool { return len(s) <= 63 && labelPattern.MatchString(s) }
 
@@ -117,8 +118,8 @@ func (p *problems) check(ok bool, field, value, want string) {
 // Validate reports every setting that cannot be used, joined; each is an [*InputError].
 func (in Inputs) Validate() error {
 	var p problems
-	_, err := falcoMinor(in.FalcoVersion)
-	p.check(err == nil, "FalcoVersion", in.FalcoVersion, fmt.Sprintf("a version from 0.%d.0 to 0.%d.x", oldestFalcoMinor, newestFalcoMinor))
+	_, err := falco.Lookup(in.FalcoVersion)
+	p.check(err == nil, "FalcoVersion", in.FalcoVersion, "a Falco that this project knows, such as "+falco.Newest().Number)
 	p.check(isPath(in.AgentSocketPath) && strings.Count(in.AgentSocketPath, "/") >= 3, "AgentSocketPath", in.AgentSocketPath,
 		wantPath+", at least two directories deep, such as /tmp/spire-agent/public/api.sock")
 	p.check(len(in.SPIRENamespaces) > 0, "SPIRENamespaces", "", "at least one namespace")
@@ -151,7 +152,7 @@ func (in Inputs) Validate() error {
 	}
 	for i, f := range in.ExtraFiles {
 		field := fmt.Sprintf("ExtraFiles[%d].Name", i)
-		p.check(filePattern.MatchString(f.Name), field, f.Name, "a file name ending in .yaml")
+		p.check(config.ValidRuleFile(f.Name), field, f.Name, "a file name ending in .yaml")
 		p.check(!ours[f.Name], field, f.Name, "a name that no other rule file has")
 		ours[f.Name] = true
 	}
@@ -162,7 +163,17 @@ func (w Workload) validate(p *problems, field string) {
 	p.check(isName(w.Namespace), field+".Namespace", w.Namespace, wantName)
 	p.check(isLabel(w.Label), field+".Label", w.Label, wantLabel)
 	p.check(w.Port >= 0 && w.Port <= 65535, field+".Port", strconv.Itoa(w.Port), "1 to 65535, or 0 for a workload that listens nowhere")
+	p.check(w.Name == "" || isLabel(w.Name), field+".Name", w.Name, wantLabel)
+	p.check(w.Image == "" || config.ValidImage(w.Image), field+".Image", w.Image,
+		"an image such as ghcr.io/you/orders:1.2, with or without tag or digest")
 	p.check(isPath(w.Executable), field+".Executable", w.Executable, wantPath)
+	for i, a := range w.Health {
+		if i == 0 {
+			p.check(isPath(a), field+".Health[0]", a, wantPath)
+			continue
+		}
+		p.check(config.ValidArgument(a), fmt.Sprintf("%s.Health[%d]", field, i), a, "an argument "+config.WantArgument)
+	}
 	for i, c := range w.Children {
 		p.check(isPath(c), fmt.Sprintf("%s.Children[%d]", field, i), c, wantPath)
 	}
@@ -181,6 +192,34 @@ func (w Workload) validate(p *problems, field string) {
 		_, ok := e.protocol()
 		p.check(ok, f+".Protocol", e.Protocol, "tcp or udp")
 	}
+}
+
+// container returns the name of the workload's container.
+func (w Workload) container() string {
+	if w.Name == "" {
+		return w.Label
+	}
+	return w.Name
+}
+
+// image returns the name of the workload's image as the container runtime gives it, and its digest if it has one.
+func (w Workload) image() (repository, digest string) {
+	name := w.Image
+	if name == "" {
+		name = DefaultImage
+	}
+	name, digest, _ = strings.Cut(name, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i] // a tag
+	}
+	host, _, found := strings.Cut(name, "/")
+	switch {
+	case !found:
+		return "docker.io/library/" + name, digest
+	case host != "localhost" && !strings.ContainsAny(host, ".:"):
+		return "docker.io/" + name, digest
+	}
+	return name, digest
 }
 
 // prefix returns the destination as a prefix, and no valid prefix for any address.
@@ -211,17 +250,4 @@ func (e Endpoint) prefix() (netip.Prefix, error) {
 func (e Endpoint) protocol() (string, bool) {
 	p := strings.ToLower(e.Protocol)
 	return p, p == "tcp" || p == "udp"
-}
-
-// falcoMinor returns the minor version of a Falco 0.x version that the files are known to load on.
-func falcoMinor(version string) (int, error) {
-	parts := strings.Split(version, ".")
-	if len(parts) == 3 && parts[0] == "0" {
-		minor, err := strconv.Atoi(parts[1])
-		patch, perr := strconv.Atoi(parts[2])
-		if err == nil && perr == nil && patch >= 0 && minor >= oldestFalcoMinor && minor <= newestFalcoMinor {
-			return minor, nil
-		}
-	}
-	return 0, fmt.Errorf("falco version %q: want 0.%d.0 to 0.%d.x", version, oldestFalcoMinor, newestFalcoMinor)
 }

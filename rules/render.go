@@ -13,22 +13,27 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 )
+
+// chartSocketDir is the directory in which the SPIRE chart's agent binds its socket in its pod, wherever that is on the node.
+const chartSocketDir = "/tmp/spire-agent/public"
 
 // settingsFile is the name of the generated file. It sorts after the static file: an override comes after what it overrides.
 const settingsFile = "spire-mtls-settings.yaml"
 
 // Rendered is what one deployment loads.
 type Rendered struct {
-	// Files in load order: the static ones, the generated one, then the user's.
-	Files []File
+	// BeforeStock are our files, the static ones and the generated one, in load order. They load before the stock rules:
+	// of two rules that match an event Falco, by default, fires the one loaded first.
+	BeforeStock []File
+	// AfterStock are the user's files, in load order. They load last, since they may build on ours and on the stock rules.
+	AfterStock []File
 	// Hash is the SHA-256 of names and contents in load order, in hexadecimal.
 	Hash string
 	// Rules of ours, in load order.
 	Rules []Summary
-	// extra counts the user's files at the end of Files.
-	extra int
 }
 
 // Summary is what a list of rules shows of one.
@@ -45,33 +50,49 @@ type Summary struct {
 	Tags []string
 }
 
+// Files returns all files in load order, without the stock rules.
+func (r *Rendered) Files() []File { return slices.Concat(r.BeforeStock, r.AfterStock) }
+
 // Data returns the files by name, as the data of a ConfigMap.
 func (r *Rendered) Data() map[string]string {
-	data := make(map[string]string, len(r.Files))
-	for _, f := range r.Files {
+	data := map[string]string{}
+	for _, f := range r.Files() {
 		data[f.Name] = f.Content
 	}
 	return data
 }
 
-// RulesFiles returns Falco's rules_files for files mounted at dir: ours, then the stock rules, then the user's. Ours come first because of two
-// rules that match an event Falco, by default, fires the one loaded first; the user's come last because they may build on either.
-func (r *Rendered) RulesFiles(dir string) []string {
+// RulesFiles returns Falco's rules_files for the files mounted at falco.RulesDir.
+func (r *Rendered) RulesFiles() []string {
+	return slices.Concat(mounted(r.BeforeStock), []string{falco.StockRulesFile, falco.LocalRulesFile}, mounted(r.AfterStock))
+}
+
+func mounted(files []File) []string {
 	var list []string
-	for i, f := range r.Files {
-		if i == len(r.Files)-r.extra {
-			list = append(list, stockRulesFiles...)
-		}
-		list = append(list, path.Join(dir, f.Name))
-	}
-	if r.extra == 0 {
-		list = append(list, stockRulesFiles...)
+	for _, f := range files {
+		list = append(list, path.Join(falco.RulesDir, f.Name))
 	}
 	return list
 }
 
-// stockRulesFiles are where Falco's image keeps its rules and looks for local ones.
-var stockRulesFiles = []string{"/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}
+// Names lists the names of files, in their order.
+func Names(files []File) []string {
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = f.Name
+	}
+	return names
+}
+
+// Hash is the SHA-256 of the names and contents of files in load order, in hexadecimal.
+func Hash(files []File) string {
+	sum := sha256.New()
+	for _, f := range files {
+		// Lengths keep two sets apart whose names and contents run together alike.
+		sum.Write(fmt.Appendf(nil, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
 
 // DefaultInputs describe what the static files describe: mtls-server in namespace mtls on 8443, inbound only, and its mtls-client.
 func DefaultInputs() Inputs {
@@ -80,7 +101,7 @@ func DefaultInputs() Inputs {
 		AgentSocketPath: "/tmp/spire-agent/public/api.sock",
 		SPIRENamespaces: []string{"spire", "spire-server", "spire-system"},
 		Workloads: []Workload{
-			{Name: "mtls-server", Namespace: "mtls", Label: "mtls-server", Port: 8443, Executable: "/mtls-server"},
+			{Name: "mtls-server", Namespace: "mtls", Label: "mtls-server", Port: 8443, Executable: "/mtls-server", Health: []string{"/mtls-server", "health"}},
 			{Name: "mtls-client", Namespace: "mtls", Label: "mtls-client", Executable: "/mtls-client", Egress: []Endpoint{
 				{Port: 8443, Protocol: "tcp"}, {Port: 53, Protocol: "udp"}, {Port: 53, Protocol: "tcp"},
 			}},
@@ -114,21 +135,19 @@ func Render(in Inputs) (*Rendered, error) {
 		return nil, err
 	}
 	own := append(static, settings)
-	minor, err := falcoMinor(in.FalcoVersion)
+	release, err := falco.Lookup(in.FalcoVersion)
+	if err != nil {
+		return nil, fmt.Errorf("settings of the rules: %w", err)
+	}
+	extra, err := inUTF8(in.ExtraFiles)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(own, in.ExtraFiles, minor); err != nil {
+	if err := check(own, extra, release); err != nil {
 		return nil, err
 	}
-	files := slices.Concat(own, in.ExtraFiles)
-	r := &Rendered{Files: files, Rules: summaries, extra: len(in.ExtraFiles)}
-	sum := sha256.New()
-	for _, f := range files {
-		// Lengths keep two sets apart whose names and contents run together alike.
-		sum.Write(fmt.Appendf(nil, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content))
-	}
-	r.Hash = hex.EncodeToString(sum.Sum(nil))
+	r := &Rendered{BeforeStock: own, AfterStock: extra, Rules: summaries}
+	r.Hash = Hash(r.Files())
 	return r, nil
 }
 
@@ -197,6 +216,7 @@ func overrides(in Inputs, documents []document) (File, error) {
 	socketDir := path.Dir(in.AgentSocketPath)
 	// A parent of the directory may be mounted anywhere, so only its last two names are sure.
 	dir := path.Join("/", path.Base(path.Dir(socketDir)), path.Base(socketDir))
+	parent := path.Dir(socketDir)
 	base := path.Base(in.AgentSocketPath)
 	dirs := socketDirs(in, dir)
 	containsAny := func(field string) []string {
@@ -210,14 +230,26 @@ func overrides(in Inputs, documents []document) (File, error) {
 	out := []override{
 		listOverride("spire_mtls_spire_namespaces", quoted(in.SPIRENamespaces)),
 		macroOverride("spire_mtls_workload", or(workloadTerms(in.Workloads))),
-		macroOverride("spire_mtls_connected_to_agent", or([]string{"fd.name endswith " + quote(" "+in.AgentSocketPath)})),
+		macroOverride("spire_mtls_connected_to_agent", or(prefixed("fd.name endswith ", quoted(unique([]string{
+			" " + in.AgentSocketPath, " " + path.Join(chartSocketDir, base),
+		}))))),
 		macroOverride("spire_mtls_fd_names_socket", or(containsAny("evt.arg.fd"))),
 		macroOverride("spire_mtls_addr_names_socket", or(containsAny("evt.arg.addr"))),
 		macroOverride("spire_mtls_opened_socket", or(append(containsAny("fd.name"),
 			fmt.Sprintf("(evt.res = ENXIO and fd.name endswith %s)", quote("/"+base))))),
 		macroOverride("spire_mtls_workload_starting", starting(in.Workloads)),
-		macroOverride("spire_mtls_args_name_socket_dir", or([]string{"evt.args contains " + quote(dir)})),
+		macroOverride("spire_mtls_args_name_socket_dir", or(prefixed("evt.args contains ", quoted([]string{dir, "/" + base})))),
+		macroOverride("spire_mtls_socket_parent_moved", fmt.Sprintf(
+			"(evt.type in (rename, renameat, renameat2) and (evt.arg.oldpath endswith %[1]s or evt.arg.newpath endswith %[1]s))", quote(parent))),
+		macroOverride("spire_mtls_socket_dir_mounted_over", fmt.Sprintf(
+			"(evt.type = mount and (evt.arg.dir contains %s or evt.arg.dir endswith %s) and not spire_mtls_runtime)", quote(dir), quote(parent))),
+		macroOverride("spire_mtls_command_names_socket_dir", fmt.Sprintf("(evt.type = fchmodat2 and proc.args contains %s)", quote(dir))),
 		listOverride("spire_mtls_traced_processes", quoted(tracedProcesses(in.Workloads))),
+		{
+			List: "spire_mtls_allowed_on_node", Items: quoted(unique(in.AllowedSocketProcesses)),
+			Override: map[string]string{"items": "append"},
+		},
+		macroOverride("spire_mtls_may_use_udp", or(workloadTerms(udpWorkloads(in.Workloads)))),
 	}
 	values := exceptionValues(in)
 	ruleNames := slices.Sorted(maps.Keys(values))
@@ -263,53 +295,101 @@ const (
 
 // exceptionValues returns the rows that the settings give to exceptions, by rule and exception. A named exception without rows loses
 // the rows it has in the static file; an exception not named keeps them.
-func exceptionValues(in Inputs) map[string]map[string][]tuple {
-	var sockets, starts, ports, egress, anywhere, directories, allowed []tuple
-	for _, ns := range namespaces(in.Workloads) {
-		sockets = append(sockets, tuple{quote(ns), quoted(executables(in.Workloads, ns)), false})
-		starts = append(starts, tuple{quote(ns), quoted(programs(in.Workloads, ns)), false})
-	}
-	for _, w := range in.Workloads {
-		ns, label := quote(w.Namespace), quote(w.Label)
-		if w.Port != 0 {
-			ports = append(ports, tuple{ns, label, w.Port, quoted(executables(in.Workloads, w.Namespace)), false})
+func exceptionValues(in Inputs) map[string]map[string][]row {
+	var sockets, starts, health, children, ports, egress, anywhere, directories, allowed []row
+	for _, g := range groups(in.Workloads) {
+		ns, containers, images := quote(g.namespace), quoted(g.containers), quoted(g.repositories)
+		add := func(rows *[]row, values ...any) { *rows = append(*rows, row{tuple(values), g.digest}) }
+		exes := quoted(g.executables)
+		add(&sockets, ns, containers, images, exes, false)
+		add(&starts, ns, containers, images, exes, 1, false)
+		if len(g.children) > 0 {
+			add(&children, ns, containers, images, quoted(g.children), false)
 		}
-		for _, d := range w.CertificateDirs {
-			directories = append(directories, tuple{ns, label, quote(w.Executable), false, quote(d + "/")})
+		for _, w := range g.workloads {
+			repository, _ := w.image()
+			if len(w.Health) > 0 {
+				add(&health, ns, quote(w.container()), quote(repository), quote(w.Health[0]), quote(strings.Join(w.Health[1:], " ")), false)
+			}
+			for _, d := range w.CertificateDirs {
+				add(&directories, ns, quote(w.Label), quote(w.container()), quote(repository), quote(w.Executable), false, quote(d+"/"))
+			}
 		}
-		allowed := quoted(programs(in.Workloads, w.Namespace))
-		for _, e := range w.Egress {
-			// Both were validated.
-			prefix, _ := e.prefix()
-			protocol, _ := e.protocol()
-			if prefix.IsValid() {
-				egress = append(egress, tuple{ns, label, []string{prefix.String()}, e.Port, protocol, allowed, false})
-			} else {
-				anywhere = append(anywhere, tuple{ns, label, e.Port, protocol, allowed, false})
+		// Whoever may start a pod in the namespace may give it any label, so each label goes with each program.
+		programs := quoted(unique(slices.Concat(g.executables, g.children)))
+		for _, w := range in.Workloads {
+			if w.Namespace != g.namespace {
+				continue
+			}
+			label := quote(w.Label)
+			if w.Port != 0 {
+				add(&ports, ns, label, w.Port, containers, images, exes, false)
+			}
+			for _, e := range w.Egress {
+				// Both were validated.
+				prefix, _ := e.prefix()
+				protocol, _ := e.protocol()
+				if prefix.IsValid() {
+					add(&egress, ns, label, []string{prefix.String()}, e.Port, protocol, containers, images, programs, false)
+				} else {
+					add(&anywhere, ns, label, e.Port, protocol, containers, images, programs, false)
+				}
 			}
 		}
 	}
 	if len(in.AllowedSocketProcesses) > 0 {
-		allowed = []tuple{{quoted(unique(in.AllowedSocketProcesses)), false}}
+		allowed = []row{{tuple: tuple{quoted(unique(in.AllowedSocketProcesses)), false}}}
 	}
-	return map[string]map[string][]tuple{
+	programs := map[string][]row{"workload_programs": starts, "workload_health": health, "workload_children": children}
+	return map[string]map[string][]row{
 		socketRule:    {"workloads": sockets, "allowed_processes": allowed},
-		shellRule:     {"workload_programs": starts},
-		childRule:     {"workload_programs": starts},
+		shellRule:     programs,
+		childRule:     programs,
 		portRule:      {"workload_ports": ports},
 		egressRule:    {"workload_egress": egress, "workload_egress_anywhere": anywhere},
 		certificateRl: {"workload_directories": directories},
 	}
 }
 
-func withValues(exceptions []exception, values map[string][]tuple) ([]exception, error) {
-	out := slices.Clone(exceptions)
-	for name, rows := range values {
-		i := slices.IndexFunc(out, func(e exception) bool { return e.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("no exception %q", name)
+// row is one row of an exception, for images of one digest if there is one.
+type row struct {
+	tuple  tuple
+	digest string
+}
+
+// byDigest is what the name of an exception ends with whose rows hold images to their digests.
+const byDigest = "_by_digest"
+
+// withValues gives the rows to the exceptions. Falco knows a digest only of an image that was pulled, so those that ask for one are apart.
+func withValues(exceptions []exception, values map[string][]row) ([]exception, error) {
+	var out []exception
+	found := 0
+	for _, e := range exceptions {
+		rows, ok := values[e.Name]
+		if !ok {
+			out = append(out, e)
+			continue
 		}
-		out[i].Values = rows
+		found++
+		plain, pinned := e, e
+		plain.Values, pinned.Values = []tuple{}, nil
+		for _, r := range rows {
+			if r.digest == "" {
+				plain.Values = append(plain.Values, r.tuple)
+			} else {
+				pinned.Values = append(pinned.Values, append(slices.Clone(r.tuple), quote(r.digest)))
+			}
+		}
+		out = append(out, plain)
+		if len(pinned.Values) > 0 {
+			pinned.Name += byDigest
+			pinned.Fields = append(slices.Clone(e.Fields), "container.image.digest")
+			pinned.Comps = append(slices.Clone(e.Comps), "=")
+			out = append(out, pinned)
+		}
+	}
+	if found != len(values) {
+		return nil, fmt.Errorf("not every exception of %s is in the static files", strings.Join(slices.Sorted(maps.Keys(values)), ", "))
 	}
 	for i := range out {
 		if out[i].Values == nil {
@@ -350,12 +430,26 @@ func starting(ws []Workload) string {
 	if len(ws) == 0 {
 		return never
 	}
-	var exes []string
+	var exes, images []string
 	for _, w := range ws {
-		exes = append(exes, quote(w.Executable))
+		repository, _ := w.image()
+		exes, images = append(exes, w.Executable), append(images, repository)
 	}
-	return "(container.id != host and not k8s.ns.name exists and proc.is_exe_upper_layer = false and proc.exepath in (" +
-		strings.Join(unique(exes), ", ") + "))"
+	return fmt.Sprintf("(container.id != host and not k8s.ns.name exists and proc.is_exe_upper_layer = false and proc.vpid = 1 and "+
+		"proc.exepath in (%s) and not proc.duration > 60000000000 and "+
+		`(not container.image.repository contains "/" or container.image.repository in (%s)))`,
+		strings.Join(quoted(unique(exes)), ", "), strings.Join(quoted(unique(images)), ", "))
+}
+
+// udpWorkloads returns the workloads that declare a destination by UDP.
+func udpWorkloads(ws []Workload) []Workload {
+	var out []Workload
+	for _, w := range ws {
+		if slices.ContainsFunc(w.Egress, func(e Endpoint) bool { p, _ := e.protocol(); return p == "udp" }) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // tracedProcesses returns process names as the kernel keeps them: SPIRE's and the workloads'.
@@ -420,27 +514,39 @@ func namespaces(ws []Workload) []string {
 	return unique(names)
 }
 
-// executables returns the programs of a namespace's workloads. They are allowed to each other: whoever may start a pod in the namespace
-// may give it any label.
-func executables(ws []Workload, namespace string) []string {
-	var exes []string
-	for _, w := range ws {
-		if w.Namespace == namespace {
-			exes = append(exes, w.Executable)
-		}
-	}
-	return unique(exes)
+// group are the workloads of one namespace whose images have one digest, or none. Their programs are allowed to each other: whoever may
+// start a pod in the namespace may give it any label.
+type group struct {
+	namespace, digest                               string
+	workloads                                       []Workload
+	containers, repositories, executables, children []string
 }
 
-// programs returns the executables of a namespace's workloads and what else they may run.
-func programs(ws []Workload, namespace string) []string {
-	exes := executables(ws, namespace)
+func groups(ws []Workload) []group {
+	var out []group
 	for _, w := range ws {
-		if w.Namespace == namespace {
-			exes = append(exes, w.Children...)
+		repository, digest := w.image()
+		i := slices.IndexFunc(out, func(g group) bool { return g.namespace == w.Namespace && g.digest == digest })
+		if i < 0 {
+			i = len(out)
+			out = append(out, group{namespace: w.Namespace, digest: digest})
 		}
+		g := &out[i]
+		g.workloads = append(g.workloads, w)
+		g.containers = unique(append(g.containers, w.container()))
+		g.repositories = unique(append(g.repositories, repository))
+		g.executables = unique(append(g.executables, w.Executable))
+		g.children = unique(append(g.children, w.Children...))
 	}
-	return unique(exes)
+	return out
+}
+
+func prefixed(prefix string, items []string) []string {
+	out := make([]string, len(items))
+	for i, item := range items {
+		out[i] = prefix + item
+	}
+	return out
 }
 
 // unique returns the items without repeats, in their order.
@@ -464,16 +570,28 @@ var fedBy = map[string][]string{
 	"spire_mtls_fd_names_socket":      {"AgentSocketPath", "Workloads.SocketPath"},
 	"spire_mtls_addr_names_socket":    {"AgentSocketPath", "Workloads.SocketPath"},
 	"spire_mtls_opened_socket":        {"AgentSocketPath", "Workloads.SocketPath"},
-	"spire_mtls_workload_starting":    {"Workloads.Executable"},
+	"spire_mtls_workload_starting":    {"Workloads.Executable", "Workloads.Image"},
 	"spire_mtls_args_name_socket_dir": {"AgentSocketPath"},
 	"spire_mtls_traced_processes":     {"Workloads.Executable"},
-	"workloads":                       {"Workloads.Namespace", "Workloads.Executable"},
+	"spire_mtls_allowed_on_node":      {"AllowedSocketProcesses"},
+	"spire_mtls_may_use_udp":          {"Workloads.Namespace", "Workloads.Label", "Workloads.Egress"},
+	"workloads":                       {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Executable"},
 	"allowed_processes":               {"AllowedSocketProcesses"},
-	"workload_programs":               {"Workloads.Namespace", "Workloads.Executable", "Workloads.Children"},
-	"workload_ports":                  {"Workloads.Namespace", "Workloads.Label", "Workloads.Port", "Workloads.Executable"},
-	"workload_egress":                 {"Workloads.Namespace", "Workloads.Label", "Workloads.Egress", "Workloads.Executable", "Workloads.Children"},
-	"workload_egress_anywhere":        {"Workloads.Namespace", "Workloads.Label", "Workloads.Egress", "Workloads.Executable", "Workloads.Children"},
-	"workload_directories":            {"Workloads.Namespace", "Workloads.Label", "Workloads.Executable", "Workloads.CertificateDirs"},
+	"workload_programs":               {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Executable"},
+	"workload_health":                 {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Health"},
+	"workload_children":               {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Children"},
+	"workload_ports": {
+		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Port", "Workloads.Image", "Workloads.Executable",
+	},
+	"workload_egress": {
+		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Egress", "Workloads.Image", "Workloads.Executable", "Workloads.Children",
+	},
+	"workload_egress_anywhere": {
+		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Egress", "Workloads.Image", "Workloads.Executable", "Workloads.Children",
+	},
+	"workload_directories": {
+		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Image", "Workloads.Executable", "Workloads.CertificateDirs",
+	},
 }
 
 // SettingsOf returns the fields of [Inputs] that a rule of ours depends on, sorted; none for any other rule.

@@ -38,9 +38,9 @@ func twoNamespaces() rules.Inputs {
 
 func generated(t *testing.T, r *rules.Rendered) string {
 	t.Helper()
-	i := slices.IndexFunc(r.Files, func(f rules.File) bool { return f.Name == "spire-mtls-settings.yaml" })
+	i := slices.IndexFunc(r.Files(), func(f rules.File) bool { return f.Name == "spire-mtls-settings.yaml" })
 	require.GreaterOrEqual(t, i, 0)
-	return r.Files[i].Content
+	return r.Files()[i].Content
 }
 
 func TestRender_generated_file(t *testing.T) {
@@ -72,17 +72,17 @@ func TestRender_files_come_in_load_order(t *testing.T) {
 	r, err := rules.Render(in)
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"/rules/spire-mtls-rules.yaml", "/rules/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", "/rules/50-a-first.yaml", "/rules/team.yaml",
-	}, r.RulesFiles("/rules"))
-	assert.Len(t, r.Data(), len(r.Files))
-	for _, f := range r.Files {
+		"/etc/falco/rules.d/spire-mtls-rules.yaml", "/etc/falco/rules.d/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", "/etc/falco/rules.d/50-a-first.yaml", "/etc/falco/rules.d/team.yaml",
+	}, r.RulesFiles())
+	assert.Len(t, r.Data(), len(r.Files()))
+	for _, f := range r.Files() {
 		assert.Equal(t, f.Content, r.Data()[f.Name])
 	}
 
 	r, err = rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	list := r.RulesFiles("/rules")
-	assert.Equal(t, []string{"/rules/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}, list[len(list)-3:])
+	list := r.RulesFiles()
+	assert.Equal(t, []string{"/etc/falco/rules.d/spire-mtls-settings.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml"}, list[len(list)-3:])
 }
 
 func TestRender_hash_follows_the_content(t *testing.T) {

@@ -13,7 +13,9 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"spire-falco/charts"
+	"spire-falco/charts/contract"
 	"spire-falco/config"
+	"spire-falco/falco"
 )
 
 //go:embed *.yaml
@@ -22,18 +24,27 @@ var files embed.FS
 // Map is Helm values, or a part of them.
 type Map = map[string]any
 
-// RulesDir is where Falco finds the mounted rules ConfigMap.
-const RulesDir = "/etc/falco/rules.d"
-
 // RulesHashAnnotation on Falco's pods carries the hash of the rules that they were deployed with.
 const RulesHashAnnotation = "spire-falco/rules-hash"
 
 // SecretHashAnnotation on Falcosidekick's pods carries the hash of the Secret that they read, so that a new one rolls them.
 const SecretHashAnnotation = "spire-falco/secret-hash" //nolint:gosec // the name of an annotation, no credential
 
-// SPIRE is the values of the chart spire.
+// SPIRE is the values of the chart spire in the version that the settings chose.
 func SPIRE(s config.SPIRE) Map {
 	v := load("spire.yaml")
+	for _, part := range spireParts {
+		version := s.Chart.Version
+		if falco.CompareReleases(version, part.from) >= 0 && (part.below == "" || falco.CompareReleases(version, part.below) < 0) {
+			merge(v, load(part.file))
+		}
+	}
+	if tag := s.Chart.ImageTag; tag != "" {
+		merge(v, Map{
+			"spire-server": Map{"image": Map{"tag": tag}},
+			"spire-agent":  Map{"image": Map{"tag": tag}},
+		})
+	}
 	merge(v, Map{
 		"global": Map{"spire": Map{"trustDomain": s.TrustDomain, "clusterName": s.ClusterName}},
 		"spire-server": Map{
@@ -43,6 +54,14 @@ func SPIRE(s config.SPIRE) Map {
 		"spiffe-csi-driver": Map{"agentSocketPath": s.AgentSocketPath},
 	})
 	return v
+}
+
+// spireParts are values that some versions of the chart spire have, from a version on and below another.
+var spireParts = []struct{ file, from, below string }{
+	{file: "spire-spike-identities.yaml", from: "0.27.0", below: "0.30.0"},
+	{file: "spire-spike-bootstrap.yaml", from: "0.28.0", below: "0.30.0"},
+	{file: "spire-ha-agent.yaml", from: "0.29.0"},
+	{file: "spire-identity-switches.yaml", from: "0.30.0"},
 }
 
 // SPIRECRDs is the values of the chart spire-crds, as YAML text: its null must reach Helm as null.
@@ -67,7 +86,7 @@ type FalcoInputs struct {
 // Falco is the values of the chart falco in the version that the settings chose.
 func Falco(s config.Falco, in FalcoInputs) Map {
 	v := load("falco.yaml")
-	if s.Chart.ContainerPlugin {
+	if s.Chart.Falco.ContainerPlugin != "" {
 		merge(v, load("falco-container-plugin.yaml"))
 		if major(s.Chart.Version) <= 5 {
 			merge(v, load("falco-no-legacy-collectors.yaml"))
@@ -104,11 +123,27 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 	return v
 }
 
+// FalcoContract is what the objects of the chart must be when it gets the values of Falco.
+func FalcoContract(s config.Falco, in FalcoInputs) contract.Want {
+	want := contract.Want{
+		Release:        config.FalcoRelease,
+		Image:          FalcoImage(s.Chart),
+		InitContainers: []string{checkNode},
+		RulesFiles:     in.RulesFiles,
+		RulesConfigMap: in.RulesConfigMap,
+		AlertURL:       in.AlertURL,
+	}
+	if s.Chart.Falco.ContainerPlugin != "" {
+		want.Plugins = []string{"container"}
+	}
+	return want
+}
+
 // mounts are the rules and, for syslog and the file, the node's socket and directory. A pod has neither /dev/log nor /var/log, and Falco
 // starts all the same: it says "failed to open output file" at each alert.
 func mounts(s config.Falco, in FalcoInputs) Map {
 	volumes := []any{Map{"name": "spire-falco-rules", "configMap": Map{"name": in.RulesConfigMap}}}
-	volumeMounts := []any{Map{"name": "spire-falco-rules", "mountPath": RulesDir, "readOnly": true}}
+	volumeMounts := []any{Map{"name": "spire-falco-rules", "mountPath": falco.RulesDir, "readOnly": true}}
 	if s.SyslogOutput {
 		volumes = append(volumes, Map{"name": "syslog", "hostPath": Map{"path": "/dev/log", "type": "Socket"}})
 		volumeMounts = append(volumeMounts, Map{"name": "syslog", "mountPath": "/dev/log"})
@@ -140,19 +175,22 @@ func major(version string) int {
 	return n
 }
 
+// checkNode is the name of the container that preflightContainer makes.
+const checkNode = "check-node"
+
 // preflightContainer checks each node, also one that joins later, before Falco starts there: Falco itself would
 // crash-loop with a message about its probe.
 func preflightContainer(s config.Falco, script string) Map {
 	return Map{
-		"name":    "check-node",
+		"name":    checkNode,
 		"image":   FalcoImage(s.Chart),
 		"command": []any{"/bin/sh", "-c", script},
 		"env": []any{
-			Map{"name": "MIN_KERNEL", "value": s.Chart.MinKernel},
-			Map{"name": "BELOW_KERNEL", "value": s.Chart.BelowKernel},
+			Map{"name": "MIN_KERNEL", "value": s.Chart.Falco.MinKernel},
+			Map{"name": "BELOW_KERNEL", "value": s.Chart.Falco.BelowKernel},
 			Map{"name": "FALCO_VERSION", "value": s.Chart.AppVersion},
 			Map{"name": "CHART_VERSION", "value": s.Chart.Version},
-			Map{"name": "NEXT_CHART_VERSION", "value": charts.Supported(charts.FalcoName)[1]},
+			Map{"name": "NEXT_CHART_VERSION", "value": charts.NewestFalco().Version},
 		},
 		"resources": Map{
 			"requests": Map{"cpu": "10m", "memory": "16Mi"},

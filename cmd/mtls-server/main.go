@@ -27,7 +27,7 @@ const (
 
 // softMemoryLimit is where the garbage collector begins to work harder, unless
 // GOMEMLIMIT says otherwise. What the default limits allow peers to take is
-// half of it; the rest is garbage, and the pod's limit is 64 MiB.
+// half of it; the rest is garbage, and all of it fits into 64 MiB.
 const softMemoryLimit = 40 << 20
 
 const usage = `Usage: mtls-server [health]

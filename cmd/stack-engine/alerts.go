@@ -67,15 +67,15 @@ Exit codes: 0, 2 when --fail-on stops, 1 when the alerts could not be read.`,
 				return err
 			}
 			if o.Input == "" {
-				p, err := t.load()
+				l, err := t.load()
 				if err != nil {
 					return err
 				}
-				client, err := t.cluster(p.settings)
+				client, err := t.cluster(l.settings)
 				if err != nil {
 					return err
 				}
-				o.Logs = alerts.ClusterLogs{Client: client, Namespace: p.settings.Falco.Namespace}
+				o.Logs = alerts.ClusterLogs{Client: client, Namespace: l.settings.Falco.Namespace}
 			}
 			o.Stdin = c.InOrStdin()
 			err = alerts.Run(c.Context(), o, out, errOut)

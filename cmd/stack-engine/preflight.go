@@ -81,7 +81,7 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 		if !s.EnableFalco {
 			break
 		}
-		out, err := get("nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kernelVersion}{"\n"}{end}`)
+		out, err := get("nodes", "-o", `jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kernelVersion} {.status.nodeInfo.containerRuntimeVersion}{"\n"}{end}`)
 		if err != nil {
 			add("the nodes of the cluster cannot be listed: %s", lastLine(out))
 			break
@@ -96,8 +96,9 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 			}
 		}
 		for line := range strings.Lines(out) {
-			node, kernel, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if err := s.Falco.Chart.CheckKernel(kernel); err != nil {
+			node, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+			kernel, runtime, _ := strings.Cut(rest, " ")
+			if err := s.Falco.Chart.CheckNode(kernel, runtime); err != nil {
 				add("node %s: %w", node, err)
 			}
 		}

@@ -15,21 +15,28 @@ func newPreviewCommand(t *target) *cobra.Command {
 		Short: cli.Preview.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			p, err := t.plan()
 			if err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			s, err := t.open(cmd.Context(), p, true, out, cmd.ErrOrStderr())
+			contractLine, err := previewContract(cmd.Context(), p, t.helm(cmd.ErrOrStderr()))
+			if err != nil {
+				return err
+			}
+			s, err := t.open(cmd.Context(), p.loaded, true, out, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			defer s.close()
+			if err := checkUpgrade(cmd.Context(), p.settings, s); err != nil {
+				return err
+			}
 			seen := &planned{}
 			if err := s.Preview(cmd.Context(), seen.event); err != nil {
 				return err
 			}
-			if err := writeSummary(out, t.Name, p, seen, s.standIn); err != nil {
+			if err := writeSummary(out, t.Name, p, seen, s.standIn, contractLine); err != nil {
 				return err
 			}
 			if n := seen.changes(); expectNoChanges && n > 0 {

@@ -13,35 +13,50 @@ import (
 	"spire-falco/rules/fromsettings"
 )
 
-// plan is what is known of a stack before the engine is asked.
-type plan struct {
+// loaded is the settings of a stack and the keys that are set. A teardown and a query need no more: they must work when a
+// rule file is broken or gone.
+type loaded struct {
 	settings *config.Settings
-	rules    *rules.Rendered
 	keys     []string
 }
 
-// load reads and checks the settings and renders the rules. It changes nothing.
-func (t *target) load() (*plan, error) {
+// plan is what is known of a stack before the engine is asked.
+type plan struct {
+	*loaded
+	rules *rules.Rendered
+}
+
+// load reads and checks the settings. It changes nothing.
+func (t *target) load() (*loaded, error) {
 	settings, src, err := config.LoadStackFile(t.Dir, t.Name)
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := fromsettings.Render(settings, t.Dir)
+	l := &loaded{settings: settings}
+	for k := range src.Values {
+		l.keys = append(l.keys, k)
+	}
+	for k := range src.Secrets {
+		l.keys = append(l.keys, k)
+	}
+	slices.Sort(l.keys)
+	return l, nil
+}
+
+// plan loads the settings, renders the rules and checks both. It changes nothing.
+func (t *target) plan() (*plan, error) {
+	l, err := t.load()
 	if err != nil {
 		return nil, err
 	}
-	if err := program.CheckHosts(settings, rendered); err != nil {
+	rendered, err := fromsettings.Render(l.settings, t.Dir)
+	if err != nil {
 		return nil, err
 	}
-	p := &plan{settings: settings, rules: rendered}
-	for k := range src.Values {
-		p.keys = append(p.keys, k)
+	if err := program.CheckHosts(l.settings, rendered); err != nil {
+		return nil, err
 	}
-	for k := range src.Secrets {
-		p.keys = append(p.keys, k)
-	}
-	slices.Sort(p.keys)
-	return p, nil
+	return &plan{loaded: l, rules: rendered}, nil
 }
 
 // session is an opened engine and what has to be closed after it.
@@ -55,7 +70,7 @@ type session struct {
 
 // open finds or builds the CLI and the plugins and opens the stack. With mayStandIn, plugins that cannot be had are
 // stood in for; otherwise that is an error.
-func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut io.Writer) (*session, error) {
+func (t *target) open(ctx context.Context, l *loaded, mayStandIn bool, out, errOut io.Writer) (*session, error) {
 	cli, err := engine.CLI(ctx, t.Dir, errOut)
 	if err != nil {
 		return nil, err
@@ -71,7 +86,7 @@ func (t *target) open(ctx context.Context, p *plan, mayStandIn bool, out, errOut
 	}
 	opts := engine.Options{
 		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: out, Err: errOut, Color: color(out),
-		Program: program.New(program.Options{Dir: t.Dir, Keys: p.keys}),
+		Program: program.New(program.Options{Dir: t.Dir, Keys: l.keys}),
 	}
 	if !real {
 		if !mayStandIn {

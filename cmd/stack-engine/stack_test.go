@@ -43,6 +43,30 @@ func TestAWrongSettingStopsEveryCommandBeforeAnythingIsBuilt(t *testing.T) {
 	require.ErrorContains(t, err, "there is no Pulumi.yaml")
 }
 
+// TestATeardownAndAQueryDoNotNeedTheRules runs each command without a program for the engine: one that needs the rules
+// stops at the rule file that is gone, the others come as far as the engine.
+func TestATeardownAndAQueryDoNotNeedTheRules(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Pulumi.yaml"), []byte("name: spire-falco\nruntime: go\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "Pulumi.dev.yaml"), []byte(
+		"config:\n  spire-falco:enableFalco: true\n  spire-falco:falco.extraRules: [gone.yaml]\n"), 0o600))
+	t.Setenv("PATH", "") // no CLI, no go command to build one
+	t.Setenv("PULUMI", filepath.Join(dir, "no-such-cli"))
+	for command, needsRules := range map[string]bool{
+		"preview": true, "up": true, "verify": true, "down": false, "outputs": false, "alerts": false,
+	} {
+		t.Run(command, func(t *testing.T) {
+			_, err := run(t, dir, command)
+			require.Error(t, err)
+			if needsRules {
+				assert.ErrorContains(t, err, "gone.yaml")
+			} else {
+				assert.NotContains(t, err.Error(), "gone.yaml")
+			}
+		})
+	}
+}
+
 func TestEveryCommandThatTheStackHandsOverIsHere(t *testing.T) {
 	root := newRootCommand()
 	for _, c := range cli.EngineCommands() {
@@ -101,7 +125,7 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		{"no kubeconfig", existing(map[string]string{"cluster.kubeconfig": "nowhere"}), machine{"kubectl": ""}, []string{"there is no such file"}},
 		{"no kubectl", existing(nil), machine{}, []string{"kubectl is not installed"}},
 		{"the cluster does not answer", existing(nil), machine{"kubectl": "fail:connection refused"}, []string{"does not answer: connection refused"}},
-		{"a kernel that is too new", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\nb 6.15.1\n"}, []string{"node b:", "chart 5.0.1"}},
+		{"a kernel that is too new", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0 containerd://2.2.0\nb 6.15.1 containerd://2.2.0\n"}, []string{"node b:", "chart 6.4.1"}},
 		{"kernels that are right", existing(nil), machine{"kubectl": "ok", "nodes": "a 6.8.0\n"}, nil},
 		{"no Prometheus Operator", existing(monitored), machine{"kubectl": "ok", "nodes": "a 6.8.0\n"}, []string{"falco.serviceMonitor = true", "Prometheus Operator"}},
 		{"with its CRD", existing(monitored), machine{"kubectl": "ok", "nodes": "a 6.8.0\n", "crd": "customresourcedefinition/servicemonitors"}, nil},

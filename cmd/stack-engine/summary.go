@@ -117,7 +117,7 @@ func splitURN(urn string) (types []string, name string) {
 }
 
 // writeSummary ends a preview with what a person wants to know at a glance.
-func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn string) error {
+func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn, contractLine string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	set := p.settings
 	fmt.Fprintf(w, "\nSTACK %s on %s\n", stack, where(set.Cluster))
@@ -149,8 +149,11 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn s
 	if len(violations) == 0 {
 		fmt.Fprintf(w, "\n%d policies hold\n", len(policies.Policies()))
 	}
-	for _, warning := range set.Warnings {
+	for _, warning := range p.warnings() {
 		fmt.Fprintf(w, "\nwarning: %s\n", warning)
+	}
+	if contractLine != "" {
+		fmt.Fprintf(w, "\nwarning: %s\n", contractLine)
 	}
 	if standIn != "" {
 		fmt.Fprintf(w, "\nplanned on the real engine with stand-ins, since %s: not checked were the charts themselves, the cluster's answer and what it holds already\n", standIn)
@@ -174,7 +177,7 @@ func where(c config.Cluster) string {
 func usedCharts(s *config.Settings) []charts.Chart {
 	var list []charts.Chart
 	if s.SPIRE.Install {
-		list = append(list, s.SPIRE.CRDs, s.SPIRE.Chart)
+		list = append(list, s.SPIRE.CRDs, s.SPIRE.Chart.Chart)
 	}
 	if s.EnableFalco {
 		list = append(list, s.Sidekick.Chart, s.Falco.Chart.Chart)

@@ -20,22 +20,32 @@ func newUpCommand(t *target) *cobra.Command {
 		Short: cli.Up.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			p, err := t.plan()
 			if err != nil {
 				return err
 			}
 			out, errOut := cmd.OutOrStdout(), cmd.ErrOrStderr()
-			for _, warning := range p.settings.Warnings {
+			for _, warning := range p.warnings() {
 				fmt.Fprintf(errOut, "warning: %s\n", warning)
 			}
 			if err := preflight(cmd.Context(), t.Dir, p.settings, systemTools{}); err != nil {
 				return err
 			}
-			s, err := t.open(cmd.Context(), p, false, out, errOut)
+			line, err := checkContract(cmd.Context(), p, t.helm(errOut))
+			if err != nil {
+				return err
+			}
+			if line != "" {
+				fmt.Fprintf(errOut, "warning: %s\n", line)
+			}
+			s, err := t.open(cmd.Context(), p.loaded, false, out, errOut)
 			if err != nil {
 				return err
 			}
 			defer s.close()
+			if err := checkUpgrade(cmd.Context(), p.settings, s); err != nil {
+				return err
+			}
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
 			go newPodTroubles(p.settings, errOut).watch(ctx, func() (*kube.Client, error) { return t.cluster(p.settings) })
@@ -54,11 +64,11 @@ func newDownCommand(t *target) *cobra.Command {
 		Short: cli.Down.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			l, err := t.load()
 			if err != nil {
 				return err
 			}
-			s, err := t.open(cmd.Context(), p, false, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			s, err := t.open(cmd.Context(), l, false, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -74,11 +84,11 @@ func newOutputsCommand(t *target) *cobra.Command {
 		Short: cli.Outputs.Short,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.load()
+			l, err := t.load()
 			if err != nil {
 				return err
 			}
-			s, err := t.open(cmd.Context(), p, true, nil, cmd.ErrOrStderr())
+			s, err := t.open(cmd.Context(), l, true, nil, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

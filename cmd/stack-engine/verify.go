@@ -44,7 +44,7 @@ Exit codes: 0 verified, 2 not verified, 1 it could not be run, 130 interrupted.`
 				}
 				return nil
 			}
-			p, err := t.load()
+			p, err := t.plan()
 			if err != nil {
 				return err
 			}

@@ -12,11 +12,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rogpeppe/go-internal/lockedfile"
 	"github.com/spf13/cobra"
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/gotool"
+	"spire-falco/internal/filelock"
 )
 
 const (
@@ -124,7 +124,7 @@ func buildEngine(ctx context.Context, dir string, log io.Writer) (string, error)
 	}
 	path := cachedEngine(dir)
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return "", fmt.Errorf("make the folder of %s: %w", engineName, err)
+		return "", fmt.Errorf("create the folder that %[1]s is built into (a built %[1]s beside this program needs none): %[2]w", engineName, err)
 	}
 	say := sync.OnceFunc(func() {
 		fmt.Fprintln(log, "building the commands that need the Pulumi engine (the first time takes minutes)")
@@ -132,15 +132,15 @@ func buildEngine(ctx context.Context, dir string, log io.Writer) (string, error)
 	if !isProgram(path) {
 		say()
 	}
-	slow := time.AfterFunc(2*time.Second, say)
-	defer slow.Stop()
-	unlock, err := lockedfile.MutexAt(path + ".lock").Lock() // two runs at a time must not start half a program
-	if err != nil {
-		return "", fmt.Errorf("lock the build of %s: %w", engineName, err)
-	}
-	defer unlock()
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
+	unlock, err := filelock.Lock(ctx, path+".lock", "the build of "+engineName, log) // two runs at a time must not start half a program
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	slow := time.AfterFunc(2*time.Second, say)
+	defer slow.Stop()
 	// With the state of the repository stamped into it, it would have to be linked again after every commit.
 	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", path, "./"+engineSource) //nolint:gosec // fixed but for the project's folder
 	build.Dir = dir

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/internal/filelock"
 )
 
 // beTheStack makes this test binary the program itself: it is started again under the name of stack, from folders that
@@ -287,6 +290,39 @@ func TestWithoutANeighbourTheEngineIsBuiltFromTheProject(t *testing.T) {
 		assert.Equal(t, "cleaned\n", string(rest))
 		_ = cmd.Wait()
 		assert.Equal(t, 130, cmd.ProcessState.ExitCode())
+	})
+	t.Run("and an interrupt ends the wait for another run that builds", func(t *testing.T) {
+		t.Parallel()
+		dir := source(t, "package main\n\nfunc main() {}\n")
+		bin := filepath.Join(dir, ".cache", "bin")
+		require.NoError(t, os.MkdirAll(bin, 0o750))
+		unlock, err := filelock.Lock(t.Context(), filepath.Join(bin, "stack-engine.lock"), "it", io.Discard)
+		require.NoError(t, err)
+		defer unlock()
+		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+			cmd := exec.Command(stack, "up")
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), beTheStack+"=1")
+			stderr, err := cmd.StderrPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			hung := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+			said := bufio.NewReader(stderr)
+			for line := ""; !strings.HasPrefix(line, "waiting for the build of stack-engine: process "); {
+				line, err = said.ReadString('\n')
+				require.NoError(t, err)
+			}
+			begun := time.Now()
+			require.NoError(t, cmd.Process.Signal(signal))
+			rest, err := io.ReadAll(said)
+			require.NoError(t, err)
+			_ = cmd.Wait()
+			hung.Stop()
+			assert.Less(t, time.Since(begun), 2*time.Second)
+			assert.Equal(t, 130, cmd.ProcessState.ExitCode())
+			assert.Equal(t, 1, strings.Count(strings.TrimSpace(string(rest)), "\n")+1, "one line: %s", rest)
+			assert.Contains(t, string(rest), "interrupted: ended the wait for the build of stack-engine")
+		}
 	})
 	t.Run("a shell's completion builds nothing", func(t *testing.T) {
 		t.Parallel()

@@ -16,8 +16,10 @@ import (
 
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/config"
+	"spire-falco/falco"
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
+	"spire-falco/internal/safefile"
 	"spire-falco/rules"
 	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/scenario"
@@ -28,7 +30,7 @@ func newRulesCommand(t *cli.Target) *cobra.Command {
 		Use:   "rules",
 		Short: "Check, try, test and explain Falco rules; no Falco, kernel or root is needed",
 	}
-	cmd.AddCommand(newRulesCheckCommand(), newRulesEvalCommand(t), newRulesTestCommand(t), newRulesExplainCommand(t), newRulesRenderCommand(t))
+	cmd.AddCommand(newRulesCheckCommand(t), newRulesEvalCommand(t), newRulesTestCommand(t), newRulesExplainCommand(t), newRulesRenderCommand(t))
 	return cmd
 }
 
@@ -45,8 +47,45 @@ func ownRules(t *cli.Target) (*rules.Rendered, error) {
 	return fromsettings.Render(settings, t.Dir)
 }
 
+// falcoFlag adds --falco to a command, the Falco whose rules apply.
+func falcoFlag(cmd *cobra.Command, number *string) {
+	cmd.Flags().StringVar(number, "falco", "", "judge as this Falco version does, such as "+falco.Newest().Number+
+		" (default: in the project's folder the one that the stack installs, elsewhere the newest known)")
+}
+
+// chosenFalco is the Falco that a command judges as, and why it is this one.
+type chosenFalco struct {
+	falco.Version
+	// why says in a few words where the choice comes from.
+	why string
+}
+
+// String names the Falco and why it was chosen.
+func (c chosenFalco) String() string { return "Falco " + c.Number + " (" + c.why + ")" }
+
+// chooseFalco is the Falco that --falco names; without the flag, in the project's folder, the one that the stack
+// installs, and elsewhere the newest.
+func chooseFalco(t *cli.Target, number string) (chosenFalco, error) {
+	if number != "" {
+		v, err := falco.Lookup(number)
+		if err != nil {
+			return chosenFalco{}, fmt.Errorf("--falco = %q: %w", number, err)
+		}
+		return chosenFalco{v, "chosen by --falco"}, nil
+	}
+	if t.Find() != nil {
+		return chosenFalco{falco.Newest(), "the newest known; --falco chooses another"}, nil
+	}
+	settings, _, err := config.LoadStackFile(t.Dir, t.Name)
+	if err != nil {
+		return chosenFalco{}, fmt.Errorf("which Falco the stack installs is not known; correct its settings or give --falco: %w", err)
+	}
+	chart := settings.Falco.Chart
+	return chosenFalco{chart.Falco, "of chart " + chart.Version + ", which the stack " + t.Name + " installs; --falco chooses another"}, nil
+}
+
 // loadRules loads the named files in order, or the stack's own rules when there are none.
-func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+func loadRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
 	if len(paths) == 0 {
 		rendered, err := ownRules(t)
@@ -56,60 +95,64 @@ func loadRules(t *cli.Target, paths []string) (*ruleset.Ruleset, []ruleset.File,
 		files = asFiles(rendered)
 	}
 	for _, path := range paths {
-		content, err := os.ReadFile(path)
+		content, err := safefile.Read(path, fromsettings.MaxRules)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("read the rules: %w", err)
 		}
 		files = append(files, ruleset.File{Name: path, Content: content})
 	}
-	set, report := ruleset.Load(files, ruleset.Options{})
+	set, report := ruleset.Load(files, ruleset.Options{Falco: v.Version})
 	return set, files, report, nil
 }
 
 func asFiles(rendered *rules.Rendered) []ruleset.File {
 	var files []ruleset.File
-	for _, f := range rendered.Files {
+	for _, f := range rendered.Files() {
 		files = append(files, ruleset.File{Name: f.Name, Content: []byte(f.Content)})
 	}
 	return files
 }
 
 // loadValidRules is loadRules for commands that need rules that Falco accepts.
-func loadValidRules(t *cli.Target, paths []string) (*ruleset.Ruleset, error) {
-	_, files, _, err := loadRules(t, paths)
+func loadValidRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
+	set, _, report, err := loadRules(t, paths, v)
 	if err != nil {
 		return nil, err
 	}
-	return validRules(files)
+	return validRules(set, report, v)
 }
 
-func validRules(files []ruleset.File) (*ruleset.Ruleset, error) {
-	set, report := ruleset.Load(files, ruleset.Options{})
+func validRules(set *ruleset.Ruleset, report *ruleset.Report, v chosenFalco) (*ruleset.Ruleset, error) {
 	if !report.OK() {
-		return nil, fmt.Errorf("Falco would refuse these rules: %w", report.Err()) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("%s would refuse these rules: %w", v, report.Err())
 	}
 	return set, nil
 }
 
-func newRulesCheckCommand() *cobra.Command {
+func newRulesCheckCommand(t *cli.Target) *cobra.Command {
 	var strict, asJSON, asSARIF bool
 	var disable []string
+	var number string
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
-		Short: "Tell whether Falco would load these files, in this order, and what would never fire",
-		Long: "Loads the files in order, as Falco 0.40 does. The exit code is 0 exactly when Falco would accept them.\n" +
-			"Findings of the lint are listed apart; they count only with --strict.",
+		Short: "Report whether Falco would load these files, in this order, and what would never fire",
+		Long: "Loads the files in order, as the Falco of --falco does. The exit code is 0 exactly when that Falco would accept\n" +
+			"them. Findings of the lint are listed apart; they count only with --strict.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			off, err := lintCodes(disable)
 			if err != nil {
 				return err
 			}
-			set, files, report, err := loadRules(&cli.Target{}, args)
+			v, err := chooseFalco(t, number)
 			if err != nil {
 				return err
 			}
-			result := checkResult{Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
+			set, files, report, err := loadRules(&cli.Target{}, args, v)
+			if err != nil {
+				return err
+			}
+			result := checkResult{Falco: v.Number, judge: v.String(), Successful: report.OK(), Errors: report.Errors, Warnings: report.Warnings}
 			if set != nil {
 				result.Findings = ruleset.Lint(set, ruleset.LintOptions{Disable: off})
 			}
@@ -136,6 +179,7 @@ func newRulesCheckCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print the result as SARIF 2.1.0, for code review")
 	cmd.Flags().StringSliceVar(&disable, "disable", nil, "lint codes to leave out")
 	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
@@ -161,6 +205,9 @@ func asStrings[T ~string](list []T) []string {
 
 // checkResult is what a check found.
 type checkResult struct {
+	// Falco is the version that the result is true of.
+	Falco      string            `json:"falco"`
+	judge      string            // Falco, and why it is this one
 	Successful bool              `json:"successful"`
 	Errors     []ruleset.Problem `json:"errors"`
 	Warnings   []ruleset.Problem `json:"warnings"`
@@ -198,11 +245,11 @@ func (r checkResult) write(out io.Writer, files []ruleset.File) error {
 			excerpt(f.File, f.Line, f.Column)
 		}
 	}
-	verdict := "Falco would load them"
+	verdict := "would load them"
 	if !r.Successful {
-		verdict = "Falco would refuse them"
+		verdict = "would refuse them"
 	}
-	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), verdict)
+	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: %s %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), r.judge, verdict)
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}
@@ -221,7 +268,7 @@ func writeJSON(out io.Writer, v any) error {
 
 func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 	var paths []string
-	var matching string
+	var matching, number string
 	cmd := &cobra.Command{
 		Use:   "eval EVENTS.jsonl",
 		Short: "Run recorded events through rules; one alert a line, in Falco's own JSON; - reads standard input",
@@ -231,15 +278,20 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--matching = %q: %w", matching, err)
 			}
-			set, err := loadValidRules(t, paths)
+			v, err := chooseFalco(t, number)
 			if err != nil {
 				return err
 			}
+			set, err := loadValidRules(t, paths, v)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "evaluating as %s does\n", v)
 			in := cmd.InOrStdin()
 			if args[0] != "-" {
-				f, err := os.Open(args[0])
+				f, err := safefile.Open(args[0])
 				if err != nil {
-					return fmt.Errorf("read the events: %w", err)
+					return fmt.Errorf("read the events (- takes them from a pipe): %w", err)
 				}
 				defer f.Close() //nolint:errcheck // only read
 				in = f
@@ -249,6 +301,7 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 	}
 	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
 	cmd.Flags().StringVar(&matching, "matching", "first", "first: an event fires the first rule that matches; all: every one")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
@@ -285,26 +338,31 @@ func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 
 // recordedRules loads the named files, or the stack's own rules for the names that the recordings were made with: other
 // namespaces than those of a recording cannot be tested on it.
-func recordedRules(t *cli.Target, paths []string) (*ruleset.Ruleset, error) {
+func recordedRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
 	if len(paths) > 0 {
-		return loadValidRules(t, paths)
+		return loadValidRules(t, paths, v)
 	}
 	rendered, err := rules.Render(rules.DefaultInputs())
 	if err != nil {
 		return nil, fmt.Errorf("render the rules for the recordings: %w", err)
 	}
-	return validRules(asFiles(rendered))
+	set, report := ruleset.Load(asFiles(rendered), ruleset.Options{Falco: v.Version})
+	return validRules(set, report, v)
 }
 
 func newRulesTestCommand(t *cli.Target) *cobra.Command {
 	var paths []string
-	var junit string
+	var junit, number string
 	cmd := &cobra.Command{
 		Use:   "test",
 		Short: "Run the recorded attacks and normal operations through rules, and compare with what must fire",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			set, err := recordedRules(t, paths)
+			v, err := chooseFalco(t, number)
+			if err != nil {
+				return err
+			}
+			set, err := recordedRules(t, paths, v)
 			if err != nil {
 				return err
 			}
@@ -325,6 +383,9 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 			if err := scenario.WriteTable(cmd.OutOrStdout(), results); err != nil {
 				return err
 			}
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "the rules were judged as %s does\n", v); err != nil {
+				return fmt.Errorf("write the results: %w", err)
+			}
 			if junit != "" {
 				if err := writeFile(junit, func(w io.Writer) error { return scenario.WriteJUnit(w, results) }); err != nil {
 					return err
@@ -338,6 +399,7 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 	}
 	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
 	cmd.Flags().StringVar(&junit, "junit", "", "also write a JUnit report to this file")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
@@ -354,12 +416,17 @@ func writeFile(path string, write func(io.Writer) error) error {
 
 func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 	var paths []string
+	var number string
 	cmd := &cobra.Command{
 		Use:   "explain RULE",
 		Short: "Show a rule with macros and lists expanded, the events that it needs and the settings that feed it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			set, err := loadValidRules(t, paths)
+			v, err := chooseFalco(t, number)
+			if err != nil {
+				return err
+			}
+			set, err := loadValidRules(t, paths, v)
 			if err != nil {
 				return err
 			}
@@ -371,19 +438,21 @@ func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 				}
 				return fmt.Errorf("there is no rule %q; there are:\n  %s", args[0], strings.Join(names, "\n  "))
 			}
-			return writeRule(cmd.OutOrStdout(), rule)
+			return writeRule(cmd.OutOrStdout(), rule, v)
 		},
 	}
 	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
+	falcoFlag(cmd, &number)
 	return cmd
 }
 
-func writeRule(out io.Writer, r ruleset.Rule) error {
+func writeRule(out io.Writer, r ruleset.Rule, v chosenFalco) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	events := strings.Join(r.EventTypes, ", ")
 	if r.EventTypes == nil {
 		events = "every event: this costs Falco much"
 	}
+	fmt.Fprintf(w, "falco\t%s\n", v)
 	fmt.Fprintf(w, "rule\t%s\n", r.Name)
 	fmt.Fprintf(w, "priority\t%s\n", r.Priority)
 	fmt.Fprintf(w, "tags\t%s\n", strings.Join(r.Tags, ", "))
@@ -424,7 +493,7 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 					return fmt.Errorf("make the folder of --output: %w", err)
 				}
 			}
-			for _, f := range rendered.Files {
+			for _, f := range rendered.Files() {
 				if dir == "" {
 					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s\n", f.Name, f.Content); err != nil {
 						return fmt.Errorf("write the rules: %w", err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -52,7 +53,7 @@ func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
 		fails       bool
 		want        string
 	}{
-		{"a valid file", goodRule, nil, false, "Falco would load them"},
+		{"a valid file", goodRule, nil, false, "Falco 0.44.1 (the newest known; --falco chooses another) would load them"},
 		{"an unknown field with its place and the nearest ones", badRule, nil, true, "rules.yaml:3:32"},
 		{"a rule that never fires is told, not counted", deadRule, nil, false, "uncaptured-event"},
 		{"a rule that never fires fails with --strict", deadRule, []string{"--strict"}, true, "uncaptured-event"},
@@ -100,6 +101,27 @@ func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
 	})
 }
 
+func TestFilesThatAreNoRegularOnesAreNamedAndNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	pipe, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "large")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	require.NoError(t, os.WriteFile(large, nil, 0o600))
+	require.NoError(t, os.Truncate(large, 1<<40))
+	good := ruleFile(t, goodRule)
+	for path, want := range map[string]string{
+		pipe: "a pipe, not a regular file", large: "larger than the 1 MiB", "/dev/zero": "a device, not a regular file", dir: "a directory, not a regular file",
+	} {
+		for _, args := range [][]string{{"rules", "check", path}, {"rules", "explain", "r", "--rules", path}, {"rules", "eval", path, "--rules", good}} {
+			if args[1] == "eval" && path == large { // it is read line by line
+				continue
+			}
+			_, err := run(t, project, args...)
+			require.ErrorContains(t, err, want, args)
+			require.ErrorContains(t, err, path, args)
+		}
+	}
+}
+
 func TestRulesEvalPrintsFalcosOwnJSON(t *testing.T) {
 	events := filepath.Join(t.TempDir(), "events.jsonl")
 	require.NoError(t, os.WriteFile(events, []byte(`{"evt.num":1,"evt.time.iso8601":1,"evt.type":"open","evt.dir":"<","proc.name":"cat"}
@@ -109,7 +131,9 @@ func TestRulesEvalPrintsFalcosOwnJSON(t *testing.T) {
 	out, err := run(t, project, "rules", "eval", events, "--rules", ruleFile(t, goodRule))
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	require.Len(t, lines, 1)
+	require.Len(t, lines, 2)
+	assert.Equal(t, "evaluating as Falco 0.40.0 (of chart 4.19.0, which the stack dev installs; --falco chooses another) does", lines[0], "on standard error")
+	lines = lines[1:]
 	var alert map[string]any
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &alert))
 	assert.Equal(t, "r", alert["rule"])
@@ -168,4 +192,34 @@ func TestRulesRenderWritesWhatTheConfigMapHolds(t *testing.T) {
 	assert.NotEmpty(t, files)
 	_, err = run(t, project, append([]string{"rules", "check"}, files...)...)
 	require.NoError(t, err)
+}
+
+func TestChooseFalco(t *testing.T) {
+	project := func(t *testing.T, settings string) string {
+		t.Helper()
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "Pulumi.yaml"), []byte("name: spire-falco\nruntime: go\n"), 0o600))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "Pulumi.dev.yaml"), []byte("config:\n"+settings), 0o600))
+		return dir
+	}
+	for name, tt := range map[string]struct {
+		dir, flag, want, err string
+	}{
+		"outside a project the newest":           {dir: t.TempDir(), want: "Falco 0.44.1 (the newest known; --falco chooses another)"},
+		"in a project the stack's":               {dir: project(t, "  spire-falco:falco.chartVersion: 6.4.1\n"), want: "Falco 0.41.3 (of chart 6.4.1, which the stack dev installs; --falco chooses another)"},
+		"the flag wins":                          {dir: project(t, "  spire-falco:falco.chartVersion: 6.4.1\n"), flag: "0.42.1", want: "Falco 0.42.1 (chosen by --falco)"},
+		"the flag helps broken settings":         {dir: project(t, "  spire-falco:no.such: 1\n"), flag: "0.40.0", want: "Falco 0.40.0 (chosen by --falco)"},
+		"broken settings are an error":           {dir: project(t, "  spire-falco:no.such: 1\n"), err: "Pulumi.dev.yaml:2:3: no.such: no such setting"},
+		"an unknown version lists what is known": {dir: t.TempDir(), flag: "0.39.2", err: `--falco = "0.39.2": unknown Falco version "0.39.2"; known: 0.40.0, 0.41.3, 0.42.1, 0.43.1, 0.44.1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := chooseFalco(&cli.Target{Dir: tt.dir, Name: "dev"}, tt.flag)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, got.String())
+		})
+	}
 }

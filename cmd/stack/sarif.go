@@ -17,7 +17,12 @@ type (
 		Driver sarifDriver `json:"driver"`
 	}
 	sarifDriver struct {
-		Name string `json:"name"`
+		Name       string          `json:"name"`
+		Properties sarifProperties `json:"properties"`
+	}
+	// sarifProperties says which Falco the results are true of.
+	sarifProperties struct {
+		Falco string `json:"falco"`
 	}
 	sarifResult struct {
 		RuleID    string          `json:"ruleId"`
@@ -73,6 +78,6 @@ func sarif(r checkResult) sarifLog {
 	return sarifLog{
 		Schema:  "https://json.schemastore.org/sarif-2.1.0.json",
 		Version: "2.1.0",
-		Runs:    []sarifRun{{Tool: sarifTool{Driver: sarifDriver{Name: "spire-falco"}}, Results: results}},
+		Runs:    []sarifRun{{Tool: sarifTool{Driver: sarifDriver{Name: "spire-falco", Properties: sarifProperties{r.Falco}}}, Results: results}},
 	}
 }

@@ -10,14 +10,12 @@ import (
 	"slices"
 	"strings"
 
-	"spire-falco/charts"
+	"spire-falco/config"
+	"spire-falco/falco"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/crypto/ssh"
 )
-
-// RulesDir is the folder of a host that the rule files are written to.
-const RulesDir = "/etc/falco/rules.d"
 
 // Defaults of Args, for settings to show.
 const (
@@ -36,9 +34,6 @@ const (
 	DefaultRotateKeep = 7
 )
 
-// Priorities are Falco's, most urgent first.
-var Priorities = []string{"emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"}
-
 // Args describes the machines and what Falco does on them.
 type Args struct {
 	// Hosts are the machines; at least one.
@@ -47,9 +42,9 @@ type Args struct {
 	FalcoVersion string
 	// Rules maps a base name that ends in .yaml to the content of the rule file: the data of the cluster's ConfigMap.
 	Rules map[string]string
-	// RulesFiles is the order in which rule files load, as absolute paths: each of Rules once, under RulesDir. Those
-	// before the first path that is not ours load before the rule files that the machine itself has, the rest after.
-	RulesFiles []string
+	// RulesBeforeStock and RulesAfterStock name each of Rules once, in load order: those that load before the rule files
+	// that the machine itself has, and those that load after them.
+	RulesBeforeStock, RulesAfterStock []string
 	// RulesHash labels the rules in messages and in Fleet.Status.
 	RulesHash string
 	// AgentSocketPath is where the SPIRE agent of a machine serves the Workload API. It is the path that Rules watch;
@@ -127,25 +122,13 @@ var FalcoRepository = Repository{
 	KeyFingerprint: "478B2FBBC75F4237B731DA4365106822B35B1B1F",
 }
 
-// Versions lists the Falco versions that can be installed, oldest first: those of the supported charts.
+// Versions lists the Falco versions that can be installed, oldest first.
 func Versions() []string {
 	var all []string
-	for _, v := range charts.Supported(charts.FalcoName) {
-		if f, err := charts.ResolveFalco(v); err == nil {
-			all = append(all, f.AppVersion)
-		}
+	for _, v := range falco.Versions() {
+		all = append(all, v.Number)
 	}
 	return all
-}
-
-// version finds the chart whose Falco it is, for the kernel range.
-func version(falco string) (charts.Falco, bool) {
-	for _, v := range charts.Supported(charts.FalcoName) {
-		if f, err := charts.ResolveFalco(v); err == nil && f.AppVersion == falco {
-			return f, true
-		}
-	}
-	return charts.Falco{}, false
 }
 
 var (
@@ -199,7 +182,7 @@ func (a *Args) Validate() error {
 			places[h.place()] = i
 		}
 	}
-	if _, ok := version(a.FalcoVersion); !ok {
+	if !slices.Contains(Versions(), a.FalcoVersion) {
 		p.add("falcoVersion", a.FalcoVersion, "one of "+strings.Join(Versions(), ", "))
 	}
 	a.validateRules(&p)
@@ -210,8 +193,10 @@ func (a *Args) Validate() error {
 	p.number("bufferPreset", a.BufferPreset, 1, 10)
 	p.number("webserverPort", a.WebserverPort, 1, 65535)
 	p.number("startTimeout", a.StartTimeout, 5, 3600)
-	if a.Priority != "" && !slices.Contains(Priorities, a.Priority) {
-		p.add("priority", a.Priority, "one of "+strings.Join(Priorities, ", "))
+	if a.Priority != "" {
+		if _, err := falco.ParsePriority(a.Priority); err != nil {
+			p.add("priority", a.Priority, "one of "+strings.Join(falco.PrioritySettings(), ", "))
+		}
 	}
 	if a.Repository != nil {
 		a.Repository.validate(&p)
@@ -223,26 +208,25 @@ func (a *Args) validateRules(p *problems) {
 	if len(a.Rules) == 0 {
 		*p = append(*p, errors.New("rules: at least one file is needed"))
 	}
+	order := slices.Concat(a.RulesBeforeStock, a.RulesAfterStock)
 	for _, name := range sortedKeys(a.Rules) {
 		switch {
 		case !ruleFilePattern.MatchString(name):
 			p.add("rules", name, "a base name of letters, digits, '-', '_' and '.', ending in .yaml")
-		case !slices.Contains(a.RulesFiles, path.Join(RulesDir, name)):
-			p.add("rulesFiles", strings.Join(a.RulesFiles, " "), path.Join(RulesDir, name)+" must be in it")
+		case !slices.Contains(order, name):
+			p.add("rulesBeforeStock", strings.Join(order, " "), "it or rulesAfterStock must have "+name)
 		case strings.ContainsRune(a.Rules[name], 0):
 			p.add("rules", name, "its content has a NUL byte")
 		}
 	}
 	seen := map[string]bool{}
-	for _, file := range a.RulesFiles {
-		if seen[file] {
-			p.add("rulesFiles", file, "listed twice")
+	for _, name := range order {
+		if seen[name] {
+			p.add("rulesBeforeStock", name, "listed twice, there or in rulesAfterStock")
 		}
-		seen[file] = true
-		if dir, name := path.Split(file); path.Clean(dir) == RulesDir {
-			if _, ok := a.Rules[name]; !ok {
-				p.add("rulesFiles", file, "rules has no such file")
-			}
+		seen[name] = true
+		if _, ok := a.Rules[name]; !ok {
+			p.add("rulesBeforeStock", name, "rules has no such file")
 		}
 	}
 	if !hashPattern.MatchString(a.RulesHash) {
@@ -328,8 +312,8 @@ func (o *Output) validate(p *problems) {
 			}
 		}
 	}
-	p.number("output.rotateMB", o.RotateMB, 1, 100_000)
-	p.number("output.rotateKeep", o.RotateKeep, 1, 1000)
+	p.number("output.rotateMB", o.RotateMB, 1, config.MaxRotateMB)
+	p.number("output.rotateKeep", o.RotateKeep, 1, config.MaxRotateKeep)
 	if o.HTTP != "" {
 		u, err := url.Parse(o.HTTP)
 		switch {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/tests/host/machine"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -28,10 +28,10 @@ func validArgs(t *testing.T) *Args {
 			{Name: "web-1", Address: "192.0.2.1", User: "deploy", PrivateKey: pulumi.String("x"), HostKey: machine.NewHostKey(t)},
 			{Name: "laptop", Local: true},
 		},
-		FalcoVersion: "0.40.0",
-		Rules:        map[string]string{"10-a.yaml": "- list: a\n  items: []\n", "90-b.yaml": "- list: b\n  items: []"},
-		RulesFiles:   []string{RulesDir + "/10-a.yaml", "/etc/falco/falco_rules.yaml", RulesDir + "/90-b.yaml"},
-		RulesHash:    "abc", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
+		FalcoVersion:     "0.40.0",
+		Rules:            map[string]string{"10-a.yaml": "- list: a\n  items: []\n", "90-b.yaml": "- list: b\n  items: []"},
+		RulesBeforeStock: []string{"10-a.yaml"}, RulesAfterStock: []string{"90-b.yaml"},
+		RulesHash: "abc", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
 		Output: Output{File: "/var/log/falco/events.json", Syslog: true},
 	}
 }
@@ -66,12 +66,12 @@ func TestValidate(t *testing.T) {
 		"an_RSA_host_key":         {func(a *Args) { a.Hosts[0].HostKey = publicKey(t, rsaKey.Public()) }, "hosts[0].hostKey: an ssh-rsa key cannot be pinned"},
 		"two_host_keys":           {func(a *Args) { a.Hosts[0].HostKey = machine.NewHostKey(t) + "\n" + machine.NewHostKey(t) }, "is not one public key"},
 		"a_local_host_with_user":  {func(a *Args) { a.Hosts[1].User = "root" }, "hosts[1]: local is set, so address, port, user, hostKey and private key must not be"},
-		"an_unknown_version":      {func(a *Args) { a.FalcoVersion = "0.39.0" }, `falcoVersion: "0.39.0" is not allowed: one of 0.40.0, 0.41.0, 0.44.1`},
-		"no_rules":                {func(a *Args) { a.Rules = nil; a.RulesFiles = nil }, "rules: at least one file is needed"},
+		"an_unknown_version":      {func(a *Args) { a.FalcoVersion = "0.39.0" }, `falcoVersion: "0.39.0" is not allowed: one of 0.40.0, 0.41.3, 0.42.1, 0.43.1, 0.44.1`},
+		"no_rules":                {func(a *Args) { a.Rules, a.RulesBeforeStock, a.RulesAfterStock = nil, nil, nil }, "rules: at least one file is needed"},
 		"a_rule_file_with_a_path": {func(a *Args) { a.Rules["../x.yaml"] = "" }, `rules: "../x.yaml" is not allowed: a base name`},
-		"a_rule_file_not_ordered": {func(a *Args) { a.RulesFiles = a.RulesFiles[:2] }, "/etc/falco/rules.d/90-b.yaml must be in it"},
-		"an_ordered_file_missing": {func(a *Args) { a.RulesFiles = append(a.RulesFiles, RulesDir+"/c.yaml") }, `rulesFiles: "/etc/falco/rules.d/c.yaml" is not allowed: rules has no such file`},
-		"an_ordered_file_twice":   {func(a *Args) { a.RulesFiles = append(a.RulesFiles, RulesDir+"/10-a.yaml") }, "listed twice"},
+		"a_rule_file_not_ordered": {func(a *Args) { a.RulesAfterStock = nil }, "it or rulesAfterStock must have 90-b.yaml"},
+		"an_ordered_file_missing": {func(a *Args) { a.RulesAfterStock = append(a.RulesAfterStock, "c.yaml") }, `"c.yaml" is not allowed: rules has no such file`},
+		"an_ordered_file_twice":   {func(a *Args) { a.RulesAfterStock = append(a.RulesAfterStock, "10-a.yaml") }, "listed twice"},
 		"a_NUL_in_a_rule":         {func(a *Args) { a.Rules["10-a.yaml"] = "\x00" }, "its content has a NUL byte"},
 		"a_relative_socket":       {func(a *Args) { a.AgentSocketPath = "api.sock" }, `agentSocketPath: "api.sock" is not allowed: an absolute path`},
 		"no_output":               {func(a *Args) { a.Output = Output{} }, "output: file, syslog and http are all off"},
@@ -127,17 +127,14 @@ func TestValidate(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, []string{"0.40.0", "0.41.0", "0.44.1"}, Versions())
+	assert.Equal(t, []string{"0.40.0", "0.41.3", "0.42.1", "0.43.1", "0.44.1"}, Versions())
 	for _, v := range Versions() {
-		f, ok := version(v)
-		require.True(t, ok)
+		f, err := falco.Lookup(v)
+		require.NoError(t, err)
 		settings := packageSettings((&Args{FalcoVersion: v, Repository: &FalcoRepository}).withDefaults())
 		assert.Contains(t, settings, setting{"KERNEL_MIN", f.MinKernel})
 		assert.Contains(t, settings, setting{"KERNEL_BELOW", f.BelowKernel})
 	}
-	f, err := charts.ResolveFalco("4.19.0")
-	require.NoError(t, err)
-	assert.Equal(t, "6.15", f.BelowKernel)
 }
 
 func TestConfig(t *testing.T) {
@@ -184,7 +181,7 @@ func TestScript(t *testing.T) {
 		out, err := c.CombinedOutput()
 		require.NoErrorf(t, err, "%s", out)
 		for name, want := range map[string]string{"10-a.yaml": a.Rules["10-a.yaml"], "90-b.yaml": a.Rules["90-b.yaml"] + "\n"} {
-			got, err := os.ReadFile(filepath.Join(dir, "staged", RulesDir, name))
+			got, err := os.ReadFile(filepath.Join(dir, "staged", falco.RulesDir, name))
 			require.NoError(t, err)
 			assert.Equal(t, want, string(got))
 		}

@@ -40,7 +40,8 @@ func TestRealFalco(t *testing.T) {
 	}
 	rendered, err := rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	b.args.Rules, b.args.RulesFiles, b.args.RulesHash = rendered.Data(), rendered.RulesFiles(RulesDir), rendered.Hash
+	b.args.Rules, b.args.RulesHash = rendered.Data(), rendered.Hash
+	b.args.RulesBeforeStock, b.args.RulesAfterStock = rules.Names(rendered.BeforeStock), rules.Names(rendered.AfterStock)
 	b.MustRun(t, "mount -t sysfs sysfs /sys") // its probe wants the true kernel's types
 	b.must(t, stepCheck, stepBase, stepPackage)
 	b.MustRun(t, `rm /usr/bin/falco && cp /opt/falco/*.yaml /etc/falco/ && chmod 0755 /opt/falco/falco /opt/falco/lib/*

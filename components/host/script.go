@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"spire-falco/falco"
 )
 
 var (
@@ -103,7 +105,7 @@ func identity(owner, hostName string) []setting {
 
 // packageSettings are those that check, base and package share. A change of rules or outputs does not touch them.
 func packageSettings(a *Args) []setting {
-	f, _ := version(a.FalcoVersion)
+	f, _ := falco.Lookup(a.FalcoVersion) // Validate has looked it up
 	needed := "ca-certificates gpg"
 	if a.Output.File != "" {
 		needed += " logrotate"
@@ -129,33 +131,15 @@ func packageSettings(a *Args) []setting {
 
 // falcoSettings are those of the last step.
 func falcoSettings(a *Args) []setting {
-	first, last := ruleOrder(a)
 	return []setting{
 		{"FALCO_VERSION", a.FalcoVersion},
-		{"RULES_FIRST", strings.Join(first, " ")},
-		{"RULES_LAST", strings.Join(last, " ")},
+		{"RULES_FIRST", strings.Join(a.RulesBeforeStock, " ")},
+		{"RULES_LAST", strings.Join(a.RulesAfterStock, " ")},
 		{"RULES_HASH", a.RulesHash},
 		{"ALERT_FILE", a.Output.File},
 		{"WEBSERVER_PORT", fmt.Sprint(a.WebserverPort)},
 		{"START_TIMEOUT", fmt.Sprint(a.StartTimeout)},
 	}
-}
-
-// ruleOrder splits our rule files into those that load before the machine's own and those that load after.
-func ruleOrder(a *Args) (first, last []string) {
-	others := false
-	for _, file := range a.RulesFiles {
-		dir, name := path.Split(file)
-		switch {
-		case path.Clean(dir) != RulesDir:
-			others = true
-		case others:
-			last = append(last, name)
-		default:
-			first = append(first, name)
-		}
-	}
-	return first, last
 }
 
 // payload is the shell function that stages the files, each as a here-document that the reader of a preview can read.
@@ -169,7 +153,7 @@ func payload(a *Args) (string, error) {
 		files[rotateFile] = renderRotate(a.Output)
 	}
 	for name, content := range a.Rules {
-		files[path.Join(RulesDir, name)] = content
+		files[path.Join(falco.RulesDir, name)] = content
 	}
 	var b strings.Builder
 	b.WriteString("\npayload() {\n")

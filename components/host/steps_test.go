@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"spire-falco/falco"
 	"spire-falco/tests/host/machine"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -46,12 +47,10 @@ func newBench(t *testing.T, o machine.Options) *bench {
 	repo := machine.NewRepository(t)
 	repo.Attach(t, m)
 	return &bench{m, repo, &Args{
-		Hosts:        []Host{{Name: "web-1", Address: "192.0.2.1", User: "deploy", PrivateKey: pulumi.String("x"), HostKey: machine.NewHostKey(t)}},
-		FalcoVersion: "0.40.0",
-		Rules:        map[string]string{"10-socket.yaml": goodRules, "90-extra.yaml": extraRules},
-		RulesFiles: []string{
-			RulesDir + "/10-socket.yaml", "/etc/falco/falco_rules.yaml", "/etc/falco/falco_rules.local.yaml", RulesDir + "/90-extra.yaml",
-		},
+		Hosts:            []Host{{Name: "web-1", Address: "192.0.2.1", User: "deploy", PrivateKey: pulumi.String("x"), HostKey: machine.NewHostKey(t)}},
+		FalcoVersion:     "0.40.0",
+		Rules:            map[string]string{"10-socket.yaml": goodRules, "90-extra.yaml": extraRules},
+		RulesBeforeStock: []string{"10-socket.yaml"}, RulesAfterStock: []string{"90-extra.yaml"},
 		RulesHash: "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
 		Output:        Output{Syslog: true, HTTP: "http://127.0.0.1:2801"},
 		WebserverPort: 18700 + int(port.Add(1)), StartTimeout: 10,
@@ -139,7 +138,7 @@ func TestSteps(t *testing.T) {
 		b.args.Output.File = alertFile
 		before := b.Snapshot(t)
 		b.up(t)
-		assert.Equal(t, goodRules, b.Read(t, RulesDir+"/10-socket.yaml"))
+		assert.Equal(t, goodRules, b.Read(t, falco.RulesDir+"/10-socket.yaml"))
 		assert.Contains(t, b.MustRun(t, "apt-mark showhold"), "falco")
 		assert.Equal(t, "enabled", strings.TrimSpace(b.MustRun(t, "systemctl is-enabled falco-modern-bpf.service")))
 		assert.Equal(t, "active", strings.TrimSpace(b.MustRun(t, "systemctl is-active falco-modern-bpf.service")))
@@ -172,10 +171,10 @@ func TestSteps(t *testing.T) {
 		b := newBench(t, machine.Options{})
 		b.up(t)
 		b.args.Rules = map[string]string{"20-other.yaml": otherRules}
-		b.args.RulesFiles = []string{RulesDir + "/20-other.yaml"}
+		b.args.RulesBeforeStock, b.args.RulesAfterStock = []string{"20-other.yaml"}, nil
 		b.must(t, stepFalco)
-		assert.False(t, b.Exists(RulesDir+"/10-socket.yaml"))
-		assert.False(t, b.Exists(RulesDir+"/90-extra.yaml"))
+		assert.False(t, b.Exists(falco.RulesDir+"/10-socket.yaml"))
+		assert.False(t, b.Exists(falco.RulesDir+"/90-extra.yaml"))
 		assert.Contains(t, b.MustRun(t, fmt.Sprintf("/usr/lib/apt/apt-helper download-file http://127.0.0.1:%d/metrics /tmp/m >/dev/null && cat /tmp/m", b.args.WebserverPort)), "20-other.yaml")
 	})
 
@@ -227,7 +226,7 @@ func TestSteps(t *testing.T) {
 		t.Parallel()
 		b := newBench(t, machine.Options{})
 		b.repo.InstallFalco(t, b.Machine, "0.40.0", b.args.WebserverPort)
-		b.Write(t, RulesDir+"/own.yaml", otherRules)
+		b.Write(t, falco.RulesDir+"/own.yaml", otherRules)
 		b.Write(t, "/etc/falco/falco_rules.local.yaml", "# mine\n")
 		b.MustRun(t, "systemctl restart falco-modern-bpf.service")
 		before := b.Snapshot(t)
@@ -262,6 +261,24 @@ func TestSteps(t *testing.T) {
 		assert.Contains(t, b.MustRun(t, "falco --version"), "0.40.0")
 		b.must(t, stepRemove)
 		assert.Empty(t, machine.Differences(before, b.Snapshot(t)))
+	})
+
+	t.Run("no_user_of_the_machine_can_hold_up_a_step", func(t *testing.T) {
+		t.Parallel()
+		b := newBench(t, machine.Options{})
+		b.MustRun(t, "chmod 1777 /run/lock")
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		c := b.Command(ctx, "nosudo", "exec 9>/run/lock/spire-falco.lock && flock 9; mkdir /run/spire-falco; ln -s /tmp /run/spire-falco; sleep 60")
+		require.NoError(t, c.Start())
+		defer func() { cancel(); _ = c.Wait() }()
+		require.Eventually(t, func() bool {
+			return b.Exists("/run/lock/spire-falco.lock") && b.Run(t, "root", "flock -n /run/lock/spire-falco.lock true", "").Code != 0
+		}, 20*time.Second, 20*time.Millisecond, "the user has the lock of an earlier version")
+		begun := time.Now()
+		b.must(t, stepBase, stepRemove)
+		assert.Less(t, time.Since(begun), time.Minute)
+		assert.Equal(t, "directory 0 700\n", b.MustRun(t, "stat -c '%F %u %a' /run/spire-falco"))
 	})
 
 	t.Run("packages_that_others_need_by_now_stay", func(t *testing.T) {
@@ -362,12 +379,12 @@ func TestRefusedAfterAnInterruptedSwitch(t *testing.T) {
 	b.up(t)
 	b.args.Rules = map[string]string{"10-socket.yaml": otherRules, "90-extra.yaml": extraRules}
 	b.Write(t, "/etc/standin/slow-start", "")
-	b.killed(t, stepFalco, func() bool { return b.Read(t, RulesDir+"/10-socket.yaml") == otherRules })
+	b.killed(t, stepFalco, func() bool { return b.Read(t, falco.RulesDir+"/10-socket.yaml") == otherRules })
 	require.NoError(t, os.Remove(b.Path("/etc/standin/slow-start")))
 
 	b.args.Rules = map[string]string{"10-socket.yaml": refusedRules, "90-extra.yaml": extraRules}
 	b.refused(t, "deploy", stepFalco)
-	assert.Equal(t, goodRules, b.Read(t, RulesDir+"/10-socket.yaml"), "the last files that Falco served with")
+	assert.Equal(t, goodRules, b.Read(t, falco.RulesDir+"/10-socket.yaml"), "the last files that Falco served with")
 	assert.Equal(t, "active", strings.TrimSpace(b.MustRun(t, "systemctl is-active falco-modern-bpf.service")))
 }
 
@@ -407,9 +424,9 @@ func TestRefusedMachines(t *testing.T) {
 			b.must(t, stepBase)
 			b.args.Repository.KeyURL = b.repo.OtherKeyURL
 		}},
-		"a_version_that_the_repository_does_not_have": {step: stepPackage, said: "has no falco 0.41.0 for " + runtime.GOARCH + "; it has: 0.40.0 0.44.1", spoil: func(t *testing.T, b *bench) {
+		"a_version_that_the_repository_does_not_have": {step: stepPackage, said: "has no falco 0.41.3 for " + runtime.GOARCH + "; it has: 0.40.0 0.44.1", spoil: func(t *testing.T, b *bench) {
 			b.must(t, stepBase)
-			b.args.FalcoVersion = "0.41.0"
+			b.args.FalcoVersion = "0.41.3"
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

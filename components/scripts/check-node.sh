@@ -14,7 +14,7 @@ if [ "$this" -lt "$(number "$MIN_KERNEL")" ]; then
   exit 1
 fi
 if [ -n "$BELOW_KERNEL" ] && [ "$this" -ge "$(number "$BELOW_KERNEL")" ]; then
-  echo "the modern eBPF probe of Falco $FALCO_VERSION (chart $CHART_VERSION) does not load on Linux $kernel; set falco.chartVersion to $NEXT_CHART_VERSION or newer" >&2
+  echo "the modern eBPF probe of Falco $FALCO_VERSION (chart $CHART_VERSION) does not load on Linux $kernel; set falco.chartVersion to $NEXT_CHART_VERSION" >&2
   exit 1
 fi
 if [ ! -r /sys/kernel/btf/vmlinux ]; then

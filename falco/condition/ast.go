@@ -114,18 +114,31 @@ type (
 		node
 		Name string
 		Arg  string
+		// EmptyArg is set where the argument is there and empty, which Falco 0.44
+		// and newer tell from one that is not there.
+		EmptyArg bool
 	}
 	// Transformer applies a function such as tolower to a field.
 	Transformer struct {
 		node
-		Name  string
+		Name string
+		// Value is the first argument, More are the others: for transformers of
+		// several arguments, which came with Falco 0.44.
 		Value Expr
+		More  []Expr
+		// Selector is the argument in brackets behind the transformer, nil without one.
+		Selector *string
+	}
+	// TransformerList is a list of arguments within a transformer.
+	TransformerList struct {
+		node
+		Items []Expr
 	}
 )
 
 // FullName returns the field's name with its argument in brackets.
 func (e *Field) FullName() string {
-	if e.Arg == "" {
+	if e.Arg == "" && !e.EmptyArg {
 		return e.Name
 	}
 	return e.Name + "[" + e.Arg + "]"
@@ -147,6 +160,9 @@ func (e *Unary) String() string       { return render(e) }
 func (e *Binary) String() string      { return render(e) }
 func (e *Field) String() string       { return render(e) }
 func (e *Transformer) String() string { return render(e) }
+
+// String renders the list as Falco itself prints it.
+func (e *TransformerList) String() string { return render(e) }
 
 func writeJoined(b *strings.Builder, op string, children []Expr) {
 	b.WriteByte('(')
@@ -199,18 +215,47 @@ func (e *Binary) write(b *strings.Builder) {
 
 func (e *Field) write(b *strings.Builder) {
 	b.WriteString(e.Name)
-	if e.Arg != "" {
-		b.WriteByte('[')
-		b.WriteString(escape(e.Arg))
-		b.WriteByte(']')
+	if e.Arg != "" || e.EmptyArg {
+		writeArgument(b, e.Arg)
 	}
+}
+
+func writeArgument(b *strings.Builder, arg string) {
+	b.WriteByte('[')
+	if arg == "" {
+		b.WriteString(`""`)
+	}
+	b.WriteString(escape(arg))
+	b.WriteByte(']')
 }
 
 func (e *Transformer) write(b *strings.Builder) {
 	b.WriteString(e.Name)
 	b.WriteByte('(')
-	e.Value.write(b)
+	writeArguments(b, append([]Expr{e.Value}, e.More...))
 	b.WriteByte(')')
+	if e.Selector != nil {
+		writeArgument(b, *e.Selector)
+	}
+}
+
+func (e *TransformerList) write(b *strings.Builder) {
+	b.WriteByte('(')
+	writeArguments(b, e.Items)
+	b.WriteByte(')')
+}
+
+func writeArguments(b *strings.Builder, list []Expr) {
+	for i, a := range list {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if v, ok := a.(*Value); ok {
+			b.WriteString(quoteText(v.Value)) // Falco prints a bare word, which does not parse
+			continue
+		}
+		a.write(b)
+	}
 }
 
 // Walk calls visit for e and every node below it, parents first. It does not
@@ -237,6 +282,13 @@ func Walk(e Expr, visit func(Expr) bool) {
 		Walk(n.Right, visit)
 	case *Transformer:
 		Walk(n.Value, visit)
+		for _, a := range n.More {
+			Walk(a, visit)
+		}
+	case *TransformerList:
+		for _, a := range n.Items {
+			Walk(a, visit)
+		}
 	}
 }
 
@@ -269,10 +321,14 @@ func Same(a, b Expr) bool {
 		return ok && a.Op == b.Op && Same(a.Left, b.Left) && Same(a.Right, b.Right)
 	case *Field:
 		b, ok := b.(*Field)
-		return ok && a.Name == b.Name && a.Arg == b.Arg
+		return ok && a.Name == b.Name && a.Arg == b.Arg && a.EmptyArg == b.EmptyArg
 	case *Transformer:
 		b, ok := b.(*Transformer)
-		return ok && a.Name == b.Name && Same(a.Value, b.Value)
+		return ok && a.Name == b.Name && Same(a.Value, b.Value) && slices.EqualFunc(a.More, b.More, Same) &&
+			(a.Selector == nil) == (b.Selector == nil) && (a.Selector == nil || *a.Selector == *b.Selector)
+	case *TransformerList:
+		b, ok := b.(*TransformerList)
+		return ok && slices.EqualFunc(a.Items, b.Items, Same)
 	}
 	return false
 }

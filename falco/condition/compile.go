@@ -27,6 +27,9 @@ type slot struct {
 	// keys holds the keys of the ancestors' values, for proc.aname without index.
 	keys []string
 	typ  Type
+	// made is set for what is no field; parts are the slots of its arguments.
+	made  *made
+	parts []int
 }
 
 // Program is a compiled condition.
@@ -38,14 +41,14 @@ type Program struct {
 // Compile checks a condition without macros against the field catalogue and
 // compiles it. It stops at the first error, which is of type *Error, as Falco
 // does.
-func Compile(e Expr) (*Program, []Warning, error) {
-	return CompileInto(&Layout{}, e)
+func (l *Language) Compile(e Expr) (*Program, []Warning, error) {
+	return l.CompileInto(&Layout{}, e)
 }
 
 // CompileInto is Compile for one of several conditions that are evaluated
 // over the same events.
-func CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
-	c := &compiler{layout: layout}
+func (l *Language) CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
+	c := &compiler{lang: l, layout: layout}
 	eval, err := c.compile(e)
 	if err != nil {
 		return nil, nil, err
@@ -55,8 +58,8 @@ func CompileInto(layout *Layout, e Expr) (*Program, []Warning, error) {
 
 // Check tells whether Falco accepts a condition without macros. It reports the
 // same warnings and error as Compile.
-func Check(e Expr) ([]Warning, error) {
-	c := &compiler{}
+func (l *Language) Check(e Expr) ([]Warning, error) {
+	c := &compiler{lang: l}
 	_, err := c.compile(e)
 	if err != nil {
 		return nil, err
@@ -66,12 +69,12 @@ func Check(e Expr) ([]Warning, error) {
 
 // Match parses, compiles and evaluates a condition over one event: for tests
 // and one-off questions.
-func Match(text string, ev Event) (bool, error) {
-	e, err := Parse(text)
+func (l *Language) Match(text string, ev Event) (bool, error) {
+	e, err := l.Parse(text)
 	if err != nil {
 		return false, err
 	}
-	p, _, err := Compile(e)
+	p, _, err := l.Compile(e)
 	if err != nil {
 		return false, err
 	}
@@ -82,6 +85,7 @@ func Match(text string, ev Event) (bool, error) {
 
 // compiler checks conditions, and compiles them when it has a layout.
 type compiler struct {
+	lang     *Language
 	layout   *Layout
 	warnings []Warning
 }
@@ -135,11 +139,35 @@ func (c *compiler) compileAll(list []Expr) ([]evaluator, error) {
 
 // operand is a field with the transformers applied to it, innermost first.
 type operand struct {
-	ref   FieldRef
+	ref FieldRef
+	// made is set for what is no field: a text, a list or a transformer of several arguments.
+	made  *made
 	chain []string
 	// typ and list describe the value after the last transformer.
 	typ  Type
 	list bool
+}
+
+// made is a value that is not read off an event but made of constants and fields.
+type made struct {
+	// name is the transformer, "" for a text or a list.
+	name string
+	text string
+	// isList tells a list of args from a text.
+	isList   bool
+	args     []operand
+	selector *string
+}
+
+// noField stands for the catalogue's entry where there is no field, under the name that Falco has for it.
+var noField, noFieldList = &FieldInfo{Name: "NA", Type: TypeCharbuf}, &FieldInfo{Name: "NA", Type: TypeCharbuf, List: true}
+
+// shownName is the operand's name in Falco's messages.
+func (o *operand) shownName() string {
+	if o.made != nil && o.made.name == "getopt" && o.made.selector == nil {
+		return "INTERNAL"
+	}
+	return o.ref.Info.Name
 }
 
 // operand reads the field of a check. ok is false for what is no field.
@@ -147,53 +175,120 @@ func (c *compiler) operand(e Expr) (op operand, ok bool, err error) {
 	switch n := e.(type) {
 	case *Field:
 		name := n.FullName()
-		ref, found, err := LookupField(name)
+		ref, found, err := c.lang.LookupField(name)
 		if err != nil {
-			return operand{}, false, &Error{Pos: n.pos, Message: err.Error(), Hint: argumentHint(n)}
+			return operand{}, false, &Error{Pos: n.pos, Message: err.Error(), Hint: c.lang.argumentHint(n)}
 		}
 		if !found {
 			return operand{}, false, &Error{
 				Pos:     n.pos,
 				Message: "filter_check called with nonexistent field " + name,
-				Hint:    unknownFieldHint(name),
+				Hint:    c.lang.unknownFieldHint(name),
 			}
 		}
 		return operand{ref: ref, typ: ref.Type, list: ref.Info.List}, true, nil
 	case *Transformer:
-		op, ok, err := c.operand(n.Value)
-		if err != nil || !ok || n.Name == "val" {
-			return op, ok, err
-		}
-		if op.ref.Info.NoTransformer {
-			return operand{}, false, &Error{Pos: n.Value.Position(), Message: "field '" + op.ref.Info.Name + "' does not support transformers"}
-		}
-		typ, fits := transformType(n.Name, op.typ, op.list)
-		if !fits {
-			return operand{}, false, &Error{Pos: n.Value.Position(), Message: transformRefusal(n.Name, op.typ, op.list, op.ref.Info.Name)}
-		}
-		if n.Name == "len" {
-			op.list = false
-		}
-		op.typ = typ
-		op.chain = append(op.chain, n.Name)
-		return op, true, nil
+		return c.transformed(n)
 	default:
 		return operand{}, false, nil
 	}
 }
 
-func (c *compiler) comparable(pos Pos, op string, left *operand) error {
-	if op == "==" {
-		op = "="
-	}
-	if msg := incomparable(op, left.typ, left.list); msg != "" {
-		return &Error{
-			Pos:     pos,
-			Message: "filter error: " + msg,
-			Hint:    left.ref.Name + " takes " + operatorsFor(left.typ, left.list),
+func (c *compiler) transformed(n *Transformer) (operand, bool, error) {
+	if c.lang.nestedTransformers {
+		args := make([]operand, 0, 1+len(n.More))
+		for _, e := range append([]Expr{n.Value}, n.More...) {
+			arg, err := c.argument(e)
+			if err != nil {
+				return operand{}, false, err
+			}
+			args = append(args, arg)
 		}
+		if n.Selector != nil && (len(args) == 1 || n.Name == "val") {
+			msg := "filter error: transformer '" + n.Name + "' does not support field arguments"
+			return operand{}, false, &Error{Pos: n.pos, Message: msg}
+		}
+		if len(args) > 1 {
+			op, msg := combine(n.Name, args, n.Selector)
+			if msg != "" {
+				return operand{}, false, &Error{Pos: n.pos, Message: msg}
+			}
+			return op, true, nil
+		}
+		return apply(args[0], n)
+	}
+	op, ok, err := c.operand(n.Value)
+	if err != nil || !ok {
+		return op, ok, err
+	}
+	return apply(op, n)
+}
+
+// apply applies a transformer of one argument.
+func apply(op operand, n *Transformer) (operand, bool, error) {
+	if n.Name == "val" {
+		return op, true, nil
+	}
+	if severalArguments(n.Name) {
+		return operand{}, false, &Error{Pos: n.Value.Position(), Message: "unknown field transfomer '" + n.Name + "'"}
+	}
+	if op.ref.Info.NoTransformer {
+		return operand{}, false, &Error{Pos: n.Value.Position(), Message: "field '" + op.ref.Info.Name + "' does not support transformers"}
+	}
+	typ, fits := transformType(n.Name, op.typ, op.list)
+	if !fits {
+		return operand{}, false, &Error{Pos: n.Value.Position(), Message: transformRefusal(n.Name, op.typ, op.list, op.ref.Info.Name)}
+	}
+	if n.Name == "len" {
+		op.list = false
+	}
+	op.typ = typ
+	op.chain = append(op.chain, n.Name)
+	return op, true, nil
+}
+
+// argument reads one argument of a transformer: a field, a transformer, a text or a list of those.
+func (c *compiler) argument(e Expr) (operand, error) {
+	switch n := e.(type) {
+	case *Value:
+		return operand{ref: FieldRef{Info: noField, Type: TypeCharbuf}, made: &made{text: n.Value}, typ: TypeCharbuf}, nil
+	case *TransformerList:
+		list := &made{isList: true}
+		for _, item := range n.Items {
+			op, err := c.argument(item)
+			if err != nil {
+				return operand{}, err
+			}
+			list.args = append(list.args, op)
+		}
+		return operand{ref: FieldRef{Info: noFieldList, Type: TypeCharbuf}, made: list, typ: TypeCharbuf, list: true}, nil
+	default:
+		op, ok, err := c.operand(e)
+		if err == nil && !ok {
+			err = &Error{Pos: e.Position(), Message: "filter error: not a field: " + e.String()}
+		}
+		return op, err
+	}
+}
+
+func (c *compiler) comparable(pos Pos, op, modifier string, left *operand) error {
+	if msg := incomparable(op, modifier, left.typ, left.list); msg != "" {
+		hint := ""
+		if left.made == nil {
+			hint = left.ref.Name + " takes " + c.lang.operatorsFor(left.typ, left.list)
+		}
+		return &Error{Pos: pos, Message: "filter error: " + msg, Hint: hint}
 	}
 	return nil
+}
+
+// cutModifier cuts an operator such as "startswith anyof" in two, and makes = of ==.
+func cutModifier(op string) (base, modifier string) {
+	base, modifier, _ = strings.Cut(op, " ")
+	if base == "==" {
+		base = "="
+	}
+	return base, modifier
 }
 
 func (c *compiler) unary(n *Unary) (evaluator, error) {
@@ -204,7 +299,7 @@ func (c *compiler) unary(n *Unary) (evaluator, error) {
 	if !ok {
 		return nil, &Error{Pos: n.pos, Message: "filter error: missing field in left-hand of unary check"}
 	}
-	if err := c.comparable(n.Left.Position(), n.Op, &left); err != nil {
+	if err := c.comparable(n.Left.Position(), n.Op, "", &left); err != nil {
 		return nil, err
 	}
 	if c.checkOnly() {
@@ -221,11 +316,8 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 	if !ok {
 		return nil, &Error{Pos: n.pos, Message: "filter error: missing field in left-hand of binary check"}
 	}
-	op := n.Op
-	if op == "==" {
-		op = "="
-	}
-	if err := c.comparable(n.Left.Position(), op, &left); err != nil {
+	op, modifier := cutModifier(n.Op)
+	if err := c.comparable(n.Left.Position(), op, modifier, &left); err != nil {
 		return nil, err
 	}
 	right, isField, err := c.operand(n.Right)
@@ -246,7 +338,7 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 		c.warn(op, at, v)
 		k, err := c.constant(op, &left, v)
 		if err != nil {
-			return &Error{Pos: at, Message: err.Error(), Hint: valueHint(&left, v)}
+			return &Error{Pos: at, Message: err.Error(), Hint: c.lang.valueHint(&left, v)}
 		}
 		if !c.checkOnly() {
 			constants = append(constants, k)
@@ -274,7 +366,7 @@ func (c *compiler) binary(n *Binary) (evaluator, error) {
 		return checked{}, nil
 	}
 	field := left // the evaluator's own: a check alone needs none that outlives it
-	return c.compareConstants(op, &field, constants), nil
+	return c.compareConstants(op, modifier, &field, constants), nil
 }
 
 func rightFieldPos(e Expr) Pos {
@@ -300,13 +392,18 @@ func (c *compiler) constant(op string, left *operand, v string) (constant, error
 		// which knows no bytes.
 		return constant{}, fieldError("wrong parameter type 10")
 	}
-	k, err := parseConstant(left.typ, v)
+	k, err := c.lang.parseConstant(left.typ, v)
 	if err != nil {
 		return constant{}, err
 	}
+	if op == "regex" && c.lang.nestedTransformers {
+		if msg := regexRefusal(k.str); msg != "" {
+			return constant{}, fieldError("invalid regex pattern: " + msg)
+		}
+	}
 	switch left.ref.Info.Name {
 	case "evt.type":
-		if left.typ.kind() != kindString || !KnownEventType(k.str) {
+		if left.typ.kind() != kindString || !c.lang.KnownEventType(k.str) {
 			return constant{}, fieldError("unknown event type " + v)
 		}
 	case "evt.around":
@@ -327,10 +424,10 @@ func refuseRight(op string, left, right *operand) string {
 		return "field type 'IPNET' doesn't support right-hand side fields"
 	}
 	if left.ref.Info.NoRight {
-		return "field '" + left.ref.Info.Name + "' doesn't support right-hand side fields"
+		return "field '" + left.shownName() + "' doesn't support right-hand side fields"
 	}
 	if right.ref.Info.NoRight {
-		return "field '" + right.ref.Info.Name + "' can't be used as a right-hand side field"
+		return "field '" + right.shownName() + "' can't be used as a right-hand side field"
 	}
 	if left.typ != right.typ || left.list != right.list {
 		list := func(is bool) string {
@@ -339,8 +436,8 @@ func refuseRight(op string, left, right *operand) string {
 			}
 			return ""
 		}
-		return "field '" + left.ref.Info.Name + "' has type '" + string(left.typ) + "'" + list(left.list) +
-			" while the right-hand side field '" + right.ref.Info.Name + "' has incompatible type '" +
+		return "field '" + left.shownName() + "' has type '" + string(left.typ) + "'" + list(left.list) +
+			" while the right-hand side field '" + right.shownName() + "' has incompatible type '" +
 			string(right.typ) + "'" + list(right.list)
 	}
 	return ""
@@ -360,7 +457,7 @@ func (c *compiler) warn(op string, pos Pos, v string) {
 			return r
 		}, v)
 	}
-	_, isField, err := LookupField(stripped)
+	_, isField, err := c.lang.LookupField(stripped)
 	if err != nil {
 		return
 	}
@@ -370,7 +467,7 @@ func (c *compiler) warn(op string, pos Pos, v string) {
 	if !strings.HasSuffix(stripped, ")") {
 		return
 	}
-	for _, t := range append([]string{"val("}, transformerTokens...) {
+	for _, t := range append([]string{"val("}, c.lang.grammar().transformerTokens...) {
 		if len(stripped) > len(t) && strings.HasPrefix(stripped, t) {
 			c.add(pos, "'"+v+"' may be a valid field transformer misused as a const string value")
 		}

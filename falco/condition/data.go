@@ -1,21 +1,11 @@
 package condition
 
 import (
-	_ "embed" // the catalogues below
+	_ "embed" // the services below
 	"iter"
-	"slices"
 	"strings"
 	"sync"
 )
-
-//go:embed data/fields.tsv
-var fieldsTSV string
-
-//go:embed data/events.tsv
-var eventsTSV string
-
-//go:embed data/syscalls.txt
-var syscallsText string
 
 //go:embed data/services.tsv
 var servicesTSV string
@@ -102,25 +92,8 @@ var classOrder = []string{
 	"fdlist", "k8s", "mesos", "span", "evtin",
 }
 
-// Each catalogue is read when it is first needed: not every question needs all.
-var (
-	fieldTable = sync.OnceValue(loadFields)
-	eventTable = sync.OnceValue(loadEvents)
-	// paramTable holds the parameters of all events, the first of each name.
-	paramTable = sync.OnceValue(loadParams)
-	// eventParams holds the parameters of each event of the table.
-	eventParams = sync.OnceValue(func() [][]param {
-		events := eventTable().events
-		params := make([][]param, len(events))
-		for i := range events {
-			params[i] = slices.Collect(events[i].paramList())
-		}
-		return params
-	})
-)
-
-func loadFields() *fieldCatalogue {
-	fields := rows(fieldsTSV)[1:]
+func loadFields(table string) *fieldCatalogue {
+	fields := rows(table)[1:]
 	c := &fieldCatalogue{
 		fields: make([]FieldInfo, len(fields)), byName: make(map[string]*FieldInfo, len(fields)),
 		classesByWord: map[string][]fieldClass{},
@@ -153,8 +126,8 @@ func loadFields() *fieldCatalogue {
 	return c
 }
 
-func loadEvents() *eventCatalogue {
-	events, calls := rows(eventsTSV)[1:], rows(syscallsText)
+func loadEvents(table, syscalls string) *eventCatalogue {
+	events, calls := rows(table)[1:], rows(syscalls)
 	c := &eventCatalogue{
 		events: make([]eventInfo, len(events)), syscalls: make(map[string]bool, len(calls)),
 		uncaptured: make(map[string]bool, len(calls)), codes: make(map[string][]int, len(events)),
@@ -189,10 +162,10 @@ func loadEvents() *eventCatalogue {
 	return c
 }
 
-func loadParams() []param {
+func loadParams(events []eventInfo) []param {
 	var all []param
 	seen := map[string]bool{}
-	for _, e := range eventTable().events {
+	for _, e := range events {
 		for p := range e.paramList() {
 			if !seen[p.name] {
 				seen[p.name] = true
@@ -218,5 +191,5 @@ var services = sync.OnceValue(func() map[string]uint16 {
 	return ports
 })
 
-// Fields returns the whole field catalogue of Falco 0.40.0 for the syscall source.
-func Fields() []FieldInfo { return append([]FieldInfo(nil), fieldTable().fields...) }
+// Fields returns the whole field catalogue for the syscall source.
+func (l *Language) Fields() []FieldInfo { return append([]FieldInfo(nil), l.fields().fields...) }

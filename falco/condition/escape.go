@@ -4,11 +4,17 @@ import "strings"
 
 // escape quotes a value when it holds characters that a bare string cannot.
 // It decides as Falco does, which leaves parentheses, commas and the empty
-// string bare.
+// string bare. (Falco 0.40 leaves an equals sign bare too, and so prints a text
+// that does not parse.)
 func escape(s string) string {
-	if !strings.ContainsAny(s, "\b\f\n\r\t \\\"'") {
+	if !strings.ContainsAny(s, "\b\f\n\r\t \\\"'=") {
 		return s
 	}
+	return quoteText(s)
+}
+
+// quoteText puts a value in double quotes.
+func quoteText(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for i := range len(s) {
@@ -36,12 +42,12 @@ func escape(s string) string {
 }
 
 // unescape takes a quoted string, quotes included, and returns its value. The
-// message of a failure is Falco's.
-func unescape(quoted string) (value, failure string) {
+// message of a failure is Falco's; at is the place of the backslash.
+func unescape(quoted string) (value, failure string, at int) {
 	delimiter := quoted[0]
 	inner := quoted[1 : len(quoted)-1]
 	if strings.IndexByte(inner, '\\') < 0 {
-		return inner, ""
+		return inner, "", 0
 	}
 	var b strings.Builder
 	escaped := false
@@ -75,17 +81,17 @@ func unescape(quoted string) (value, failure string) {
 			b.WriteByte('/')
 		case '"':
 			if delimiter != c {
-				return "", `invalid \" escape in '-quoted string`
+				return "", `invalid \" escape in '-quoted string`, i
 			}
 			b.WriteByte(c)
 		case '\'':
 			if delimiter != c {
-				return "", `invalid \' escape in "-quoted string`
+				return "", `invalid \' escape in "-quoted string`, i
 			}
 			b.WriteByte(c)
 		default:
-			return "", `unsupported string escape sequence: \` + string(rune(c))
+			return "", `unsupported string escape sequence: \` + string(rune(c)), i
 		}
 	}
-	return b.String(), ""
+	return b.String(), "", 0
 }

@@ -2,6 +2,8 @@ package condition
 
 import (
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -90,10 +92,21 @@ func (l *Layout) add(key string, s slot) int {
 }
 
 // slotOf makes the slots of an operand: one for the field, one for each transformer.
-func (l *Layout) slotOf(op *operand) int {
+func (c *compiler) slotOf(op *operand) int {
+	l := c.layout
 	key := op.ref.Name
-	at := l.add(key, slot{get: newGetter(op.ref), from: -1, list: op.ref.Info.List, typ: op.ref.Type})
-	typ, list := op.ref.Type, op.ref.Info.List
+	base := slot{from: -1, list: op.ref.Info.List, typ: op.ref.Type}
+	if op.made != nil {
+		key = op.made.key()
+		base.made, base.list = op.made, op.made.isList || op.made.name == "getopt" && op.made.selector == nil
+		for i := range op.made.args {
+			base.parts = append(base.parts, c.slotOf(&op.made.args[i]))
+		}
+	} else {
+		base.get = c.lang.newGetter(op.ref)
+	}
+	at := l.add(key, base)
+	typ, list := base.typ, base.list
 	for _, name := range op.chain {
 		key = name + "(" + key + ")"
 		typ, _ = transformType(name, typ, list)
@@ -101,6 +114,36 @@ func (l *Layout) slotOf(op *operand) int {
 		list = list && name != "len"
 	}
 	return at
+}
+
+// key tells made values apart. It holds characters that no field's name has.
+func (m *made) key() string {
+	var b strings.Builder
+	b.WriteString(m.name)
+	if !m.isList && m.name == "" {
+		return strconv.Quote(m.text)
+	}
+	b.WriteByte('(')
+	for i := range m.args {
+		op := &m.args[i]
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		for _, name := range slices.Backward(op.chain) {
+			b.WriteString(name + "(")
+		}
+		if op.made != nil {
+			b.WriteString(op.made.key())
+		} else {
+			b.WriteString(op.ref.Name)
+		}
+		b.WriteString(strings.Repeat(")", len(op.chain)))
+	}
+	b.WriteByte(')')
+	if m.selector != nil {
+		b.WriteString("[" + *m.selector + "]")
+	}
+	return b.String()
 }
 
 // value reads a slot, once per event.
@@ -116,6 +159,8 @@ func (c *Context) value(i int) (*constant, bool) {
 func (c *Context) read(i int, st *slotState) {
 	s := &c.layout.slots[i]
 	switch {
+	case s.made != nil:
+		st.ok = c.make(s, st)
 	case s.keys != nil:
 		st.list = st.list[:0]
 		for _, key := range s.keys {
@@ -134,6 +179,133 @@ func (c *Context) read(i int, st *slotState) {
 	default:
 		st.ok = s.get(&c.ev, &st.val)
 	}
+}
+
+// make builds a value from its parts.
+func (c *Context) make(s *slot, st *slotState) bool {
+	if !s.made.isList && s.made.name == "" {
+		st.val.str = s.made.text
+		return true
+	}
+	parts := make([][]string, len(s.parts))
+	for k, i := range s.parts {
+		v, ok := c.value(i)
+		if !ok {
+			return false
+		}
+		if part := &c.layout.slots[i]; part.list {
+			parts[k] = c.slots[i].list
+		} else {
+			parts[k] = []string{rawText(s.made.args[k].ref.Type, part.typ, v)}
+		}
+	}
+	switch s.made.name {
+	case "join":
+		st.val.str = strings.Join(parts[1], parts[0][0])
+	case "concat":
+		st.val.str = strings.Join(slices.Concat(parts...), "")
+	case "getopt":
+		found := getopt(parts[0], parts[1][0], s.made.selector)
+		if s.made.selector == nil {
+			st.list = append(st.list[:0], found...)
+			return true
+		}
+		if len(found) == 0 {
+			return false
+		}
+		st.val.str = found[0]
+	default:
+		st.list = append(st.list[:0], slices.Concat(parts...)...)
+	}
+	return true
+}
+
+// rawText is a value as an element of a list. Falco prints the numbers of
+// fields of three types, and takes the bytes of the others for a text.
+func rawText(field, t Type, v *constant) string {
+	switch {
+	case field == TypePID || field == TypeInt64:
+		return strconv.FormatInt(int64(v.num), 10)
+	case field == TypeUint64:
+		return strconv.FormatUint(v.num, 10)
+	case t.kind() == kindString || t.kind() == kindBytes:
+		return v.str
+	}
+	var b strings.Builder
+	for n := v.num; n&0xff != 0; n >>= 8 {
+		b.WriteByte(byte(n))
+	}
+	return b.String()
+}
+
+// getopt reads options off arguments as getopt(3) does, short ones only. With a
+// selector it returns the value of that option, or its name when it takes none;
+// else all options and their values.
+func getopt(args []string, spec string, selector *string) []string {
+	valid, takesValue := map[byte]bool{}, map[byte]bool{}
+	for i := 0; i < len(spec); i++ {
+		if spec[i] == ':' {
+			continue
+		}
+		valid[spec[i]] = true
+		if i+1 < len(spec) && spec[i+1] == ':' {
+			takesValue[spec[i]] = true
+		}
+	}
+	found := []string{}
+	emit := func(name string, value *string) {
+		switch {
+		case selector == nil && value == nil:
+			found = append(found, name)
+		case selector == nil:
+			found = append(found, name, *value)
+		case value == nil:
+			found = []string{name}
+		default:
+			found = []string{*value}
+		}
+	}
+	for k := 0; k < len(args); k++ {
+		arg := args[k]
+		switch {
+		case arg == "--":
+			return found
+		case len(arg) > 2 && arg[0] == '-' && arg[1] == '-':
+			continue
+		case len(arg) < 2 || arg[0] != '-':
+			return found
+		}
+		for i := 1; i < len(arg); i++ {
+			name := arg[i : i+1]
+			if !valid[arg[i]] {
+				if selector == nil {
+					found = append(found, "?")
+				}
+				continue
+			}
+			wanted := selector == nil || name == *selector
+			if !takesValue[arg[i]] {
+				if wanted {
+					emit(name, nil)
+				}
+				continue
+			}
+			var value *string
+			if rest := arg[i+1:]; rest != "" {
+				value = &rest
+			} else if k+1 < len(args) {
+				k++
+				value = &args[k]
+			}
+			if wanted && value == nil {
+				emit("", nil)
+			} else if wanted {
+				emit(name, value)
+			}
+			break
+		}
+	}
+	return found
 }
 
 // addLoginShell completes the names of ancestors, of which an event holds the
@@ -212,11 +384,8 @@ func (c *Context) sock() (*socket, bool) {
 
 // isAncestors tells whether the field, without argument, means every ancestor.
 func (o *operand) isAncestors() bool {
-	switch o.ref.Info.Name {
-	case "proc.aname", "proc.aexe", "proc.aexepath", "proc.acmdline", "proc.apid":
-		return o.ref.Arg == ""
-	}
-	return false
+	// Falco has no such comparison for proc.aargs: it compares the text of all.
+	return isAncestorField(o.ref.Info.Name) && o.ref.Info.Name != "proc.aargs" && o.ref.Arg == ""
 }
 
 func (c *compiler) ancestorsSlot(left *operand) int {
@@ -245,7 +414,7 @@ func (c *compiler) exists(left *operand) evaluator {
 	if left.isAncestors() {
 		i = c.ancestorsSlot(left)
 	} else {
-		i = c.layout.slotOf(left)
+		i = c.slotOf(left)
 	}
 	return check(func(c *Context) bool {
 		_, ok := c.value(i)
@@ -253,7 +422,7 @@ func (c *compiler) exists(left *operand) evaluator {
 	})
 }
 
-func (c *compiler) compareConstants(op string, left *operand, values []constant) evaluator {
+func (c *compiler) compareConstants(op, modifier string, left *operand, values []constant) evaluator {
 	name := left.ref.Info.Name
 	switch {
 	case name == "fd.ip":
@@ -267,7 +436,7 @@ func (c *compiler) compareConstants(op string, left *operand, values []constant)
 	case left.isAncestors():
 		return c.compareAncestors(op, left, values)
 	}
-	i := c.layout.slotOf(left)
+	i := c.slotOf(left)
 	if left.list {
 		return listCheck(op, i, values)
 	}
@@ -275,10 +444,39 @@ func (c *compiler) compareConstants(op string, left *operand, values []constant)
 		return domainCheck(op, i, values)
 	}
 	test := valueTest(op, left.typ, values)
+	if modifier != "" {
+		test = modifiedTest(op, modifier, left.typ, values)
+	}
 	return check(func(c *Context) bool {
 		v, ok := c.value(i)
 		return ok && test(v)
 	})
+}
+
+// modifiedTest compares a value with each constant. The checks that do not come
+// here, of sockets and of all ancestors, ignore the modifier and look at the
+// first constant, as Falco does.
+func modifiedTest(op, modifier string, t Type, values []constant) func(*constant) bool {
+	tests := make([]func(*constant) bool, len(values))
+	for i := range values {
+		tests[i] = valueTest(op, t, values[i:i+1])
+	}
+	return func(v *constant) bool {
+		n := 0
+		for _, test := range tests {
+			if test(v) {
+				n++
+			}
+		}
+		switch modifier {
+		case "oneof":
+			return n == 1
+		case "anyof":
+			return n > 0
+		default:
+			return n > 0 && n == len(tests)
+		}
+	}
 }
 
 // compareAncestors is true when one ancestor passes. Falco compares a pid of
@@ -426,7 +624,7 @@ func socketPort(op string, values []constant) check {
 
 // compareFields compares two fields of the same type.
 func (c *compiler) compareFields(op string, left, right *operand) evaluator {
-	i, k := c.layout.slotOf(left), c.layout.slotOf(right)
+	i, k := c.slotOf(left), c.slotOf(right)
 	if left.list {
 		return check(func(c *Context) bool {
 			_, ok := c.value(i)

@@ -1,6 +1,9 @@
 package condition
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 type valueKind uint8
 
@@ -83,14 +86,7 @@ func (v EventValue) String() string {
 		}
 		return "false"
 	case valueList:
-		s := "("
-		for i, item := range v.list {
-			if i > 0 {
-				s += ","
-			}
-			s += item
-		}
-		return s + ")"
+		return "(" + strings.Join(v.list, ",") + ")"
 	default:
 		return v.str
 	}

@@ -27,7 +27,12 @@ func ParseEvent(line []byte) (Event, error) {
 type jsonParser struct {
 	data string
 	i    int
+	// depth is how many lists are open.
+	depth int
 }
+
+// maxEventDepth bounds lists within lists. Falco's own events have no list in a list.
+const maxEventDepth = 16
 
 func (p *jsonParser) space() {
 	for p.i < len(p.data) {
@@ -131,6 +136,10 @@ func (p *jsonParser) value() (v EventValue, present bool, err error) {
 }
 
 func (p *jsonParser) array() ([]string, error) {
+	if p.depth++; p.depth > maxEventDepth {
+		return nil, fmt.Errorf("at byte %d: lists are nested more than %d deep", p.i+1, maxEventDepth)
+	}
+	defer func() { p.depth-- }()
 	p.i++
 	items := []string{}
 	if p.eat(']') {

@@ -3,12 +3,11 @@ package condition
 import (
 	"math/bits"
 	"slices"
-	"sync"
 )
 
 // KnownEventType tells whether Falco knows an event or a system call by that name.
-func KnownEventType(name string) bool {
-	c := eventTable()
+func (l *Language) KnownEventType(name string) bool {
+	c := l.events()
 	if c.syscalls[name] || len(c.codes[name]) > 0 {
 		return true
 	}
@@ -17,9 +16,9 @@ func KnownEventType(name string) bool {
 
 // Captured tells whether Falco captures a call live without -A. It leaves out
 // those that read, write, send and receive.
-func Captured(name string) bool {
-	c := eventTable()
-	calls := callsOf(name)
+func (l *Language) Captured(name string) bool {
+	c := l.events()
+	calls := l.callsOf(name)
 	for _, s := range calls {
 		if !c.uncaptured[s] {
 			return true
@@ -29,8 +28,8 @@ func Captured(name string) bool {
 }
 
 // callsOf returns the system calls that raise the event.
-func callsOf(name string) []string {
-	c := eventTable()
+func (l *Language) callsOf(name string) []string {
+	c := l.events()
 	var calls []string
 	for _, code := range c.codes[name] {
 		calls = append(calls, c.events[code].syscalls...)
@@ -45,8 +44,8 @@ func callsOf(name string) []string {
 }
 
 // UsesFD tells whether the event has a file descriptor that fd.* fields describe.
-func UsesFD(name string) bool {
-	c := eventTable()
+func (l *Language) UsesFD(name string) bool {
+	c := l.events()
 	for _, code := range c.codes[name] {
 		if c.events[code].hasFD && !c.events[code].old {
 			return true
@@ -55,19 +54,27 @@ func UsesFD(name string) bool {
 	return false
 }
 
-const codeWords = 7
+// codeWords is enough for the largest of the event tables, with 454 codes.
+const codeWords = 8
 
-// EventTypes is a set of codes of Falco's event table, one for each enter or
-// exit event of each version.
+// EventTypes is a set of codes of the event table of one Falco version, one for
+// each enter or exit event of each version of the event.
 type EventTypes [codeWords]uint64
 
-var allEventTypes = sync.OnceValue(func() EventTypes {
+// AllEventTypes returns every code of the event table.
+func (l *Language) AllEventTypes() EventTypes {
 	var s EventTypes
-	for i := range eventTable().events {
-		s.add(i)
+	n := len(l.events().events)
+	for i := range s {
+		switch bits := n - i*64; {
+		case bits >= 64:
+			s[i] = ^uint64(0)
+		case bits > 0:
+			s[i] = 1<<bits - 1
+		}
 	}
 	return s
-})
+}
 
 func (s *EventTypes) add(code int) { s[code/64] |= 1 << (code % 64) }
 
@@ -82,8 +89,8 @@ func (s EventTypes) Len() int {
 	return n
 }
 
-// All tells whether the set restricts nothing.
-func (s EventTypes) All() bool { return s.Len() == len(eventTable().events) }
+// MatchesAll reports whether the set restricts nothing.
+func (l *Language) MatchesAll(s EventTypes) bool { return s.Len() == len(l.events().events) }
 
 // Intersects tells whether the sets have an event in common.
 func (s EventTypes) Intersects(o EventTypes) bool {
@@ -105,11 +112,11 @@ func (s EventTypes) Contains(o EventTypes) bool {
 	return true
 }
 
-// Names returns the names of the events in alphabetical order. Calls without
+// EventNames returns the names of the events in alphabetical order. Calls without
 // an event of their own share the name "syscall".
-func (s EventTypes) Names() []string {
+func (l *Language) EventNames(s EventTypes) []string {
 	var names []string
-	for i, e := range eventTable().events {
+	for i, e := range l.events().events {
 		if s.has(i) && e.name != "NA" {
 			names = append(names, e.name)
 		}
@@ -119,12 +126,12 @@ func (s EventTypes) Names() []string {
 }
 
 // EventTypesOf returns the events that go by a name.
-func EventTypesOf(name string) EventTypes { return eventTypesNamed([]string{name}) }
+func (l *Language) EventTypesOf(name string) EventTypes { return l.eventTypesNamed([]string{name}) }
 
 // eventTypesNamed returns the codes of the names. One name without an event of
 // its own, but known as a system call, brings in the generic events.
-func eventTypesNamed(names []string) EventTypes {
-	c := eventTable()
+func (l *Language) eventTypesNamed(names []string) EventTypes {
+	c := l.events()
 	var s EventTypes
 	for _, name := range names {
 		codes := c.codes[name]
@@ -142,8 +149,8 @@ func eventTypesNamed(names []string) EventTypes {
 // NeededEventTypes returns the events for which a condition without macros can
 // be true as far as its checks of evt.type tell. It fails, as Falco then does,
 // where evt.type is transformed or compared with a field.
-func NeededEventTypes(e Expr) (EventTypes, error) {
-	v := &codeVisitor{all: allEventTypes()}
+func (l *Language) NeededEventTypes(e Expr) (EventTypes, error) {
+	v := &codeVisitor{lang: l, all: l.AllEventTypes()}
 	v.visit(e)
 	if v.err != nil {
 		return EventTypes{}, v.err
@@ -154,6 +161,7 @@ func NeededEventTypes(e Expr) (EventTypes, error) {
 // codeVisitor pushes negation down to the checks (De Morgan) and joins the
 // sets of events on its way up.
 type codeVisitor struct {
+	lang       *Language
 	all, codes EventTypes
 	negated    bool
 	err        error
@@ -206,6 +214,11 @@ func (v *codeVisitor) binary(n *Binary) {
 		return
 	}
 	if !v.left(n.Left) {
+		if v.negated && endsInConstant(n.Left, false) {
+			// Falco takes the constant for the name of an event, and the negated
+			// check for one that is true for no event.
+			v.codes = EventTypes{}
+		}
 		return
 	}
 	var names []string
@@ -215,14 +228,11 @@ func (v *codeVisitor) binary(n *Binary) {
 	case *List:
 		names = r.Values
 	default:
-		if v.left(n.Right) {
-			v.fail(n.Right, "event code search does not support `evt.type` checks with transformers")
-		} else {
-			v.fail(n.Right, "right-hand field comparisons on `evt.type` checks are not supported by event code search")
-		}
+		v.left(n.Right)
+		v.fail(n.Right, "right-hand field comparisons on "+v.lang.eventTypeFields()+" checks are not supported by event code search")
 		return
 	}
-	v.codes = eventTypesNamed(names)
+	v.codes = v.lang.eventTypesNamed(names)
 	if v.negated != (n.Op == "!=") {
 		for i := range v.codes {
 			v.codes[i] = v.all[i] &^ v.codes[i]
@@ -230,19 +240,64 @@ func (v *codeVisitor) binary(n *Binary) {
 	}
 }
 
-// left tells whether the left-hand side of a check is evt.type itself.
+// left tells whether the left-hand side of a check is evt.type itself, or since
+// Falco 0.41 syscall.type. It fails where a transformer is applied to that.
 func (v *codeVisitor) left(e Expr) bool {
 	switch n := e.(type) {
 	case *Field:
-		return n.Name == "evt.type" && n.Arg == ""
+		return (n.Name == "evt.type" || n.Name == "syscall.type" && v.lang.pluginFields) && n.Arg == "" && !n.EmptyArg
 	case *Transformer:
-		if v.left(n.Value) {
-			v.fail(e, "event code search does not support `evt.type` checks with transformers")
+		last := false
+		for _, arg := range append([]Expr{n.Value}, n.More...) {
+			if last = v.left(arg); last {
+				fields := v.lang.eventTypeFields()
+				if v.lang.nestedTransformers {
+					fields = "`evt.type`"
+				}
+				v.fail(e, "event code search does not support "+fields+" checks with transformers")
+			}
 		}
+		return last
+	case *TransformerList:
+		last := false
+		for _, item := range n.Items {
+			last = v.left(item)
+		}
+		return last
 	}
 	return false
 }
 
+// endsInConstant reports whether the last argument of a transformer is a
+// constant; last is the answer where there is none.
+func endsInConstant(e Expr, last bool) bool {
+	switch n := e.(type) {
+	case *Value:
+		return true
+	case *Transformer:
+		last = endsInConstant(n.Value, last)
+		for _, arg := range n.More {
+			last = endsInConstant(arg, last)
+		}
+		return last
+	case *TransformerList:
+		for _, item := range n.Items {
+			last = endsInConstant(item, last)
+		}
+		return last
+	}
+	return false
+}
+
+// eventTypeFields names the fields that select events, in Falco's words.
+func (l *Language) eventTypeFields() string {
+	if l.pluginFields {
+		return "`evt.type`/`syscall.type`"
+	}
+	return "`evt.type`"
+}
+
+// fail keeps the first error.
 func (v *codeVisitor) fail(e Expr, msg string) {
 	if v.err == nil {
 		v.err = &Error{Pos: e.Position(), Message: msg}

@@ -2,6 +2,7 @@ package condition
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -91,7 +92,8 @@ var sameAs = map[string]string{
 	"proc.aexe[0]": "proc.exe", "proc.aexe[1]": "proc.pexe",
 	"proc.aexepath[0]": "proc.exepath", "proc.aexepath[1]": "proc.pexepath",
 	"proc.acmdline[0]": "proc.cmdline", "proc.acmdline[1]": "proc.pcmdline",
-	"fd.cnet": "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip",
+	"proc.aargs[0]": "proc.args",
+	"fd.cnet":       "fd.cip", "fd.snet": "fd.sip", "fd.lnet": "fd.lip", "fd.rnet": "fd.rip",
 	// Falco does not resolve ports to names unless told to.
 	"fd.cproto": "fd.cport", "fd.sproto": "fd.sport", "fd.lproto": "fd.lport", "fd.rproto": "fd.rport",
 }
@@ -100,7 +102,7 @@ const nanosecond = 1_000_000_000
 
 // newGetter returns the getter of a field. Events name a field as outputs do;
 // some fields can be written in two ways, or follow from others.
-func newGetter(ref FieldRef) getter {
+func (l *Language) newGetter(ref FieldRef) getter {
 	t, name := ref.Type, ref.Name
 	plain := func(ev *Event, into *constant) bool {
 		v, ok := ev.fields[name]
@@ -108,11 +110,13 @@ func newGetter(ref FieldRef) getter {
 	}
 	switch base := ref.Info.Name; {
 	case base == "evt.arg" && ref.isIndexed():
-		return indexedArgument(ref, plain)
+		return l.indexedArgument(ref, plain)
 	case ref.Arg != "" && strings.HasSuffix(base, ".label"):
 		return labelGetter(ref, plain)
+	case l.nestedTransformers && isAncestorField(base) && ref.Arg == "":
+		return allAncestors(ref, plain)
 	case base == "evt.type.is":
-		return typeIs(ref, plain)
+		return l.typeIs(ref, plain)
 	case base == "evt.source":
 		return withDefault(plain, constant{str: "syscall"})
 	case base == "evt.count":
@@ -146,6 +150,34 @@ func newGetter(ref FieldRef) getter {
 	return plain
 }
 
+// isAncestorField tells the fields that are those of an ancestor.
+func isAncestorField(base string) bool {
+	return base != "proc.args" && slices.Contains(ancestorFields, base)
+}
+
+// allAncestors joins the values of all ancestors, which Falco 0.44 and newer
+// print where no ancestor is named; proc.apid is that of the process itself.
+func allAncestors(ref FieldRef, plain getter) getter {
+	keys := ancestorsOf(ref.Info.Name)
+	return func(ev *Event, into *constant) bool {
+		if plain(ev, into) {
+			return true
+		}
+		if ref.Info.Name == "proc.apid" {
+			v, ok := ev.fields["proc.pid"]
+			return ok && convert(ref.Type, v, into)
+		}
+		var all []string
+		for _, key := range keys {
+			if v, ok := ev.fields[key]; ok {
+				all = append(all, v.String())
+			}
+		}
+		into.str = strings.Join(all, " ")
+		return into.str != ""
+	}
+}
+
 // isIndexed tells evt.arg[1] from evt.arg.name.
 func (r FieldRef) isIndexed() bool { return strings.HasSuffix(r.Name, "]") }
 
@@ -168,13 +200,13 @@ func withDefault(plain getter, value constant) getter {
 
 // indexedArgument finds evt.arg[N] by the name that the event table gives to
 // the Nth parameter.
-func indexedArgument(ref FieldRef, plain getter) getter {
+func (l *Language) indexedArgument(ref FieldRef, plain getter) getter {
 	index, _ := scanSigned(ref.Arg, 32)
 	return func(ev *Event, into *constant) bool {
 		if plain(ev, into) {
 			return true
 		}
-		params := currentParams(ev.Text("evt.type"), ev.Text("evt.dir") != ">")
+		params := l.currentParams(ev.Text("evt.type"), ev.Text("evt.dir") != ">")
 		if index < 0 || int(index) >= len(params) {
 			return false
 		}
@@ -184,19 +216,19 @@ func indexedArgument(ref FieldRef, plain getter) getter {
 }
 
 // currentParams returns the parameters of the newest version of an event.
-func currentParams(name string, exit bool) []param {
-	c := eventTable()
+func (l *Language) currentParams(name string, exit bool) []param {
+	c := l.events()
 	var params []param
 	for _, code := range c.codes[name] {
 		if e := &c.events[code]; e.exit == exit && (!e.old || params == nil) {
-			params = eventParams()[code]
+			params = l.eventParams()[code]
 		}
 	}
 	return params
 }
 
-func typeIs(ref FieldRef, plain getter) getter {
-	c := eventTable()
+func (l *Language) typeIs(ref FieldRef, plain getter) getter {
+	c := l.events()
 	codes := map[int]bool{}
 	if n, ok := scanUnsigned(ref.Arg, 32); ok {
 		codes[int(n)] = true
@@ -256,6 +288,9 @@ func labelGetter(ref FieldRef, plain getter) getter {
 // proc.aname and its likes, parents first.
 func ancestorsOf(base string) []string {
 	keys := []string{sameAs[base+"[1]"]}
+	if keys[0] == "" {
+		keys[0] = base + "[1]"
+	}
 	for i := 2; i <= maxAncestors; i++ {
 		keys = append(keys, base+"["+strconv.Itoa(i)+"]")
 	}

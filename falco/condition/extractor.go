@@ -1,19 +1,28 @@
 package condition
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Extractor reads one field off events for outputs, with transformers applied
-// if there are any.
+// if there are any. It is not safe for concurrent use.
 type Extractor struct {
 	ref   FieldRef
 	get   getter
 	chain []string
+	// With a layout the value is read from a slot of it; typ and list describe it.
+	layout *Layout
+	slot   int
+	typ    Type
+	list   bool
+	ctx    *Context
 }
 
 // NewExtractor returns the extractor of a field. chain holds the transformers,
 // innermost first; see CheckTransformers.
-func NewExtractor(ref FieldRef, chain []string) *Extractor {
-	return &Extractor{ref: ref, get: newGetter(ref), chain: chain}
+func (l *Language) NewExtractor(ref FieldRef, chain []string) *Extractor {
+	return &Extractor{ref: ref, get: l.newGetter(ref), chain: chain}
 }
 
 // CheckTransformers says in Falco's words why the transformers, innermost
@@ -44,6 +53,9 @@ func transformRefusal(name string, t Type, list bool, field string) string {
 
 // Value returns the field's value, and false where Falco has null.
 func (x *Extractor) Value(ev Event) (EventValue, bool) {
+	if x.layout != nil {
+		return x.evaluated(ev)
+	}
 	if len(x.chain) == 0 {
 		if v, ok := ev.fields[x.ref.Name]; ok {
 			return v, true
@@ -66,6 +78,23 @@ func (x *Extractor) Value(ev Event) (EventValue, bool) {
 		v = StringValue(s)
 	}
 	return v, true
+}
+
+// evaluated reads the value as a condition would.
+func (x *Extractor) evaluated(ev Event) (EventValue, bool) {
+	if x.ctx == nil {
+		x.ctx = x.layout.NewContext()
+	}
+	x.ctx.Reset(ev)
+	c, ok := x.ctx.value(x.slot)
+	switch {
+	case !ok:
+		return EventValue{}, false
+	case x.list:
+		return ListValue(slices.Clone(x.ctx.slots[x.slot].list)), true
+	default:
+		return c.eventValue(x.typ), true
+	}
 }
 
 // Text returns the field's value as an output shows it.

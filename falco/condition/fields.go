@@ -25,8 +25,8 @@ func (e fieldError) Error() string { return string(e) }
 // LookupField resolves the whole of name as a field of a condition. ok is
 // false, and err nil, when there is no such field; err tells what is wrong
 // with the argument.
-func LookupField(name string) (ref FieldRef, ok bool, err error) {
-	n, ref, err := parseField(name, true)
+func (l *Language) LookupField(name string) (ref FieldRef, ok bool, err error) {
+	n, ref, err := l.parseField(name, true)
 	if err != nil {
 		return FieldRef{}, false, err
 	}
@@ -38,13 +38,13 @@ func LookupField(name string) (ref FieldRef, ok bool, err error) {
 
 // LookupOutputField resolves the field that text starts with, as an output
 // does after a percent sign, and returns how many bytes of text name it.
-func LookupOutputField(text string) (ref FieldRef, length int, err error) {
-	n, ref, err := parseField(text, true)
+func (l *Language) LookupOutputField(text string) (ref FieldRef, length int, err error) {
+	n, ref, err := l.parseField(text, true)
 	if err == nil && n < 0 {
 		err = fieldError("invalid formatting token " + text)
 	}
 	if err == nil && ref.Info.FilterOnly {
-		n, ref, err = parseField(text, false)
+		n, ref, err = l.parseField(text, false)
 	}
 	if err != nil {
 		return FieldRef{}, 0, err
@@ -54,14 +54,14 @@ func LookupOutputField(text string) (ref FieldRef, length int, err error) {
 
 // parseField asks the classes in their order which of their fields val starts
 // with. It returns the length of that field's name, or -1 for none.
-func parseField(val string, filtering bool) (int, FieldRef, error) {
+func (l *Language) parseField(val string, filtering bool) (int, FieldRef, error) {
 	if strings.HasPrefix(val, "arg") {
 		return 0, FieldRef{}, fieldError("filter error: proc.arg filter not implemented yet")
 	}
 	// Only classes with fields that share the first word can answer.
 	word, _, _ := strings.Cut(val, ".")
-	for _, class := range fieldTable().classesByWord[word] {
-		n, ref, err := class.parse(val, filtering)
+	for _, class := range l.fields().classesByWord[word] {
+		n, ref, err := l.parseInClass(class, val, filtering)
 		if err != nil || n != -1 {
 			return n, ref, err
 		}
@@ -69,84 +69,120 @@ func parseField(val string, filtering bool) (int, FieldRef, error) {
 	return -1, FieldRef{}, nil
 }
 
-func (c fieldClass) parse(val string, filtering bool) (int, FieldRef, error) {
+func (l *Language) parseInClass(c fieldClass, val string, filtering bool) (int, FieldRef, error) {
 	starts := func(s string) bool { return strings.HasPrefix(val, s) }
 	switch c.name {
 	case "evt":
 		switch {
 		case starts("evt.arg") && !starts("evt.args"):
-			return eventArgument("evt.arg", val)
+			return l.eventArgument("evt.arg", val)
 		case starts("evt.rawarg"):
-			return eventArgument("evt.rawarg", val)
+			return l.eventArgument("evt.rawarg", val)
 		case starts("evt.around"):
-			return eventArgument("evt.around", val)
+			return l.eventArgument("evt.around", val)
 		case starts("evt.abspath"):
 			n := len("evt.abspath")
 			if starts("evt.abspath.src") || starts("evt.abspath.dst") {
 				n += 4
 			}
-			return n, makeRef("evt.abspath", val[:n], strings.TrimPrefix(val[len("evt.abspath"):n], ".")), nil
+			return n, l.makeRef("evt.abspath", val[:n], strings.TrimPrefix(val[len("evt.abspath"):n], ".")), nil
 		case starts("evt.type.is"):
-			return eventTypeIs(val)
+			return l.eventTypeIs(val)
 		}
 	case "process":
+		for _, base := range ancestorFields {
+			if info := l.fields().byName[base]; starts(base) && info != nil && info.ArgAllowed {
+				return l.ancestor(base, val)
+			}
+		}
 		switch {
-		case starts("proc.apid"):
-			return ancestor("proc.apid", val)
-		case starts("proc.aname"):
-			return ancestor("proc.aname", val)
-		case starts("proc.aexepath"):
-			return ancestor("proc.aexepath", val)
-		case starts("proc.aexe"):
-			return ancestor("proc.aexe", val)
-		case starts("proc.acmdline"):
-			return ancestor("proc.acmdline", val)
 		case starts("proc.env"):
-			return environment("proc.env", val)
+			return l.environment("proc.env", val)
 		case starts("proc.aenv"):
-			return environment("proc.aenv", val)
+			return l.environment("proc.aenv", val)
 		case starts("thread.cgroup") && !starts("thread.cgroups"):
-			return dotted("thread.cgroup", val, func(c byte) bool { return isAlpha(c) || c == '_' })
+			return l.dotted("thread.cgroup", val, func(c byte) bool { return isAlpha(c) || c == '_' })
 		}
 	case "container":
-		if n, ref, done, err := containerMount(val); done {
+		if l.pluginFields {
+			return l.pluginField(c, val, filtering)
+		}
+		if n, ref, done, err := l.containerMount(val); done {
 			return n, ref, err
 		}
 	case "fd":
 		if starts("fd.types") {
-			return fdTypes(val)
+			return l.fdTypes(val)
 		}
 	case "k8s":
 		for _, base := range []string{
 			"k8s.pod.label", "k8s.rc.label", "k8s.rs.label", "k8s.svc.label", "k8s.ns.label", "k8s.deployment.label",
 		} {
 			if starts(base) && !starts(base+"s") {
-				return label(base, val, true)
+				return l.label(base, val, true)
 			}
 		}
 	case "mesos":
 		for _, base := range []string{"mesos.task.label", "marathon.app.label"} {
 			if starts(base) && !starts(base+"s") {
-				return label(base, val, false)
+				return l.label(base, val, false)
 			}
 		}
 	case "span", "evtin":
-		if n, ref, done, err := tracer(c, val); done {
+		if n, ref, done, err := l.tracer(c, val); done {
 			return n, ref, err
 		}
 	}
-	return c.longest(val, filtering)
+	return l.longest(c, val, filtering)
+}
+
+// ancestorFields take the number of an ancestor, or of an argument, in
+// brackets; of two that start alike the longer is first. Not every version has all.
+var ancestorFields = []string{"proc.apid", "proc.aname", "proc.aexepath", "proc.aexe", "proc.acmdline", "proc.aargs", "proc.args"}
+
+// pluginField parses a field of the container plugin as Falco does for plugins.
+func (l *Language) pluginField(c fieldClass, val string, filtering bool) (int, FieldRef, error) {
+	n, ref, err := l.longest(c, val, filtering)
+	if err != nil || n == -1 {
+		return n, ref, err
+	}
+	val, _, _ = strings.Cut(val, " ")
+	start := strings.IndexByte(val, '[')
+	if start < 0 {
+		if ref.Info.ArgRequired {
+			return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name + " requires an argument but none provided")
+		}
+		return n, ref, nil
+	}
+	if n != start {
+		return -1, FieldRef{}, nil
+	}
+	if start+1 >= len(val) {
+		return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name + " terminates with incomplete argument brackets")
+	}
+	end := strings.IndexByte(val[start+1:], ']')
+	if end < 0 {
+		return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name + " has unbalanced argument brackets")
+	}
+	end += start + 1
+	arg := val[start+1 : end]
+	if !ref.Info.ArgAllowed && !ref.Info.ArgRequired {
+		return 0, FieldRef{}, fieldError("filter '" + val + "': " + ref.Info.Name +
+			" does not allow nor require an argument but one is provided: " + arg)
+	}
+	ref.Name, ref.Arg = val[:end+1], arg
+	return end + 1, ref, nil
 }
 
 // longest finds the longest name of the class that val starts with.
-func (c fieldClass) longest(val string, filtering bool) (int, FieldRef, error) {
+func (l *Language) longest(c fieldClass, val string, filtering bool) (int, FieldRef, error) {
 	best := -1
 	var info *FieldInfo
 	end := 0
 	for end < len(val) && (isWord(val[end]) || val[end] == '.') {
 		end++
 	}
-	if exact := fieldTable().byName[val[:end]]; exact != nil && exact.Class == c.name {
+	if exact := l.fields().byName[val[:end]]; exact != nil && exact.Class == c.name {
 		best, info = end, exact
 	} else {
 		for _, f := range c.fields {
@@ -164,8 +200,8 @@ func (c fieldClass) longest(val string, filtering bool) (int, FieldRef, error) {
 	return best, FieldRef{Info: info, Name: info.Name, Type: info.Type}, nil
 }
 
-func makeRef(base, name, arg string) FieldRef {
-	info := fieldTable().byName[base]
+func (l *Language) makeRef(base, name, arg string) FieldRef {
+	info := l.fields().byName[base]
 	return FieldRef{Info: info, Name: name, Arg: arg, Type: info.Type}
 }
 
@@ -186,7 +222,7 @@ func syntaxError(val string) error { return fieldError("filter syntax error: " +
 
 func notNumber(s string) error { return fieldError(s + " is not a valid number") }
 
-func eventArgument(base, val string) (int, FieldRef, error) {
+func (l *Language) eventArgument(base, val string) (int, FieldRef, error) {
 	rest := val[len(base):]
 	switch {
 	case strings.HasPrefix(rest, "["):
@@ -202,19 +238,19 @@ func eventArgument(base, val string) (int, FieldRef, error) {
 			return 0, FieldRef{}, notNumber(arg)
 		}
 		if !closed {
-			return 0, makeRef(base, base, arg), nil
+			return 0, l.makeRef(base, base, arg), nil
 		}
-		return end, makeRef(base, val[:end], arg), nil
+		return end, l.makeRef(base, val[:end], arg), nil
 	case strings.HasPrefix(rest, "."):
 		if base == "evt.around" {
 			return 0, FieldRef{}, fieldError("wrong syntax for evt.around")
 		}
-		p := longestParam(rest[1:])
+		p := l.longestParam(rest[1:])
 		if p == nil {
 			return 0, FieldRef{}, fieldError("unknown event argument " + rest[1:])
 		}
 		n := len(base) + 1 + len(p.name)
-		ref := makeRef(base, val[:n], p.name)
+		ref := l.makeRef(base, val[:n], p.name)
 		if base == "evt.rawarg" {
 			ref.Type = p.typ
 		}
@@ -226,10 +262,10 @@ func eventArgument(base, val string) (int, FieldRef, error) {
 
 // longestParam finds the longest name of an event parameter that s starts
 // with; of parameters of the same name the first of the table counts.
-func longestParam(s string) *param {
+func (l *Language) longestParam(s string) *param {
 	best := 0
 	var found *param
-	params := paramTable()
+	params := l.params()
 	for i := range params {
 		if p := &params[i]; len(p.name) > best && strings.HasPrefix(s, p.name) {
 			best, found = len(p.name), p
@@ -238,48 +274,48 @@ func longestParam(s string) *param {
 	return found
 }
 
-func eventTypeIs(val string) (int, FieldRef, error) {
+func (l *Language) eventTypeIs(val string) (int, FieldRef, error) {
 	const base = "evt.type.is"
 	if len(val) <= len(base) || val[len(base)] != '.' {
 		return 0, FieldRef{}, syntaxError(val)
 	}
 	arg := val[len(base)+1:]
 	if _, ok := scanUnsigned(arg, 32); ok {
-		return len(val), makeRef(base, val, arg), nil
+		return len(val), l.makeRef(base, val, arg), nil
 	}
-	for i := range eventTable().events {
-		if eventTable().events[i].name == arg {
-			return len(val), makeRef(base, val, arg), nil
+	for i := range l.events().events {
+		if l.events().events[i].name == arg {
+			return len(val), l.makeRef(base, val, arg), nil
 		}
 	}
-	return 0, makeRef(base, base, ""), nil
+	return 0, l.makeRef(base, base, ""), nil
 }
 
 // ancestor parses proc.aname[N] and its likes. Falco takes a wrong argument
 // for a name of no length rather than for an error.
-func ancestor(base, val string) (int, FieldRef, error) {
+func (l *Language) ancestor(base, val string) (int, FieldRef, error) {
 	if arg, end, closed := bracketed(base, val); closed {
 		if n, ok := scanSigned(arg, 32); ok {
-			return end, makeRef(base, val[:end], strconv.FormatInt(n, 10)), nil
+			return end, l.makeRef(base, val[:end], strconv.FormatInt(n, 10)), nil
 		}
 	}
-	if val == base {
-		return len(val), makeRef(base, base, ""), nil
+	if val == base || l.lenientAncestors {
+		return len(base), l.makeRef(base, base, ""), nil
 	}
-	return 0, makeRef(base, base, ""), nil
+	return 0, l.makeRef(base, base, ""), nil
 }
 
-func environment(base, val string) (int, FieldRef, error) {
+func (l *Language) environment(base, val string) (int, FieldRef, error) {
 	if arg, end, closed := bracketed(base, val); closed {
-		return end, makeRef(base, val[:end], arg), nil
+		return end, l.makeRef(base, val[:end], arg), nil
 	}
-	if val == base {
-		return len(val), makeRef(base, base, ""), nil
+	if val == base || l.lenientAncestors {
+		return len(base), l.makeRef(base, base, ""), nil
 	}
-	return 0, makeRef(base, base, ""), nil
+	return 0, l.makeRef(base, base, ""), nil
 }
 
-func dotted(base, val string, allowed func(byte) bool) (int, FieldRef, error) {
+func (l *Language) dotted(base, val string, allowed func(byte) bool) (int, FieldRef, error) {
 	if len(val) <= len(base) || val[len(base)] != '.' {
 		return 0, FieldRef{}, syntaxError(val)
 	}
@@ -287,23 +323,23 @@ func dotted(base, val string, allowed func(byte) bool) (int, FieldRef, error) {
 	for end < len(val) && allowed(val[end]) {
 		end++
 	}
-	return end, makeRef(base, val[:end], val[len(base)+1:end]), nil
+	return end, l.makeRef(base, val[:end], val[len(base)+1:end]), nil
 }
 
-func label(base, val string, brackets bool) (int, FieldRef, error) {
+func (l *Language) label(base, val string, brackets bool) (int, FieldRef, error) {
 	if brackets && len(val) > len(base) && val[len(base)] == '[' {
 		arg, end, closed := bracketed(base, val)
 		if !closed {
 			return 0, FieldRef{}, fieldError("the field '" + base + "' requires an argument but ']' is not found")
 		}
-		return end, makeRef(base, val[:end], arg), nil
+		return end, l.makeRef(base, val[:end], arg), nil
 	}
-	return dotted(base, val, func(c byte) bool {
+	return l.dotted(base, val, func(c byte) bool {
 		return isAlpha(c) || isDigit(c) || c == '/' || c == '_' || c == '-' || c == '.'
 	})
 }
 
-func containerMount(val string) (n int, ref FieldRef, done bool, err error) {
+func (l *Language) containerMount(val string) (n int, ref FieldRef, done bool, err error) {
 	const base = "container.mount"
 	name, from := "", 0
 	switch {
@@ -333,10 +369,10 @@ func containerMount(val string) (n int, ref FieldRef, done bool, err error) {
 		return 0, FieldRef{}, true, syntaxError(val)
 	}
 	end += start + 1
-	return end, makeRef(name, val[:end], val[start+1:end-1]), true, nil
+	return end, l.makeRef(name, val[:end], val[start+1:end-1]), true, nil
 }
 
-func fdTypes(val string) (int, FieldRef, error) {
+func (l *Language) fdTypes(val string) (int, FieldRef, error) {
 	const base = "fd.types"
 	if len(val) > len(base) && val[len(base)] == '[' {
 		arg, end, closed := bracketed(base, val)
@@ -344,15 +380,15 @@ func fdTypes(val string) (int, FieldRef, error) {
 			return 0, FieldRef{}, notNumber(arg)
 		}
 		if closed {
-			return end, makeRef(base, val[:end], arg), nil
+			return end, l.makeRef(base, val[:end], arg), nil
 		}
 	}
-	return len(base), makeRef(base, base, ""), nil
+	return len(base), l.makeRef(base, base, ""), nil
 }
 
 // tracer parses the arguments of the span and evtin fields, which Falco keeps
 // for old rules and never fills.
-func tracer(c fieldClass, val string) (n int, ref FieldRef, done bool, err error) {
+func (l *Language) tracer(c fieldClass, val string) (n int, ref FieldRef, done bool, err error) {
 	for _, f := range c.fields {
 		if !f.ArgRequired || !strings.HasPrefix(val, f.Name) || strings.HasPrefix(val, f.Name+"s") {
 			continue
@@ -361,14 +397,14 @@ func tracer(c fieldClass, val string) (n int, ref FieldRef, done bool, err error
 		if strings.HasPrefix(rest, "[") {
 			arg, end, closed := bracketed(f.Name, val)
 			if !closed {
-				return 0, makeRef(f.Name, f.Name, arg), true, nil
+				return 0, l.makeRef(f.Name, f.Name, arg), true, nil
 			}
 			if _, ok := scanSigned(arg, 32); !ok {
 				return 0, FieldRef{}, true, notNumber(arg)
 			}
-			return end, makeRef(f.Name, val[:end], arg), true, nil
+			return end, l.makeRef(f.Name, val[:end], arg), true, nil
 		}
-		n, ref, err = dotted(f.Name, val, isWord)
+		n, ref, err = l.dotted(f.Name, val, isWord)
 		return n, ref, true, err
 	}
 	return 0, FieldRef{}, false, nil

@@ -24,20 +24,20 @@ func FuzzParseCondition(f *testing.F) {
 	events, _ := recordedEvents(f)
 	events = events[:10]
 	f.Fuzz(func(t *testing.T, text string) {
-		e, err := condition.Parse(text)
+		e, err := falco040.Parse(text)
 		if err != nil {
 			return
 		}
 		printed := e.String()
-		p, _, err := condition.Compile(e)
+		p, _, err := falco040.Compile(e)
 		if err != nil {
 			return
 		}
-		_, _ = condition.NeededEventTypes(e)
+		_, _ = falco040.NeededEventTypes(e)
 		if printsBare(e) {
 			return
 		}
-		again, err := condition.Parse(printed)
+		again, err := falco040.Parse(printed)
 		if err != nil {
 			t.Fatalf("%q is printed as %q: %v", text, printed, err)
 		}

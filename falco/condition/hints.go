@@ -3,11 +3,13 @@ package condition
 import (
 	"slices"
 	"strings"
+
+	"spire-falco/falco"
 )
 
 // Suggest returns up to three field names of the catalogue that name was
 // probably meant to be, best first.
-func Suggest(name string) []string {
+func (l *Language) Suggest(name string) []string {
 	bare, _, _ := strings.Cut(name, "[")
 	type candidate struct {
 		name string
@@ -15,7 +17,7 @@ func Suggest(name string) []string {
 	}
 	var found []candidate
 	limit := max(2, len(bare)/4)
-	for _, f := range fieldTable().fields {
+	for _, f := range l.fields().fields {
 		if f.Hidden || f.Deprecated {
 			continue
 		}
@@ -62,25 +64,100 @@ func distance(a, b string, limit int) int {
 	return one[len(b)]
 }
 
-func unknownFieldHint(name string) string {
+// firstWith returns the first minor release, such as 0.44, after this language's
+// whose language passes the test; "" when none does.
+func (l *Language) firstWith(test func(*Language) bool) string {
+	for _, v := range falco.Versions() {
+		if falco.CompareReleases(v.Number, l.version.Number) > 0 && test(For(v)) {
+			return v.Minor()
+		}
+	}
+	return ""
+}
+
+// removedIn returns the minor release in which something went that an older
+// language passes the test for; "" when none does.
+func (l *Language) removedIn(test func(*Language) bool) string {
+	removed := ""
+	for _, v := range falco.Versions() {
+		switch {
+		case falco.CompareReleases(v.Number, l.version.Number) > 0:
+			return removed
+		case test(For(v)):
+			removed = ""
+		case removed == "":
+			removed = v.Minor()
+		}
+	}
+	return removed
+}
+
+// newerWordHint says which Falco first has the modifier or transformer that text
+// breaks off behind; next is what follows it.
+func (l *Language) newerWordHint(last, next string) string {
+	if l.version.Number == falco.Newest().Number || last == "" {
+		return ""
+	}
+	if strings.HasPrefix(next, "(") {
+		if minor := l.firstWith(func(o *Language) bool { return slices.Contains(o.grammar().transformers, last) }); minor != "" {
+			return "'" + last + "(' needs Falco " + minor + " or newer"
+		}
+	}
+	if minor := l.firstWith(func(o *Language) bool { return slices.Contains(o.grammar().modifiers, last+" ") }); minor != "" {
+		return "'" + last + "' needs Falco " + minor + " or newer"
+	}
+	return ""
+}
+
+// OtherVersionHint says which Falco first has a field that this one does not
+// have, or in which it was removed; "" when no version has it.
+func (l *Language) OtherVersionHint(name string) string {
+	has := func(o *Language) bool {
+		_, ok, err := o.LookupField(name)
+		return ok && err == nil
+	}
+	if minor := l.firstWith(has); minor != "" {
+		return "'" + name + "' needs Falco " + minor + " or newer"
+	}
+	known := false
+	for _, v := range falco.Versions() {
+		known = known || falco.CompareReleases(v.Number, l.version.Number) < 0 && has(For(v))
+	}
+	if !known {
+		return ""
+	}
+	hint := "'" + name + "' was removed in Falco " + l.removedIn(has)
+	if base, arg, ok := strings.Cut(name, ".label."); ok && l.fields().byName[base+".label"] != nil {
+		hint += "; use " + base + ".label[" + arg + "]"
+	}
+	return hint
+}
+
+func (l *Language) unknownFieldHint(name string) string {
+	if hint := l.OtherVersionHint(name); hint != "" {
+		return hint
+	}
 	if bare, _, ok := strings.Cut(name, "["); ok {
-		if f := fieldTable().byName[bare]; f != nil && !f.ArgAllowed {
+		if f := l.fields().byName[bare]; f != nil && !f.ArgAllowed {
 			return bare + " takes no argument"
 		}
 	}
-	names := Suggest(name)
+	names := l.Suggest(name)
 	if len(names) == 0 {
 		return ""
 	}
 	return "did you mean " + strings.Join(names, " or ") + "?"
 }
 
-func argumentHint(f *Field) string {
+func (l *Language) argumentHint(f *Field) string {
+	if hint := l.OtherVersionHint(f.FullName()); hint != "" {
+		return hint
+	}
 	switch {
 	case strings.HasPrefix(f.Name, "evt.arg"), strings.HasPrefix(f.Name, "evt.rawarg"):
 		arg := strings.TrimPrefix(strings.TrimPrefix(f.Name, "evt.rawarg"), "evt.arg")
 		if strings.HasPrefix(arg, ".") {
-			if near := nearestParam(arg[1:]); near != "" {
+			if near := l.nearestParam(arg[1:]); near != "" {
 				return "did you mean " + strings.TrimSuffix(f.Name, arg) + "." + near + "?"
 			}
 		}
@@ -95,8 +172,8 @@ func argumentHint(f *Field) string {
 	return ""
 }
 
-func nearestParam(name string) string {
-	all := paramTable()
+func (l *Language) nearestParam(name string) string {
+	all := l.params()
 	names := make([]string, len(all))
 	for i := range all {
 		names[i] = all[i].name
@@ -116,7 +193,7 @@ func Nearest(word string, names []string) string {
 	return near
 }
 
-func valueHint(left *operand, v string) string {
+func (l *Language) valueHint(left *operand, v string) string {
 	switch left.typ.kind() {
 	case kindBool:
 		return left.ref.Name + " is true or false"
@@ -131,8 +208,12 @@ func valueHint(left *operand, v string) string {
 		return left.ref.Name + " wants a network such as 10.0.0.0/8"
 	}
 	if left.ref.Info.Name == "evt.type" {
+		knows := func(o *Language) bool { return o.KnownEventType(v) }
+		if minor := l.firstWith(knows); minor != "" {
+			return "'" + v + "' needs Falco " + minor + " or newer"
+		}
 		best, near := 3, ""
-		for name := range eventTable().codes {
+		for name := range l.events().codes {
 			if d := distance(v, name, 2); d < best || d == best && d < 3 && name < near {
 				best, near = d, name
 			}
@@ -142,4 +223,31 @@ func valueHint(left *operand, v string) string {
 		}
 	}
 	return ""
+}
+
+// escapeHint says how to write what an unreadable escape sequence was meant to be.
+func escapeHint(text string) string {
+	if len(text) < 2 {
+		return ""
+	}
+	c := text[1]
+	if c == '"' || c == '\'' {
+		return "put the value into the other kind of quotes, without the backslash"
+	}
+	hint := `double the backslash (\\` + string(rune(c)) + `)`
+	if strings.IndexByte("dDwWsSbB", c) >= 0 {
+		hint += `; regex takes POSIX expressions, without \` + string(rune(c)) +
+			`: write a class such as [0-9], [[:alnum:]_] or [[:space:]]`
+	}
+	return hint
+}
+
+// IsValue reports whether text is one value of a condition from end to end: a
+// word, or a string in quotes.
+func IsValue(text string) bool {
+	l := newLexer(&Source{Text: text})
+	if ok, failure := l.quoted(); failure != "" || !ok && !l.bareString() {
+		return false
+	}
+	return l.off == len(text)
 }

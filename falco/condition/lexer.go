@@ -14,6 +14,8 @@ type lexer struct {
 	off  int
 	// last is the token read last, for messages.
 	last string
+	// bad is the place of the escape sequence that could not be read.
+	bad int
 }
 
 func newLexer(src *Source) *lexer {
@@ -208,9 +210,9 @@ func (l *lexer) quoted() (bool, string) {
 		if c == delimiter && prev != '\\' {
 			token := l.text[l.off : i+1]
 			l.off = i + 1
-			value, failure := unescape(token)
+			value, failure, at := unescape(token)
 			if failure != "" {
-				l.last = token
+				l.last, l.bad = token, l.off-len(token)+at
 				return false, failure
 			}
 			l.last = value

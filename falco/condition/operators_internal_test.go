@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/falco"
 )
 
 // The verdicts are those of the functions that Falco's operators call: fnmatch
@@ -54,8 +56,9 @@ func TestTextOperatorsAgreeWithTheFunctionsThatFalcoCalls(t *testing.T) {
 func TestAListThatWasNotParsedCanBeChecked(t *testing.T) {
 	t.Parallel()
 	left := &Field{Name: "evt.type"}
-	_, err := Check(&Binary{Left: left, Op: "in", Right: &List{Values: []string{"open", "close"}}})
+	lang := For(falco.Versions()[0])
+	_, err := lang.Check(&Binary{Left: left, Op: "in", Right: &List{Values: []string{"open", "close"}}})
 	require.NoError(t, err)
-	_, err = Check(&Binary{Left: left, Op: "in", Right: &List{Values: []string{"open", "clsoe"}}})
+	_, err = lang.Check(&Binary{Left: left, Op: "in", Right: &List{Values: []string{"open", "clsoe"}}})
 	require.ErrorContains(t, err, "unknown event type clsoe")
 }

@@ -9,10 +9,22 @@ import (
 	"path/filepath"
 	"testing"
 
-	"spire-falco/falco/condition"
-
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/falco"
+	"spire-falco/falco/condition"
 )
+
+// falco040 is the language of Falco 0.40.0, which gave the verdicts of the parity data.
+var falco040 = languageOf("0.40.0")
+
+func languageOf(number string) *condition.Language {
+	v, err := falco.Lookup(number)
+	if err != nil {
+		panic(err)
+	}
+	return condition.For(v)
+}
 
 func openGzip(t testing.TB, name string) io.Reader {
 	t.Helper()
@@ -64,9 +76,9 @@ func TestParityWithFalco(t *testing.T) {
 	layout := &condition.Layout{}
 	programs := make([]*condition.Program, len(conditions))
 	for i, c := range conditions {
-		e, err := condition.Parse(c.Condition)
+		e, err := falco040.Parse(c.Condition)
 		require.NoError(t, err, c.Condition)
-		programs[i], _, err = condition.CompileInto(layout, e)
+		programs[i], _, err = falco040.CompileInto(layout, e)
 		require.NoError(t, err, c.Condition)
 	}
 	ctx := layout.NewContext()

@@ -2,63 +2,13 @@ package condition
 
 import (
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 )
 
 // MaxDepth bounds how deep parentheses and transformers nest. Falco announces
 // a limit of 1000 that it does not enforce and dies of stack overflow far
 // beyond; rules written by people stay below 20.
 const MaxDepth = 5000
-
-var (
-	unaryOperators  = []string{"exists"}
-	numberOperators = []string{"<=", "<", ">=", ">"}
-	stringOperators = []string{
-		"==", "=", "!=", "glob ", "iglob ", "contains ", "icontains ", "bcontains ",
-		"startswith ", "bstartswith ", "endswith ", "regex ",
-	}
-	listOperators     = []string{"intersects", "in", "pmatch"}
-	transformerTokens = []string{"tolower(", "toupper(", "b64(", "basename(", "len("}
-)
-
-// operators has every operator of the language in Falco's order.
-var operators = sync.OnceValue(func() []string {
-	var all []string
-	for _, group := range [][]string{unaryOperators, numberOperators, stringOperators, listOperators} {
-		for _, op := range group {
-			all = append(all, strings.TrimSuffix(op, " "))
-		}
-	}
-	return all
-})
-
-// IsOperator tells whether the language has an operator of that name.
-func IsOperator(name string) bool { return slices.Contains(operators(), name) }
-
-// TakesList tells whether an operator takes a list.
-func TakesList(op string) bool { return slices.Contains(listOperators, op) }
-
-// transformers has the names of the functions that change a field's value.
-var transformers = sync.OnceValue(func() []string {
-	names := make([]string, len(transformerTokens))
-	for i, t := range transformerTokens {
-		names[i] = strings.TrimSuffix(t, "(")
-	}
-	return names
-})
-
-// LeadingTransformer returns the transformer that text starts with, without
-// its parenthesis, and "" when there is none.
-func LeadingTransformer(text string) string {
-	for i, t := range transformerTokens {
-		if strings.HasPrefix(text, t) {
-			return transformers()[i]
-		}
-	}
-	return ""
-}
 
 // Error is what is wrong with a condition. Message is Falco's own; Hint, when
 // set, says how to mend it.
@@ -80,11 +30,11 @@ func (e *Error) Error() string {
 
 // Parse parses a condition. Identifiers that name macros stay in the tree.
 // The error is of type *Error.
-func Parse(text string) (Expr, error) { return ParseSource(&Source{Text: text}) }
+func (l *Language) Parse(text string) (Expr, error) { return l.ParseSource(&Source{Text: text}) }
 
 // ParseSource is Parse for a text whose offsets lead back to a file.
-func ParseSource(src *Source) (Expr, error) {
-	p := &parser{lexer: newLexer(src)}
+func (l *Language) ParseSource(src *Source) (Expr, error) {
+	p := &parser{lexer: newLexer(src), lang: l, grammar: l.grammar()}
 	if src.Text == "" {
 		return nil, p.fail("filter input string is empty")
 	}
@@ -100,14 +50,26 @@ func ParseSource(src *Source) (Expr, error) {
 
 type parser struct {
 	*lexer
-	depth int
+	lang    *Language
+	grammar *grammar
+	depth   int
+	// closed is where the outermost transformer that was read last ends, without
+	// what may follow in brackets.
+	closed int
 }
 
-func (p *parser) fail(msg string) error { return &Error{Pos: p.pos(), Message: msg} }
+func (p *parser) fail(msg string) error {
+	return &Error{Pos: p.pos(), Message: msg, Hint: p.lang.newerWordHint(p.last, p.text[min(p.off, len(p.text)):])}
+}
+
+// failEscape fails at the escape sequence that was read last.
+func (p *parser) failEscape(msg string) error {
+	return &Error{Pos: Pos{p.src, p.bad}, Message: msg, Hint: escapeHint(p.text[p.bad:])}
+}
 
 func quoteAll(list []string) string { return "'" + strings.Join(list, "', '") + "'" }
 
-func transformerNames() string { return "'val', " + quoteAll(transformers()) }
+func (p *parser) transformerNames() string { return "'val', " + quoteAll(p.grammar.transformers) }
 
 func (p *parser) enter() error {
 	p.depth++
@@ -221,7 +183,7 @@ func (p *parser) check() (Expr, error) {
 		}
 		return p.condition(left, pos)
 	}
-	if p.oneOf(transformerTokens) {
+	if p.oneOf(p.grammar.transformerTokens) {
 		left, err := p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
 		if err != nil {
 			return nil, err
@@ -239,12 +201,13 @@ func (p *parser) fieldRemainder(pos Pos) (Expr, error) {
 	if p.literal("[") {
 		ok, failure := p.quoted()
 		if failure != "" {
-			return nil, p.fail(failure)
+			return nil, p.failEscape(failure)
 		}
 		if !ok && !p.bareArgument() {
 			return nil, p.fail("expected a valid field argument: a quoted string or a bare string")
 		}
 		f.Arg = p.last
+		f.EmptyArg = p.lang.nestedTransformers && f.Arg == ""
 		if !p.literal("]") {
 			return nil, p.fail("expected a ']' token")
 		}
@@ -258,12 +221,15 @@ func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
 	}
 	defer func() { p.depth-- }()
 	p.blank()
+	if p.lang.nestedTransformers {
+		return p.transformerArguments(name, pos)
+	}
 	argPos := p.pos()
 	var (
 		child Expr
 		err   error
 	)
-	if p.oneOf(transformerTokens) {
+	if p.oneOf(p.grammar.transformerTokens) {
 		child, err = p.transformerRemainder(strings.TrimSuffix(p.last, "("), argPos)
 		if err != nil {
 			return nil, err
@@ -276,18 +242,178 @@ func (p *parser) transformerRemainder(name string, pos Pos) (Expr, error) {
 		}
 	}
 	if child == nil {
-		return nil, p.fail("expected a field or a nested valid transformer: " + transformerNames())
+		return nil, p.fail("expected a field or a nested valid transformer: " + p.transformerNames())
 	}
 	p.blank()
 	if !p.literal(")") {
 		return nil, p.fail("expected a ')' token closing the transformer")
 	}
-	return &Transformer{node{pos}, name, child}, nil
+	return &Transformer{node: node{pos}, Name: name, Value: child}, nil
+}
+
+// transformerArguments reads what follows the opening parenthesis of a
+// transformer in Falco 0.44 and newer, where there may be several arguments and
+// where texts and numbers may stand for fields.
+func (p *parser) transformerArguments(name string, pos Pos) (Expr, error) {
+	t := &Transformer{node: node{pos}, Name: name}
+	for {
+		arg, err := p.transformerArgument()
+		if err != nil {
+			return nil, err
+		}
+		if t.Value == nil {
+			t.Value = arg
+		} else {
+			t.More = append(t.More, arg)
+		}
+		p.blank()
+		if !p.literal(",") {
+			break
+		}
+	}
+	if !p.literal(")") {
+		return nil, p.fail("expected a ')' token closing the transformer")
+	}
+	p.closed = p.off
+	return t, p.transformerSelector(t)
+}
+
+// transformerSelector reads the argument in brackets that may follow a transformer.
+func (p *parser) transformerSelector(t *Transformer) error {
+	if !p.literal("[") {
+		return nil
+	}
+	ok, failure := p.quoted()
+	if failure != "" {
+		return p.fail(failure)
+	}
+	if !ok && !p.bareArgument() {
+		return p.fail("expected a valid field argument: a quoted string or a bare string")
+	}
+	arg := p.last
+	if !p.literal("]") {
+		return p.fail("expected a ']' token")
+	}
+	t.Selector = &arg
+	return nil
+}
+
+func (p *parser) transformerArgument() (Expr, error) {
+	pos := p.pos()
+	p.blank()
+	if p.number() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	if ok, failure := p.quoted(); failure != "" {
+		return nil, p.fail(failure)
+	} else if ok {
+		return &Value{node{pos}, p.last}, nil
+	}
+	if p.literal("(") {
+		return p.transformerList(pos)
+	}
+	if p.oneOf(p.grammar.transformerTokens) {
+		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
+	}
+	if p.fieldName() {
+		return p.fieldRemainder(pos)
+	}
+	return nil, p.fail("expected field transformer argument: field, transformer, quoted string, number, or transformer list")
+}
+
+// transformerList reads a list of arguments after its opening parenthesis.
+func (p *parser) transformerList(pos Pos) (Expr, error) {
+	list := &TransformerList{node: node{pos}}
+	p.blank()
+	if p.literal(")") {
+		return list, nil
+	}
+	for {
+		item, err := p.transformerListItem(pos)
+		if err != nil {
+			return nil, err
+		}
+		list.Items = append(list.Items, item)
+		p.blank()
+		if !p.literal(",") {
+			break
+		}
+		p.blank()
+	}
+	if !p.literal(")") {
+		return nil, p.fail("expected ')'")
+	}
+	return list, nil
+}
+
+func (p *parser) transformerListItem(pos Pos) (Expr, error) {
+	if p.fieldName() {
+		return p.fieldRemainder(pos)
+	}
+	if p.oneOf(p.grammar.transformerTokens) {
+		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
+	}
+	if ok, failure := p.quoted(); failure != "" {
+		return nil, p.fail(failure)
+	} else if ok {
+		return &Value{node{pos}, p.last}, nil
+	}
+	if p.number() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected transformer list argument: field, transformer, quoted string, or number")
+}
+
+// operator reads one of the operators, see lexer.operator. Falco 0.44 and newer
+// go back where a blank is missing, and try the others.
+func (p *parser) operator(list []string) bool {
+	if !p.lang.nestedTransformers {
+		return p.lexer.operator(list)
+	}
+	for _, op := range list {
+		off, last := p.off, p.last
+		word, wantsBlank := strings.CutSuffix(op, " ")
+		if !p.literal(word) {
+			continue
+		}
+		if !wantsBlank || p.blank() {
+			return true
+		}
+		p.off, p.last = off, last
+	}
+	return false
+}
+
+// modifier reads the list modifier of an operator, and tells whether a list
+// follows it. Without one it goes back to where it was.
+func (p *parser) modifier(hadBlank bool) (string, bool) {
+	off, last := p.off, p.last
+	if hadBlank && p.operator(p.grammar.modifiers) && p.listFollows() {
+		return p.last, true
+	}
+	p.off, p.last = off, last
+	return "", false
+}
+
+func (p *parser) listFollows() bool {
+	rest := p.text[p.off:]
+	if p.peek() == '(' {
+		return true
+	}
+	if identifierLen(rest) == 0 {
+		return false
+	}
+	for _, word := range []string{"and", "or", "not"} {
+		if after, ok := strings.CutPrefix(rest, word); ok && (after == "" || !isAlpha(after[0]) && !isDigit(after[0])) {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 	p.blank()
-	if p.operator(unaryOperators) {
+	if p.operator(p.grammar.unaryOperators) {
 		return &Unary{node{pos}, left, p.last}, nil
 	}
 	var (
@@ -296,17 +422,23 @@ func (p *parser) condition(left Expr, pos Pos) (Expr, error) {
 		err   error
 	)
 	switch {
-	case p.operator(numberOperators):
+	case p.operator(p.grammar.numberOperators):
 		op = p.last
 		right, err = p.numberValue()
-	case p.operator(stringOperators):
+	case p.operator(p.grammar.stringOperators):
 		op = p.last
-		right, err = p.stringValue()
-	case p.operator(listOperators):
+		hadBlank := isAlpha(op[0]) || p.lang.nestedTransformers && p.blank()
+		if modifier, ok := p.modifier(hadBlank); ok {
+			op += " " + modifier
+			right, err = p.modifiedList()
+		} else {
+			right, err = p.stringValue()
+		}
+	case p.operator(p.grammar.listOperators):
 		op = p.last
 		right, err = p.listValue()
 	default:
-		return nil, p.fail("expected a valid check operator: one of " + quoteAll(operators()))
+		return nil, p.fail("expected a valid check operator: one of " + quoteAll(p.grammar.operators))
 	}
 	if err != nil {
 		return nil, err
@@ -323,7 +455,7 @@ func (p *parser) numberValue() (Expr, error) {
 	if p.number() {
 		return &Value{node{pos}, p.last}, nil
 	}
-	return nil, p.fail("expected a number value or a field with a valid transformer: " + transformerNames())
+	return nil, p.fail("expected a number value or a field with a valid transformer: " + p.transformerNames())
 }
 
 func (p *parser) stringValue() (Expr, error) {
@@ -333,11 +465,11 @@ func (p *parser) stringValue() (Expr, error) {
 		return e, err
 	}
 	if ok, failure := p.constant(); failure != "" {
-		return nil, p.fail(failure)
+		return nil, p.failEscape(failure)
 	} else if ok {
 		return &Value{node{pos}, p.last}, nil
 	}
-	return nil, p.fail("expected a string value or a field with a valid transformer: " + transformerNames())
+	return nil, p.fail("expected a string value or a field with a valid transformer: " + p.transformerNames())
 }
 
 // constant reads a quoted or bare string into last.
@@ -351,6 +483,33 @@ func (p *parser) constant() (ok bool, failure string) {
 func (p *parser) listValue() (Expr, error) {
 	p.blank()
 	pos := p.pos()
+	if e, err := p.list(pos); e != nil || err != nil {
+		return e, err
+	}
+	if e, err := p.rightField(); e != nil || err != nil {
+		return e, err
+	}
+	if p.identifier() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected a list, an identifier, or a field with a valid transformer: " + p.transformerNames())
+}
+
+// modifiedList reads the right-hand side of an operator with a list modifier.
+func (p *parser) modifiedList() (Expr, error) {
+	p.blank()
+	pos := p.pos()
+	if e, err := p.list(pos); e != nil || err != nil {
+		return e, err
+	}
+	if p.identifier() {
+		return &Value{node{pos}, p.last}, nil
+	}
+	return nil, p.fail("expected a list or an identifier")
+}
+
+// list reads constants in parentheses. It returns nil, nil when there is no parenthesis.
+func (p *parser) list(pos Pos) (Expr, error) {
 	if p.literal("(") {
 		list := &List{node: node{pos}}
 		next := func() (ok bool, failure string) {
@@ -363,12 +522,13 @@ func (p *parser) listValue() (Expr, error) {
 			return ok, failure
 		}
 		// A first value that cannot be read means an empty list.
-		if ok, _ := next(); ok {
+		ok, failure := next()
+		if ok {
 			p.blank()
 			for p.literal(",") {
 				ok, failure := next()
 				if failure != "" {
-					return nil, p.fail(failure)
+					return nil, p.failEscape(failure)
 				}
 				if !ok {
 					return nil, p.fail("expected a string value")
@@ -376,18 +536,16 @@ func (p *parser) listValue() (Expr, error) {
 				p.blank()
 			}
 		}
-		if !p.literal(")") {
+		switch {
+		case p.literal(")"):
+		case failure != "":
+			return nil, p.failEscape("expected a ')' token")
+		default:
 			return nil, p.fail("expected a ')' token")
 		}
 		return list, nil
 	}
-	if e, err := p.rightField(); e != nil || err != nil {
-		return e, err
-	}
-	if p.identifier() {
-		return &Value{node{pos}, p.last}, nil
-	}
-	return nil, p.fail("expected a list, an identifier, or a field with a valid transformer: " + transformerNames())
+	return nil, nil
 }
 
 // rightField parses val(field) or a transformer on the right-hand side. It
@@ -409,9 +567,13 @@ func (p *parser) rightField() (Expr, error) {
 		if !p.literal(")") {
 			return nil, p.fail("expected a ')' token closing the transformer")
 		}
-		return &Transformer{node{pos}, "val", child}, nil
+		t := &Transformer{node: node{pos}, Name: "val", Value: child}
+		if p.lang.nestedTransformers {
+			return t, p.transformerSelector(t)
+		}
+		return t, nil
 	}
-	if p.oneOf(transformerTokens) {
+	if p.oneOf(p.grammar.transformerTokens) {
 		return p.transformerRemainder(strings.TrimSuffix(p.last, "("), pos)
 	}
 	return nil, nil

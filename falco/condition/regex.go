@@ -1,6 +1,7 @@
 package condition
 
 import (
+	"errors"
 	"regexp"
 	"regexp/syntax"
 )
@@ -38,4 +39,39 @@ func ValidRegex(pattern string) bool {
 	}
 	_, err := syntax.Parse(whole, syntax.Perl) // all of compiling that can fail
 	return err == nil
+}
+
+// regexRefusal says in the words of Falco's library why it refuses an
+// expression, "" when it does not.
+func regexRefusal(pattern string) string {
+	_, err := syntax.Parse(pattern, syntax.ClassNL)
+	var se *syntax.Error
+	if !errors.As(err, &se) {
+		if err == nil && !ValidRegex(pattern) {
+			return "pattern too large - compile failed"
+		}
+		return ""
+	}
+	words := regexRefusals[se.Code]
+	if words == "" {
+		words = se.Code.String()
+	}
+	if se.Code == syntax.ErrTrailingBackslash {
+		return words
+	}
+	return words + ": " + se.Expr
+}
+
+// regexRefusals has Falco's words where they are not Go's.
+var regexRefusals = map[syntax.ErrorCode]string{
+	syntax.ErrInvalidCharClass:      "invalid character class",
+	syntax.ErrInvalidCharRange:      "invalid character class range",
+	syntax.ErrMissingBracket:        "missing ]",
+	syntax.ErrMissingParen:          "missing )",
+	syntax.ErrUnexpectedParen:       "unexpected )",
+	syntax.ErrTrailingBackslash:     `trailing \`,
+	syntax.ErrMissingRepeatArgument: "no argument for repetition operator",
+	syntax.ErrInvalidRepeatSize:     "invalid repetition size",
+	syntax.ErrInvalidRepeatOp:       "bad repetition operator",
+	syntax.ErrInvalidPerlOp:         "invalid perl operator",
 }

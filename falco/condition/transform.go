@@ -17,6 +17,61 @@ func transformType(name string, t Type, list bool) (Type, bool) {
 	}
 }
 
+// severalArguments tells the transformers that take more than one argument.
+func severalArguments(name string) bool {
+	return name == "join" || name == "concat" || name == "getopt"
+}
+
+// unknownTransformer is the one error at which Falco does not try on.
+const unknownTransformer = "unknown multivalue transformer"
+
+// combine makes an operand of a transformer and its arguments. It says in
+// Falco's words what is wrong with them; Falco looks at the arguments as they
+// are before their own transformers.
+func combine(name string, args []operand, selector *string) (operand, string) {
+	isList := func(i int) bool { return args[i].ref.Info.List }
+	isText := func(i int) bool { return args[i].ref.Type == TypeCharbuf }
+	switch name {
+	case "join":
+		switch {
+		case len(args) != 2:
+			return operand{}, "join() requires exactly 2 arguments: separator and list"
+		case isList(0):
+			return operand{}, "join() first argument (separator) must be a single value, not a list"
+		case !isList(1):
+			return operand{}, "join() second argument must be a list"
+		}
+	case "concat":
+		for i := range args {
+			if !isText(i) || isList(i) {
+				return operand{}, "concat() arguments must be strings"
+			}
+		}
+	case "getopt":
+		switch {
+		case len(args) != 2:
+			return operand{}, "getopt() requires exactly 2 arguments: args list and optstring"
+		case !isList(0):
+			return operand{}, "getopt() first argument must be a list"
+		case isList(1):
+			return operand{}, "getopt() second argument (optstring) must be a single value"
+		case !isText(0) || !isText(1):
+			return operand{}, "getopt() arguments must be strings"
+		case selector != nil && len(*selector) != 1:
+			return operand{}, "getopt() field argument must be a single option character"
+		}
+	default:
+		return operand{}, unknownTransformer
+	}
+	if selector != nil && name != "getopt" {
+		return operand{}, "transformer '" + name + "' does not support field arguments"
+	}
+	return operand{
+		ref: FieldRef{Info: noField, Type: TypeCharbuf}, typ: TypeCharbuf, list: name == "getopt" && selector == nil,
+		made: &made{name: name, args: args, selector: selector},
+	}, ""
+}
+
 // transformText applies a transformer of texts.
 func transformText(name, s string) (string, bool) {
 	switch name {

@@ -107,7 +107,7 @@ const (
 
 // incomparable says in Falco's words why op does not work on a field of type
 // t. It returns "" when it does.
-func incomparable(op string, t Type, list bool) string {
+func incomparable(op, modifier string, t Type, list bool) string {
 	if op == "exists" {
 		return ""
 	}
@@ -140,14 +140,17 @@ func incomparable(op string, t Type, list bool) string {
 	if hasWord(allowed, op) {
 		return ""
 	}
+	if modifier != "" && (t.kind() == kindIP || t.kind() == kindNet) {
+		return "'" + op + "' with modifier not supported for ip address and network filters"
+	}
 	return "'" + op + "' operator not supported for " + what
 }
 
 // operatorsFor lists the operators that work on a type, for hints.
-func operatorsFor(t Type, list bool) string {
+func (l *Language) operatorsFor(t Type, list bool) string {
 	all := ""
-	for _, op := range operators() {
-		if op == "==" || incomparable(op, t, list) != "" {
+	for _, op := range l.grammar().operators {
+		if op == "==" || incomparable(op, "", t, list) != "" {
 			continue
 		}
 		if all != "" {

@@ -101,10 +101,10 @@ func signExtend(n int64, bits uint) int64 {
 }
 
 // parseConstant reads a constant of type t.
-func parseConstant(t Type, s string) (constant, error) {
+func (l *Language) parseConstant(t Type, s string) (constant, error) {
 	switch t.kind() {
 	case kindSigned:
-		if t == TypePID {
+		if t == TypePID && !l.lenientAncestors {
 			break
 		}
 		width := min(t.bits(), 32)
@@ -155,8 +155,15 @@ func parseConstant(t Type, s string) (constant, error) {
 	case kindNet:
 		return parseNetwork(s)
 	}
-	if t == "SOCKADDR" || t == "SOCKFAMILY" {
+	switch {
+	case t == "SOCKADDR" || t == "SOCKFAMILY" || t == "SOCKTUPLE" && l.lenientAncestors:
 		return stringConstant(s)
+	case (t == "UID" || t == "GID") && l.lenientAncestors:
+		n, ok := scanUnsigned(s, 32)
+		if !ok {
+			return constant{}, notNumber(s)
+		}
+		return constant{num: n}, nil
 	}
 	return constant{}, fieldError("wrong parameter type " + unparseable[t])
 }

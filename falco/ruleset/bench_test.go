@@ -53,7 +53,7 @@ func recordedEvents(t testing.TB) []ruleset.Event {
 // ourFiles returns this stack's rule files.
 func ourFiles(t testing.TB) []ruleset.File {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join("..", "*.yaml"))
+	names, err := filepath.Glob(filepath.Join("..", "..", "rules", "*.yaml"))
 	require.NoError(t, err)
 	require.NotEmpty(t, names)
 	var files []ruleset.File
@@ -89,7 +89,7 @@ func BenchmarkCheckStockAndOurs(b *testing.B) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for b.Loop() {
-		rs, report := ruleset.Load(files, ruleset.Options{})
+		rs, report := ruleset.Load(files, falco040)
 		if !report.OK() {
 			b.Fatal(report.Err())
 		}
@@ -100,7 +100,7 @@ func BenchmarkCheckStockAndOurs(b *testing.B) {
 // BenchmarkEvaluateStream measures rules over events that have been read: the
 // cost of the rules themselves.
 func BenchmarkEvaluateStream(b *testing.B) {
-	rs, report := ruleset.Load(append(stockFiles(b), ourFiles(b)...), ruleset.Options{})
+	rs, report := ruleset.Load(append(stockFiles(b), ourFiles(b)...), falco040)
 	require.NoError(b, report.Err())
 	engine := rs.NewEngine(ruleset.First)
 	var events []ruleset.Event
@@ -121,7 +121,7 @@ func BenchmarkEvaluateStream(b *testing.B) {
 
 // BenchmarkReadAndEvaluateStream measures the same with the reading of JSON lines.
 func BenchmarkReadAndEvaluateStream(b *testing.B) {
-	rs, report := ruleset.Load(append(stockFiles(b), ourFiles(b)...), ruleset.Options{})
+	rs, report := ruleset.Load(append(stockFiles(b), ourFiles(b)...), falco040)
 	require.NoError(b, report.Err())
 	engine := rs.NewEngine(ruleset.First)
 	lines := recordedLines(b)
@@ -142,7 +142,7 @@ func TestAnEventThatFiresNothingCostsNoAllocation(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector allocates on its own; the ordinary run measures")
 	}
-	rs, report := ruleset.Load(ourFiles(t), ruleset.Options{})
+	rs, report := ruleset.Load(ourFiles(t), falco040)
 	require.NoError(t, report.Err())
 	engine := rs.NewEngine(ruleset.All)
 	for _, ev := range recordedEvents(t) {

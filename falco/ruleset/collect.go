@@ -2,12 +2,15 @@ package ruleset
 
 import (
 	"slices"
+	"strings"
 
+	"spire-falco/falco"
 	"spire-falco/falco/condition"
 )
 
 const (
-	syscallSource = "syscall"
+	syscallSource   = "syscall"
+	containerPlugin = "container"
 
 	msgOverrideAppend = "Keys 'override' and 'append: true' cannot be used together. Add an 'append' entry (e.g. " +
 		"'condition: append') under 'override' instead."
@@ -31,6 +34,8 @@ type listInfo struct {
 	name  string
 	items []text
 	at    place
+	// changed is where it was defined or appended to last.
+	changed place
 }
 
 type macroInfo struct {
@@ -38,6 +43,25 @@ type macroInfo struct {
 	name string
 	cond text
 	at   place
+	// added holds what was appended to the condition and is not in it yet, see settle.
+	added []text
+}
+
+// settle joins what was appended. To join each time would take the square of
+// the number of appends.
+func (m *macroInfo) settle() { joinAdded(&m.cond, &m.added) }
+
+func joinAdded(t *text, added *[]text) {
+	if len(*added) == 0 {
+		return
+	}
+	var b builder
+	b.addText(*t)
+	for _, a := range *added {
+		b.add(" ", a.first())
+		b.addText(a)
+	}
+	*t, *added = b.text(), nil
 }
 
 type ruleInfo struct {
@@ -48,13 +72,46 @@ type ruleInfo struct {
 	cond          text
 	output        text
 	desc          string
-	priority      Priority
+	priority      falco.Priority
 	tags          []string
 	exceptions    []*exception
 	enabled       bool
 	warnEvttypes  bool
 	skipUnknown   bool
 	at            place
+	// What was appended and is not in the above yet, see settle.
+	addedCond, addedOutput []text
+	addedDesc, addedTags   []string
+}
+
+// settle joins what was appended.
+func (r *ruleInfo) settle() {
+	joinAdded(&r.cond, &r.addedCond)
+	joinAdded(&r.output, &r.addedOutput)
+	if len(r.addedDesc) > 0 {
+		r.desc += " " + strings.Join(r.addedDesc, " ")
+		r.addedDesc = nil
+	}
+	if len(r.addedTags) > 0 {
+		r.tags = tagSet(append(slices.Clone(r.tags), r.addedTags...))
+		r.addedTags = nil
+	}
+}
+
+// forget drops what was appended to what the update replaces.
+func (r *ruleInfo) forget(u *ruleUpdate) {
+	if u.cond != nil {
+		r.addedCond = nil
+	}
+	if u.output != nil {
+		r.addedOutput = nil
+	}
+	if u.desc != nil {
+		r.addedDesc = nil
+	}
+	if u.tags != nil {
+		r.addedTags = nil
+	}
 }
 
 // ruleUpdate holds the keys that an override or an append brings.
@@ -66,16 +123,18 @@ type ruleUpdate struct {
 	desc         *string
 	tags         *[]string
 	exceptions   *[]*exception
-	priority     *Priority
+	priority     *falco.Priority
 	enabled      *bool
 	warnEvttypes *bool
 	skipUnknown  *bool
-	at           place
+	// captured: one of the keys of captures, which change no verdict.
+	captured bool
+	at       place
 }
 
 func (u *ruleUpdate) any() bool {
 	return u.cond != nil || u.output != nil || u.desc != nil || u.tags != nil || u.exceptions != nil ||
-		u.priority != nil || u.enabled != nil || u.warnEvttypes != nil || u.skipUnknown != nil
+		u.priority != nil || u.enabled != nil || u.warnEvttypes != nil || u.skipUnknown != nil || u.captured
 }
 
 // indexed keeps items in the order of their first definition.
@@ -105,6 +164,9 @@ type collector struct {
 	macros   indexed[macroInfo]
 	rules    indexed[ruleInfo]
 	plugins  []pluginRequirement
+	falco    falco.Version
+	lang     *condition.Language
+	loader   loader
 	engine   version
 	sources  []string
 	ignored  []ignoredKey
@@ -152,6 +214,7 @@ func (c *collector) appendList(l *listInfo) error {
 		return fail(ErrValidate, l.at, item("list", l.name), msgNoPreviousList)
 	}
 	prev.items = append(prev.items, l.items...)
+	prev.changed = l.changed
 	prev.visibility = c.tick()
 	return nil
 }
@@ -170,7 +233,7 @@ func (c *collector) appendMacro(m *macroInfo) error {
 	if prev == nil {
 		return fail(ErrValidate, m.at, item("macro", m.name), msgNoPreviousMacro)
 	}
-	prev.cond = join(prev.cond, placed(" ", m.cond.first()), m.cond)
+	prev.added = append(prev.added, m.cond)
 	prev.visibility = c.tick()
 	return nil
 }
@@ -198,7 +261,7 @@ func (c *collector) defineRule(r *ruleInfo) error {
 		if !ex.fields.valid() {
 			return ex.fail(r.name, "Rule exception item must have fields property with a list of fields")
 		}
-		if err := ex.validate(r.name, !r.unknownSource); err != nil {
+		if err := ex.validate(c.lang, r.name, !r.unknownSource); err != nil {
 			return err
 		}
 	}
@@ -224,20 +287,20 @@ func (c *collector) appendRule(u *ruleUpdate) error {
 		return fail(ErrValidate, u.at, what, "Appended rule must have exceptions or condition property")
 	}
 	if u.cond != nil && !u.cond.empty() {
-		prev.cond = join(prev.cond, placed(" ", u.cond.first()), *u.cond)
+		prev.addedCond = append(prev.addedCond, *u.cond)
 	}
 	if u.output != nil && !u.output.empty() {
-		prev.output = join(prev.output, placed(" ", u.output.first()), *u.output)
+		prev.addedOutput = append(prev.addedOutput, *u.output)
 	}
 	if u.desc != nil && *u.desc != "" {
-		prev.desc += " " + *u.desc
+		prev.addedDesc = append(prev.addedDesc, *u.desc)
 	}
 	if u.tags != nil {
-		prev.tags = tagSet(append(slices.Clone(prev.tags), *u.tags...))
+		prev.addedTags = append(prev.addedTags, *u.tags...)
 	}
 	if u.exceptions != nil {
 		for _, ex := range *u.exceptions {
-			if err := prev.appendException(ex); err != nil {
+			if err := prev.appendException(c.lang, ex); err != nil {
 				return err
 			}
 		}
@@ -246,7 +309,7 @@ func (c *collector) appendRule(u *ruleUpdate) error {
 	return nil
 }
 
-func (r *ruleInfo) appendException(ex *exception) error {
+func (r *ruleInfo) appendException(lang *condition.Language, ex *exception) error {
 	for _, old := range r.exceptions {
 		if old.name != ex.name {
 			continue
@@ -266,7 +329,7 @@ func (r *ruleInfo) appendException(ex *exception) error {
 	if len(ex.values) == 0 {
 		return ex.fail(r.name, "Rule exception must have values property with a list of values")
 	}
-	if err := ex.validate(r.name, !r.unknownSource); err != nil {
+	if err := ex.validate(lang, r.name, !r.unknownSource); err != nil {
 		return err
 	}
 	r.exceptions = append(r.exceptions, ex)
@@ -284,6 +347,7 @@ func (c *collector) replaceRule(u *ruleUpdate) error {
 	if !u.any() {
 		return fail(ErrValidate, u.at, item("rule", u.name), "The rule must have at least one field that can be replaced")
 	}
+	prev.forget(u)
 	set(&prev.cond, u.cond)
 	set(&prev.output, u.output)
 	set(&prev.desc, u.desc)
@@ -313,11 +377,24 @@ func (c *collector) enableRule(name string, enabled bool, at place) error {
 }
 
 func (c *collector) requireEngine(wanted version, at place) error {
-	if !c.engine.satisfies(wanted) {
-		return fail(ErrValidate, at, "required_engine_version",
-			"Rules require engine version "+wanted.String()+", but engine version is "+c.engine.String())
+	if c.engine.satisfies(wanted) {
+		return nil
 	}
-	return nil
+	err := fail(ErrValidate, at, "required_engine_version",
+		"Rules require engine version "+wanted.String()+", but engine version is "+c.engine.String())
+	return withHint(err, c.neededFalco(func(v falco.Version) bool { return parseVersion(v.Engine).satisfies(wanted) }))
+}
+
+// neededFalco says which Falco is the first that passes the test, and which one
+// the files are checked for.
+func (c *collector) neededFalco(test func(falco.Version) bool) string {
+	checked := "these rules are checked for Falco " + c.falco.Number
+	for _, v := range falco.Versions() {
+		if falco.CompareReleases(v.Number, c.falco.Number) > 0 && test(v) {
+			return "needs Falco " + v.Minor() + " or newer; " + checked
+		}
+	}
+	return checked
 }
 
 func (c *collector) requirePlugin(req pluginRequirement) error {
@@ -364,9 +441,22 @@ func (c *collector) missingPlugin(loaded map[string]string) error {
 			}
 			msg = "Plugin requirement not satisfied, must load one of: " + msg
 		}
-		return fail(ErrPluginRequirement, req.at, "required_plugin_versions", msg)
+		return withHint(fail(ErrPluginRequirement, req.at, "required_plugin_versions", msg), c.pluginHint(req, loaded))
 	}
 	return nil
+}
+
+// pluginHint says which Falco brings the plugin that is required, if one does.
+func (c *collector) pluginHint(req pluginRequirement, loaded map[string]string) string {
+	hint := c.neededFalco(func(v falco.Version) bool {
+		return slices.ContainsFunc(req.alternatives, func(p pluginVersion) bool {
+			return p.name == containerPlugin && parseVersion(v.ContainerPlugin).satisfies(parseVersion(p.version))
+		})
+	})
+	if have := loaded[containerPlugin]; have != "" {
+		return hint + ", which brings the container plugin " + have
+	}
+	return hint + ", which brings no plugin"
 }
 
 func item(kind, name string) string {
@@ -382,19 +472,18 @@ func tagSet(tags []string) []string {
 	return slices.Compact(tags)
 }
 
-// validField tells whether an exception may name a field: by itself or inside
-// transformers.
-func validField(name string) bool {
+// validField reports whether an exception may name a field: by itself or inside
+// transformers. The error is set where Falco stops at the name's argument.
+func validField(lang *condition.Language, name string) (bool, error) {
 	if !hasParenthesis(name) {
-		_, ok, err := condition.LookupField(name)
-		return ok && err == nil
+		_, ok, err := lang.LookupField(name)
+		return ok, err
 	}
-	e, err := condition.Parse(name + " exists")
-	if err != nil {
-		return false
+	e, err := lang.Parse(name + " exists")
+	if err == nil {
+		_, err = lang.Check(e)
 	}
-	_, err = condition.Check(e)
-	return err == nil
+	return err == nil, nil
 }
 
 func hasParenthesis(s string) bool { return slices.Contains([]byte(s), '(') }

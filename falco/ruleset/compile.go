@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -10,13 +11,19 @@ import (
 
 // compiled is what the definitions of all files loaded so far come to.
 type compiled struct {
-	lists []*listDef
+	lang *condition.Language
+	// loader is what the loader of this version does otherwise than that of others.
+	loader loader
+	size   *size
+	lists  []*listDef
 	// listIndex finds a list by its name; oddLists have names with delimiters in them.
 	listIndex map[string]int
 	oddLists  []int
 	macros    []*macroDef
 	byName    map[string]*macroDef
-	rules     []*compiledRule
+	// macroNames has the names of all macros, those that do not compile included.
+	macroNames map[string]bool
+	rules      []*compiledRule
 }
 
 type compiledRule struct {
@@ -34,8 +41,18 @@ type compiledRule struct {
 }
 
 func (c *collector) compile() (*compiled, error) {
-	out := &compiled{byName: map[string]*macroDef{}}
-	c.compileLists(out)
+	out := &compiled{lang: c.lang, loader: c.loader, size: &size{}, byName: map[string]*macroDef{}}
+	for _, r := range c.rules.list {
+		r.settle()
+	}
+	out.macroNames = make(map[string]bool, len(c.macros.list))
+	for _, m := range c.macros.list {
+		m.settle()
+		out.macroNames[m.name] = true
+	}
+	if err := c.compileLists(out); err != nil {
+		return nil, err
+	}
 	changed := c.changedSince(out)
 	if err := c.compileMacros(out, changed); err != nil {
 		return nil, err
@@ -81,11 +98,11 @@ func (c *collector) compile() (*compiled, error) {
 
 // compileLists puts the items of lists that were defined before into the lists
 // that name them, one level deep.
-func (c *collector) compileLists(out *compiled) {
-	used := map[string]bool{}
+func (c *collector) compileLists(out *compiled) error {
+	used, total := map[string]bool{}, 0
 	out.lists = make([]*listDef, 0, len(c.lists.list))
 	for _, info := range c.lists.list {
-		l := &listDef{name: info.name, at: info.at, items: info.items}
+		l := &listDef{name: info.name, at: info.at, items: info.items, changed: info.changed, visibility: info.visibility}
 		for i, it := range info.items {
 			ref := c.lists.at(it.s)
 			if ref == nil || ref.index >= info.visibility {
@@ -100,6 +117,10 @@ func (c *collector) compileLists(out *compiled) {
 			used[ref.name] = true
 			l.refs = append(l.refs, ref.name)
 			l.items = append(l.items, ref.items...)
+			if total += len(ref.items); total > maxListItems {
+				return fail(ErrValidate, it.first(), item("list", info.name),
+					fmt.Sprintf("lists in lists come to more than %d items", maxListItems))
+			}
 		}
 		l.joined = joinItems(l.items)
 		out.lists = append(out.lists, l)
@@ -112,6 +133,7 @@ func (c *collector) compileLists(out *compiled) {
 			out.oddLists = append(out.oddLists, i)
 		}
 	}
+	return nil
 }
 
 func (c *collector) compileMacros(out *compiled, changed *names) error {
@@ -122,7 +144,7 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 		if out.macros[i] = c.last.reusedMacro(info, changed); out.macros[i] != nil {
 			return
 		}
-		e, lists, expanded, err := out.parse(info.cond, item("macro", info.name))
+		e, lists, expanded, err := out.parse(info.cond, item("macro", info.name), info.order)
 		out.macros[i] = &macroDef{
 			name: info.name, expr: e, info: info, order: info.order, lists: lists, scan: [2]string{info.cond.s, expanded},
 		}
@@ -146,11 +168,11 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 			}
 			return nil
 		}
-		e, macros, err := out.resolve(m.expr, visible, item("macro", m.name))
+		e, macros, nodes, err := out.resolve(m.expr, visible, item("macro", m.name), m.info.cond, m.lists, m.order)
 		if err != nil {
 			return err
 		}
-		m.expr, m.macros = e, macros
+		m.expr, m.macros, m.nodes = e, macros, nodes
 		out.markUsed(m.lists, macros)
 	}
 	return nil
@@ -158,29 +180,47 @@ func (c *collector) compileMacros(out *compiled, changed *names) error {
 
 // parse expands lists in a condition and parses it. It returns the names of
 // the lists used, and the text after expansion.
-func (out *compiled) parse(t text, what string) (e condition.Expr, used []string, expandedText string, err error) {
-	var lists []string
+func (out *compiled) parse(t text, what string, owner order) (e condition.Expr, used []string, expandedText string, err error) {
+	expanded, lists, ok := out.expandLists(t, nil)
+	if !ok {
+		return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
+	}
+	if out.size.length.Add(int64(len(expanded.s))) > maxTotalLength {
+		return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "all conditions together grow beyond 64 MiB when lists are expanded")
+	}
+	e, err = out.lang.ParseSource(expanded.source())
+	if err != nil {
+		return nil, nil, "", out.parseProblem(err, t, expanded, lists, what, owner)
+	}
+	return e, lists, expanded.s, nil
+}
+
+// expandLists replaces the names of lists by their items, and names the lists
+// that were used. A list that instead has an entry for is expanded as that one,
+// or not at all when it is nil. ok is false when the text grows too large.
+func (out *compiled) expandLists(t text, instead map[string]*listDef) (expanded text, lists []string, ok bool) {
 	named := out.listsNamed(t.s)
 	for i, l := range out.lists {
 		if !named[i] {
 			continue
 		}
-		expanded, found := expandList(t, l)
+		if other, replaced := instead[l.name]; replaced {
+			if l = other; l == nil {
+				continue
+			}
+		}
+		next, found := expandList(t, l)
 		if !found {
 			continue
 		}
-		t = expanded
+		t = next
 		out.addNamed(named, l.joined) // its items may be names of the lists that come after
 		lists = append(lists, l.name)
 		if len(t.s) > maxConditionLength {
-			return nil, nil, "", fail(ErrCompileCondition, t.first(), what, "the condition grows beyond 4 MiB when lists are expanded")
+			return text{}, nil, false
 		}
 	}
-	e, err = condition.ParseSource(t.source())
-	if err != nil {
-		return nil, nil, "", conditionProblem(err, t, what)
-	}
-	return e, lists, t.s, nil
+	return t, lists, true
 }
 
 // listsNamed tells for each list whether its name may stand in a text.
@@ -220,30 +260,38 @@ func (p *Problem) locate(pos condition.Pos, t text) {
 	p.File, p.Line, p.Column = loc.File, loc.Line, loc.Column
 }
 
-func (out *compiled) resolve(e condition.Expr, visible func(name string) *macroDef, what string) (condition.Expr, []string, error) {
-	r := &resolver{visible: visible}
+// resolve puts the conditions of macros in place of their names. The text that
+// e was parsed from, the lists used in it and the place of its owner in the
+// order of definitions tell what is at fault when there is no such macro.
+func (out *compiled) resolve(
+	e condition.Expr, visible func(name string) *macroDef, what string, from text, lists []string, owner order,
+) (resolved condition.Expr, macros []string, nodes int, err error) {
+	r := &resolver{visible: visible, total: &out.size.nodes}
 	e = r.resolve(e)
 	switch {
 	case len(r.errors) > 0:
 		p := Problem{Code: ErrValidate, Message: r.errors[0].msg, Item: what}
 		p.locate(r.errors[0].pos, text{})
-		return nil, nil, &loadError{p}
+		return nil, nil, 0, &loadError{p}
 	case len(r.unknown) > 0:
 		name := r.unknown[0].msg
 		p := Problem{Code: ErrValidate, Message: "Undefined macro '" + name + "' used in filter.", Item: what, Hint: out.macroHint(name)}
 		p.locate(r.unknown[0].pos, text{})
-		return nil, nil, &loadError{p}
+		if l := out.listTaken(from, lists, name); l != nil {
+			expanded, _, _ := out.expandLists(from, nil)
+			out.blameName(&p, l, owner, expanded)
+		}
+		return nil, nil, 0, &loadError{p}
 	}
 	if r.resolved == nil {
-		return e, nil, nil
+		return e, nil, r.nodes, nil
 	}
-	var macros []string
 	for _, m := range out.macros {
 		if r.resolved[m.name] {
 			macros = append(macros, m.name)
 		}
 	}
-	return e, macros, nil
+	return e, macros, r.nodes, nil
 }
 
 func (out *compiled) macro(name string) *macroDef { return out.byName[name] }
@@ -268,7 +316,7 @@ func (out *compiled) macroHint(name string) string {
 // unknownFieldOrType tells the errors that skip-if-unknown-filter forgives.
 func unknownFieldOrType(msg string) bool {
 	return strings.Contains(msg, "nonexistent field") || strings.Contains(msg, "invalid formatting token") ||
-		strings.Contains(msg, "unknown event type")
+		strings.Contains(msg, "unknown event type") || strings.Contains(msg, "unknown filter:")
 }
 
 // ruleResult is what a rule comes to. There may be no rule without an error,
@@ -299,24 +347,30 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	cond := r.cond
 	if len(r.exceptions) > 0 {
 		var err error
-		if cond, err = withExceptions(r); err != nil {
+		if cond, err = withExceptions(out.lang, r); err != nil {
 			return err
 		}
 	}
-	output := containerInfo(r.output.s)
-	if err := checkOutput(output); err != nil {
+	output := out.output(r, res)
+	if err := checkOutput(out.lang, output); err != nil {
 		if unknownFieldOrType(err.Error()) && r.skipUnknown {
 			res.warn(WarnUnknownFilter, r.outputPlace(), what, err.Error())
 			return nil
 		}
 		return outputProblem(err, r, what)
 	}
-	e, lists, expanded, err := out.parse(cond, what)
+	for _, field := range out.loader.deprecatedFields {
+		if strings.Contains(output, field) {
+			res.warn(WarnDeprecatedItem, r.outputPlace(), what,
+				"usage of deprecated field '"+field+"' has been detected in the rule output")
+		}
+	}
+	e, lists, expanded, err := out.parse(cond, what, r.order)
 	res.lists = lists
 	if err != nil {
-		return err
+		return out.exceptionProblem(err, r, what)
 	}
-	e, macros, err := out.resolve(e, out.macro, what)
+	e, macros, _, err := out.resolve(e, out.macro, what, cond, lists, r.order)
 	res.macros = macros
 	if err != nil {
 		return err
@@ -324,9 +378,14 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	if unsafeNA(e) {
 		res.warn(WarnUnsafeNACheck, r.at, what, "")
 	}
-	warnings, err := condition.Check(e)
+	for _, field := range out.loader.deprecatedFields {
+		if readsField(e, field) {
+			res.warn(WarnDeprecatedItem, r.cond.first(), what, deprecatedFieldMessage(field))
+		}
+	}
+	warnings, err := out.lang.Check(e)
 	if err != nil {
-		err = conditionProblem(err, cond, what)
+		err = out.valueProblem(err, cond, what, r)
 		var le *loadError
 		if errors.As(err, &le) && unknownFieldOrType(le.Message) && r.skipUnknown {
 			le.Code = WarnUnknownFilter
@@ -345,7 +404,7 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 		order: r.order, scan: [2]string{cond.s, expanded},
 	}
 	if r.source == syscallSource {
-		if rule.types, err = condition.NeededEventTypes(e); err != nil {
+		if rule.types, err = out.lang.NeededEventTypes(e); err != nil {
 			return conditionProblem(err, cond, what)
 		}
 		if n := rule.types.Len(); (n == 0 || n > 100) && r.warnEvttypes {
@@ -357,9 +416,65 @@ func (out *compiled) compileRule(r *ruleInfo, res *ruleResult) error {
 	return nil
 }
 
-// containerInfo replaces the placeholder of old that stands for two fields.
-func containerInfo(output string) string {
-	return strings.ReplaceAll(output, "%container.info", "container_id=%container.id container_name=%container.name")
+const containerInfo = "%container.info"
+
+// output is the rule's output as Falco reads it: with its old placeholder
+// replaced, and with the fields that the container plugin suggests.
+func (out *compiled) output(r *ruleInfo, res *ruleResult) string {
+	if !out.loader.suggestedOutput {
+		return strings.ReplaceAll(r.output.s, containerInfo, "container_id=%container.id container_name=%container.name")
+	}
+	if !strings.Contains(r.output.s, containerInfo) {
+		return r.output.s + suggestedOutput
+	}
+	res.warn(WarnDeprecatedItem, r.at, item("rule", r.name), "%container.info is deprecated and no more useful, and will be dropped by "+
+		"Falco 1.0.0. The container plugin will automatically add required fields to the output message.")
+	return strings.ReplaceAll(r.output.s, containerInfo, "") + suggestedOutput
+}
+
+// suggestedOutput is what Falco adds to every output, as its image is set
+// (append_output, suggested_output): the fields that the container plugin marks.
+const suggestedOutput = " container_id=%container.id container_name=%container.name" +
+	" container_image_repository=%container.image.repository container_image_tag=%container.image.tag" +
+	" k8s_pod_name=%k8s.pod.name k8s_ns_name=%k8s.ns.name"
+
+// readsField tells whether Falco finds a field in a condition when it looks for
+// deprecated ones: on the left of a check, within transformers but not within
+// their lists.
+func readsField(e condition.Expr, field string) bool {
+	found := false
+	var left func(e condition.Expr)
+	left = func(e condition.Expr) {
+		switch n := e.(type) {
+		case *condition.Field:
+			found = found || n.Name == field
+		case *condition.Transformer:
+			left(n.Value)
+			for _, arg := range n.More {
+				left(arg)
+			}
+		}
+	}
+	condition.Walk(e, func(e condition.Expr) bool {
+		switch n := e.(type) {
+		case *condition.Unary:
+			left(n.Left)
+			return false
+		case *condition.Binary:
+			left(n.Left)
+			return false
+		}
+		return true
+	})
+	return found
+}
+
+func deprecatedFieldMessage(field string) string {
+	if field == "evt.dir" {
+		return "due to the drop of enter events, 'evt.dir = <' always evaluates to true, and 'evt.dir = >' always evaluates to false. " +
+			"The rule expression can be simplified by removing the condition on 'evt.dir'"
+	}
+	return "field is not available due to the drop of enter events."
 }
 
 // outputPlace is where the rule's output is, or the rule where it is blank.
@@ -373,7 +488,7 @@ func (r *ruleInfo) outputPlace() place {
 func outputProblem(err error, r *ruleInfo, what string) error {
 	at, output := r.outputPlace(), r.output
 	var oe *outputError
-	if errors.As(err, &oe) && oe.offset < len(output.s) && !strings.Contains(output.s, "%container.info") {
+	if errors.As(err, &oe) && oe.offset < len(output.s) && !strings.Contains(output.s, containerInfo) {
 		at = output.placeOf(oe.offset)
 	}
 	p := problemAt(ErrCompileOutput, at, what, err.Error())

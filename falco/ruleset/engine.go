@@ -30,9 +30,9 @@ const (
 // ParseMatching reads "first" or "all".
 func ParseMatching(s string) (Matching, error) {
 	switch {
-	case equalFoldASCII(s, "first"):
+	case strings.EqualFold(s, "first"):
 		return First, nil
-	case equalFoldASCII(s, "all"):
+	case strings.EqualFold(s, "all"):
 		return All, nil
 	}
 	return First, fmt.Errorf("rule matching %q: want first or all", s)
@@ -77,6 +77,7 @@ func (a Alert) JSON() ([]byte, error) {
 // Engine evaluates events against the enabled rules of a set. It keeps the
 // event at hand: it is not safe for concurrent use, make one per goroutine.
 type Engine struct {
+	lang     *condition.Language
 	matching Matching
 	rules    []engineRule
 	ctx      *condition.Context
@@ -94,18 +95,18 @@ type engineRule struct {
 
 // NewEngine returns an engine for the enabled rules of the set.
 func (rs *Ruleset) NewEngine(matching Matching) *Engine {
-	e := &Engine{matching: matching, byType: map[string][]int{}}
+	e := &Engine{lang: rs.lang, matching: matching, byType: map[string][]int{}}
 	layout := &condition.Layout{}
 	for _, r := range rs.compiled.rules {
 		if !r.info.enabled {
 			continue
 		}
-		p, _, err := condition.CompileInto(layout, r.condition)
+		p, _, err := rs.lang.CompileInto(layout, r.condition)
 		if err != nil {
 			// Load has compiled the same condition before.
 			panic(fmt.Sprintf("rule %q: %v", r.info.name, err))
 		}
-		e.rules = append(e.rules, engineRule{r, p, parseOutput(r.output), r.info.priority.String() + " "})
+		e.rules = append(e.rules, engineRule{r, p, parseOutput(rs.lang, r.output), r.info.priority.String() + " "})
 	}
 	e.ctx = layout.NewContext()
 	return e
@@ -116,7 +117,7 @@ func (e *Engine) candidates(name string) []int {
 	if list, ok := e.byType[name]; ok {
 		return list
 	}
-	types := condition.EventTypesOf(name)
+	types := e.lang.EventTypesOf(name)
 	var list []int
 	for i := range e.rules {
 		if types.Len() == 0 || e.rules[i].types.Intersects(types) {

@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"testing"
 
-	"spire-falco/falco/ruleset"
-
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/falco"
+	"spire-falco/falco/ruleset"
 )
 
 const eventLine = `{"evt.type":"openat","evt.dir":"<","evt.rawtime":1795384397827701107,"evt.time":"x","fd.name":"/etc/shadow",` +
@@ -108,7 +109,7 @@ func TestRulesAreExplained(t *testing.T) {
 	assert.Equal(t, []string{"inner", "names"}, r.Lists)
 	assert.Equal(t, []string{"container.id", "evt.type", "fd.name", "proc.name"}, r.Fields)
 	assert.Equal(t, []string{"known"}, r.Exceptions)
-	assert.Equal(t, ruleset.Informational, r.Priority)
+	assert.Equal(t, falco.PriorityInformational, r.Priority)
 	assert.Equal(t, 11, r.Line)
 	_, ok = rs.Rule("nosuch")
 	assert.False(t, ok)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync/atomic"
 
 	"spire-falco/falco/condition"
 )
@@ -13,7 +14,17 @@ import (
 const (
 	maxConditionLength = 4 << 20
 	maxConditionNodes  = 400_000
+	// Of all conditions together.
+	maxTotalLength = 64 << 20
+	maxTotalNodes  = 2_000_000
+	// maxListItems bounds the items of all lists, those of lists in lists counted again.
+	maxListItems = 500_000
+	// maxListUses bounds how often one list is put into one condition.
+	maxListUses = 50_000
 )
+
+// size counts what all conditions of a load come to.
+type size struct{ length, nodes atomic.Int64 }
 
 type listDef struct {
 	name  string
@@ -24,6 +35,30 @@ type listDef struct {
 	at     place
 	// refs names the lists whose items it took over.
 	refs []string
+	// changed is where the list was defined or appended to last, and visibility when.
+	changed    place
+	visibility int
+}
+
+// placeOf returns where a byte of joined was written: nowhere when it is
+// between two items.
+func (l *listDef) placeOf(i int) place {
+	for _, it := range l.items {
+		n := len(it.s)
+		if quoted := quoteItem(it); len(quoted.s) > n {
+			it, n = quoted, len(quoted.s)
+		}
+		if i < n {
+			return it.placeOf(i)
+		}
+		if n > 0 {
+			i -= n + len(", ")
+		}
+		if i < 0 {
+			break
+		}
+	}
+	return place{}
 }
 
 type macroDef struct {
@@ -31,6 +66,8 @@ type macroDef struct {
 	expr condition.Expr
 	used bool
 	info *macroInfo
+	// nodes is the size of expr once the macros in it are resolved, 0 before.
+	nodes int
 	// macros and lists name what its condition uses directly.
 	macros, lists []string
 	// order, scan and reused serve the next file, see reuse.go.
@@ -88,7 +125,7 @@ func expandList(t text, l *listDef) (text, bool) {
 		return t, false
 	}
 	var out builder
-	used := false
+	uses := 0
 	rest := 0 // what is behind it has been copied
 	from := 0 // where to look for the next name
 	for from < len(t.s) {
@@ -131,19 +168,19 @@ func expandList(t text, l *listDef) (text, bool) {
 		if !atStart {
 			out.add(" ", at)
 		}
-		out.add(l.joined, at)
+		out.addList(l, at)
 		out.add(" ", at)
 		rest, from = end, end
 		if atStart {
 			// Falco looks on one byte too far when the list stood first.
 			from++
 		}
-		used = true
-		if len(out.b) > maxConditionLength {
-			break
+		uses++
+		if len(out.b) > maxConditionLength || uses > maxListUses {
+			return text{s: strings.Repeat(" ", maxConditionLength+1)}, true // too large for the caller to go on
 		}
 	}
-	if !used {
+	if uses == 0 {
 		return t, false
 	}
 	out.addPart(t, rest, len(t.s))
@@ -160,6 +197,8 @@ type resolver struct {
 	unknown  []resolveError
 	resolved map[string]bool
 	nodes    int
+	// total counts the nodes of all conditions.
+	total *atomic.Int64
 }
 
 type resolveError struct {
@@ -168,13 +207,7 @@ type resolveError struct {
 }
 
 func (r *resolver) resolve(e condition.Expr) condition.Expr {
-	r.nodes++
-	if r.nodes > maxConditionNodes {
-		if len(r.errors) == 0 {
-			r.errors = append(r.errors, resolveError{
-				fmt.Sprintf("macros expand to more than %d checks", maxConditionNodes), e.Position(),
-			})
-		}
+	if !r.count(1, e) {
 		return e
 	}
 	switch n := e.(type) {
@@ -195,6 +228,24 @@ func (r *resolver) resolve(e condition.Expr) condition.Expr {
 	default:
 		return e
 	}
+}
+
+// count adds to the size of the condition and reports whether it is within bounds.
+func (r *resolver) count(nodes int, at condition.Expr) bool {
+	r.nodes += nodes
+	msg := ""
+	switch total := r.total.Add(int64(nodes)); {
+	case r.nodes > maxConditionNodes:
+		msg = fmt.Sprintf("macros expand to more than %d checks", maxConditionNodes)
+	case total > maxTotalNodes:
+		msg = fmt.Sprintf("the macros of all rules together expand to more than %d checks", maxTotalNodes)
+	default:
+		return true
+	}
+	if len(r.errors) == 0 {
+		r.errors = append(r.errors, resolveError{msg, at.Position()})
+	}
+	return false
 }
 
 func (r *resolver) resolveAll(list []condition.Expr) []condition.Expr {
@@ -218,9 +269,14 @@ func (r *resolver) identifier(n *condition.Identifier) condition.Expr {
 			return n
 		}
 	}
-	r.path = append(r.path, n.Name)
-	out := r.resolve(m.expr)
-	r.path = r.path[:len(r.path)-1]
+	out := m.expr
+	if m.nodes > 0 { // nothing in it is left to resolve: the tree is shared
+		r.count(m.nodes, n)
+	} else {
+		r.path = append(r.path, n.Name)
+		out = r.resolve(m.expr)
+		r.path = r.path[:len(r.path)-1]
+	}
 	if r.resolved == nil {
 		r.resolved = map[string]bool{}
 	}

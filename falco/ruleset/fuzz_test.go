@@ -21,7 +21,7 @@ func FuzzLoadRuleFile(f *testing.F) {
 	}
 	ev := event(f, eventLine)
 	f.Fuzz(func(t *testing.T, content []byte) {
-		rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: content}}, ruleset.Options{})
+		rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: content}}, falco040)
 		for _, p := range append(report.Errors, report.Warnings...) {
 			if p.Line == 0 || p.Column == 0 || p.File == "" {
 				t.Fatalf("no place: %s", p)

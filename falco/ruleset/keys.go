@@ -40,7 +40,7 @@ func (r *reader) noteIgnoredOfRule(it node, name string, known []string) {
 
 // noteIgnored keeps what Falco passes over in an item, or in a part of one.
 func (r *reader) noteIgnored(it node, kind, name, of string, known []string) {
-	var seen []string
+	seen := map[string]bool{}
 	for i := 0; i+1 < len(it.Content); i += 2 {
 		key := it.Content[i]
 		if key.Kind != yaml.Scalar {
@@ -48,7 +48,7 @@ func (r *reader) noteIgnored(it node, kind, name, of string, known []string) {
 		}
 		k := ignoredKey{at: it.wrap(key).place(), kind: kind, name: name}
 		switch {
-		case slices.Contains(seen, key.Value):
+		case seen[key.Value]:
 			k.why, k.hint = "is there twice: Falco reads the first and ignores this one", "write it once"
 		case !slices.Contains(known, key.Value):
 			k.why = "means nothing to Falco, which ignores it"
@@ -57,7 +57,7 @@ func (r *reader) noteIgnored(it node, kind, name, of string, known []string) {
 				k.hint = "did you mean " + near + "?"
 			}
 		}
-		seen = append(seen, key.Value)
+		seen[key.Value] = true
 		if k.why != "" {
 			k.why = "the key " + quote(key.Value) + of + " " + k.why
 			r.ignored = append(r.ignored, k)

@@ -29,6 +29,8 @@ const (
 	LintBrokenRegex FindingCode = "broken-regex"
 	// LintListIgnored: Falco ignores all or part of the list of this check.
 	LintListIgnored FindingCode = "ignored-list"
+	// LintNotUTF8: Falco loads the bytes of the file as they are, and a ConfigMap cannot hold them.
+	LintNotUTF8 FindingCode = "not-utf-8"
 	// LintKeyIgnored: Falco passes over this key of the file, misspelt or given twice.
 	LintKeyIgnored FindingCode = "ignored-key"
 )
@@ -41,6 +43,7 @@ var lintDescriptions = map[FindingCode]string{
 	LintShadowed:       "never fires under rule_matching first, since an earlier rule matches whatever it matches",
 	LintRenamable:      "trusts a process by a name that any attacker can give to a binary",
 	LintBrokenRegex:    "holds a regular expression that Falco accepts and never matches",
+	LintNotUTF8:        "is not UTF-8: Falco loads it, a ConfigMap cannot hold it",
 	LintKeyIgnored:     "has a key that Falco passes over",
 	LintListIgnored:    "gives a list to a check that looks at its first value, or at none",
 }
@@ -49,7 +52,7 @@ var lintDescriptions = map[FindingCode]string{
 func LintCodes() []FindingCode {
 	return []FindingCode{
 		LintUncaptured, LintNoDescriptor, LintUnixSocketName, LintEnterEvent,
-		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintKeyIgnored,
+		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintKeyIgnored, LintNotUTF8,
 	}
 }
 
@@ -67,7 +70,7 @@ type LintOptions struct {
 type Finding struct {
 	Code FindingCode `json:"code"`
 	Rule string      `json:"rule"`
-	// Kind is macro or list where Rule is the name of one, "" for a rule.
+	// Kind is macro, list or file where Rule is the name of one, "" for a rule.
 	Kind    string `json:"kind,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
@@ -91,7 +94,7 @@ func (f Finding) String() string {
 	if f.Hint != "" {
 		s += " (" + f.Hint + ")"
 	}
-	return s
+	return visible(s)
 }
 
 // Lint looks for rules that load and still do not do what they seem to. It
@@ -103,7 +106,7 @@ func Lint(rs *Ruleset, opts LintOptions) []Finding {
 		if !r.info.enabled || r.info.source != syscallSource {
 			return
 		}
-		l := &linter{opts: opts, rule: r}
+		l := &linter{lang: rs.lang, opts: opts, rule: r}
 		l.liveness()
 		l.checks()
 		if opts.Matching == First {
@@ -111,7 +114,22 @@ func Lint(rs *Ruleset, opts LintOptions) []Finding {
 		}
 		findings[i] = l.findings
 	})
-	return slices.Concat(append([][]Finding{rs.ignoredKeys(opts)}, findings...)...)
+	return slices.Concat(append([][]Finding{rs.encodings(opts), rs.ignoredKeys(opts)}, findings...)...)
+}
+
+// encodings are findings of whole files.
+func (rs *Ruleset) encodings(opts LintOptions) []Finding {
+	if slices.Contains(opts.Disable, LintNotUTF8) {
+		return nil
+	}
+	var findings []Finding
+	for _, f := range rs.notText {
+		findings = append(findings, Finding{
+			Code: LintNotUTF8, Rule: f.name, Kind: "file", Message: f.fault, Hint: "a ConfigMap cannot hold it",
+			File: f.name, Line: f.location.Line, Column: f.location.Column,
+		})
+	}
+	return findings
 }
 
 // ignoredKeys are findings of all items, whether they are enabled or not.
@@ -131,9 +149,13 @@ func (rs *Ruleset) ignoredKeys(opts LintOptions) []Finding {
 
 // linter looks at one rule.
 type linter struct {
+	lang     *condition.Language
 	opts     LintOptions
 	rule     *compiledRule
 	findings []Finding
+	seen     map[Finding]bool
+	// steps counts the comparisons of shadowed.
+	steps int
 	// allowances holds the checks of the rule that trust a name.
 	allowances []*condition.Binary
 }
@@ -146,7 +168,11 @@ func (l *linter) report(code FindingCode, at condition.Location, msg, hint strin
 		at = l.rule.info.at.location()
 	}
 	f := Finding{Code: code, Rule: l.rule.info.name, Message: msg, Hint: hint, File: at.File, Line: at.Line, Column: at.Column}
-	if !slices.Contains(l.findings, f) {
+	if !l.seen[f] {
+		if l.seen == nil {
+			l.seen = map[Finding]bool{}
+		}
+		l.seen[f] = true
 		l.findings = append(l.findings, f)
 	}
 }
@@ -159,35 +185,35 @@ func (l *linter) at(e condition.Expr) condition.Location {
 // liveness asks for which events the condition can be true at all.
 func (l *linter) liveness() {
 	expr, start := l.rule.condition, l.rule.info.cond.first()
-	if dir := (assumption{dir: "<"}); !l.rule.types.All() && l.rule.types.Len() > 0 || mentions(expr, "evt.dir") {
-		if !dir.possible(expr).canTrue && (assumption{dir: ">"}).possible(expr).canTrue {
+	if dir := (assumption{lang: l.lang, dir: "<"}); !l.lang.MatchesAll(l.rule.types) && l.rule.types.Len() > 0 || mentions(expr, "evt.dir") {
+		if !dir.possible(expr).canTrue && (assumption{lang: l.lang, dir: ">"}).possible(expr).canTrue {
 			l.report(LintEnterEvent, start.location(), "is true for enter events only (evt.dir=>)",
 				"Falco 0.42 and later deliver exit events only: write the condition for evt.dir=< or without evt.dir")
 		}
 	}
-	if l.rule.types.All() {
+	if l.lang.MatchesAll(l.rule.types) {
 		return
 	}
 	var uncaptured, alive []string
 	dead := map[FindingCode][]string{}
-	for _, name := range l.rule.types.Names() {
+	for _, name := range l.lang.EventNames(l.rule.types) {
 		if name == "syscall" {
 			alive = append(alive, name)
 			continue
 		}
-		if !(assumption{event: name}).possible(expr).canTrue {
+		if !(assumption{lang: l.lang, event: name}).possible(expr).canTrue {
 			continue // the name came in by another check
 		}
-		if !condition.Captured(name) {
+		if !l.lang.Captured(name) {
 			uncaptured = append(uncaptured, name)
 			continue
 		}
 		alive = append(alive, name)
 		switch {
-		case !condition.UsesFD(name) && !(assumption{event: name, noFD: true}).possible(expr).canTrue:
+		case !l.lang.UsesFD(name) && !(assumption{lang: l.lang, event: name, noFD: true}).possible(expr).canTrue:
 			dead[LintNoDescriptor] = append(dead[LintNoDescriptor], name)
-		case socketCalls[name] && !(assumption{event: name, dir: "<", unixName: true}).possible(expr).canTrue &&
-			(assumption{event: name, dir: "<"}).possible(expr).canTrue:
+		case socketCalls[name] && !(assumption{lang: l.lang, event: name, dir: "<", unixName: true}).possible(expr).canTrue &&
+			(assumption{lang: l.lang, event: name, dir: "<"}).possible(expr).canTrue:
 			dead[LintUnixSocketName] = append(dead[LintUnixSocketName], name)
 		}
 	}
@@ -241,6 +267,7 @@ func fixed(is bool) possibility { return possibility{is, !is} }
 // assumption is what is known of an event. Checks that it says nothing about
 // can come out either way, independently of each other.
 type assumption struct {
+	lang  *condition.Language
 	event string // evt.type, "" for any
 	dir   string // evt.dir, "" for either
 	// noFD: the event has no file descriptor.
@@ -296,7 +323,7 @@ func (a assumption) check(left, whole condition.Expr, op string, values []string
 		case "!=":
 			return fixed(!slices.Contains(values, of))
 		}
-		p, _, err := condition.Compile(whole)
+		p, _, err := a.lang.Compile(whole)
 		if err != nil {
 			return unknown
 		}

@@ -15,7 +15,7 @@ func rule(name, condition string) string {
 
 func load(t testing.TB, content string) *ruleset.Ruleset {
 	t.Helper()
-	rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(content)}}, ruleset.Options{})
+	rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(content)}}, falco040)
 	require.NoError(t, report.Err())
 	return rs
 }

@@ -2,35 +2,68 @@ package ruleset
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 
+	"spire-falco/falco"
 	"spire-falco/falco/condition"
 )
 
-// Options changes what the files are checked against. The zero value is Falco
-// 0.40 without plugins.
+// Options changes what the files are checked against. The zero value is the
+// newest Falco as its image runs it.
 type Options struct {
-	// EngineVersion is the version of the rule engine, "" for EngineVersion.
-	EngineVersion string
-	// Plugins maps the names of loaded plugins to their versions.
+	// Falco is the version that loads the files; the zero Version is falco.Newest.
+	Falco falco.Version
+	// Plugins maps the names of loaded plugins to their versions, in addition to
+	// the container plugin that the version carries. A name that is given
+	// overrides what the version carries; an empty version removes it.
 	Plugins map[string]string
+}
+
+// falco is the version that the options ask for.
+func (o Options) falco() falco.Version {
+	if o.Falco.Number == "" {
+		return falco.Newest()
+	}
+	return o.Falco
+}
+
+// plugins are the loaded plugins by name.
+func (o Options) plugins() map[string]string {
+	loaded := map[string]string{containerPlugin: o.falco().ContainerPlugin}
+	maps.Copy(loaded, o.Plugins)
+	maps.DeleteFunc(loaded, func(_, version string) bool { return version == "" })
+	return loaded
 }
 
 // Ruleset is what accepted rule files come to.
 type Ruleset struct {
+	lang     *condition.Language
 	compiled *compiled
 	macros   []*macroInfo
 	ignored  []ignoredKey
+	// notText holds the files that Falco loads and no ConfigMap can hold.
+	notText []fileFault
 }
+
+// fileFault is what is wrong with the bytes of a file.
+type fileFault struct {
+	name     string
+	fault    string
+	location condition.Location
+}
+
+// Language returns the condition language that the rules are written in.
+func (rs *Ruleset) Language() *condition.Language { return rs.lang }
 
 // Load loads rule files in order, as Falco does. The Ruleset is nil when
 // Report holds an error. All files are looked at even after an error, as
 // falco -V does.
 func Load(files []File, opts Options) (*Ruleset, *Report) {
-	engine := opts.EngineVersion
-	if engine == "" {
-		engine = EngineVersion
-	}
-	c := &collector{engine: parseVersion(engine), sources: []string{syscallSource}}
+	version := opts.falco()
+	lang := condition.For(version)
+	c := &collector{falco: version, lang: lang, loader: loaderOf(version), engine: parseVersion(version.Engine), sources: []string{syscallSource}}
+	plugins := opts.plugins()
 	report := &Report{}
 	var last *compiled
 	docs := parseAll(files)
@@ -43,7 +76,10 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 			c.last = last
 		}
 		fr.add(err)
-		fr.add(c.missingPlugin(opts.Plugins))
+		if fault, at := encodingFault(f); fault != "" && len(fr.Errors) > 0 {
+			fr.Errors[0].addHint(fmt.Sprintf("line %d has %s", at.Line, fault))
+		}
+		fr.add(c.missingPlugin(plugins))
 		report.Files = append(report.Files, fr)
 	}
 	report.collect()
@@ -51,9 +87,15 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 		return nil, report
 	}
 	if last == nil {
-		last = &compiled{}
+		last = &compiled{lang: lang, loader: c.loader}
 	}
-	return &Ruleset{compiled: last, macros: c.macros.list, ignored: c.ignored}, report
+	rs := &Ruleset{lang: lang, compiled: last, macros: c.macros.list, ignored: c.ignored}
+	for _, f := range files {
+		if fault, at := encodingFault(f); fault != "" {
+			rs.notText = append(rs.notText, fileFault{f.Name, fault, at})
+		}
+	}
+	return rs, report
 }
 
 func (f *FileReport) add(err error) {
@@ -71,7 +113,7 @@ func (f *FileReport) add(err error) {
 type Rule struct {
 	Name     string
 	Desc     string
-	Priority Priority
+	Priority falco.Priority
 	Tags     []string
 	Source   string
 	Enabled  bool

@@ -27,16 +27,16 @@ func TestAProblemPointsAtItsPlace(t *testing.T) {
 		{"an event type", rule("r", "evt.type in (open, opeanat)"), "opeanat", "openat"},
 		{"a field of an output", "- rule: r\n  desc: d\n  condition: evt.type=open\n  output: file %fd.nme\n  priority: INFO\n", "%fd.nme", "%fd.name"},
 		{"a value of an exception", rule("r", "evt.type=open") + "  exceptions:\n  - name: e\n    fields: [fd.num]\n    values: [[x7]]\n", "x7", "whole number"},
-		{"a list item", "- list: ports\n  items: [80, abc]\n" + rule("r", "evt.type=connect and fd.sport in (ports)"), "ports)", "port number"},
+		{"a list item", "- list: ports\n  items: [80, abc]\n" + rule("r", "evt.type=connect and fd.sport in (ports)"), "abc]", "port number"},
 		{"a priority", strings.Replace(rule("r", "evt.type=open"), "NOTICE", "SOMETIMES", 1), "SOMETIMES", "Emergency"},
 		{"a truth value", rule("r", "evt.type=open") + "  enabled: perhaps\n", "perhaps", "true or false"},
 		{"an override of nothing", rule("r", "evt.type=open") + "- rule: r\n  override:\n    tags: append\n", "tags: append", ""},
 		{"broken YAML", "- rule: r\n   desc: d\n", ": d", ""},
-		{"a field of an exception", rule("r", "evt.type=open") + "  exceptions:\n  - name: e\n    fields: [proc.nme]\n    values: [[x]]\n", "name: e", "proc.name"},
+		{"a field of an exception", rule("r", "evt.type=open") + "  exceptions:\n  - name: e\n    fields: [proc.nme]\n    values: [[x]]\n", "proc.nme", "proc.name"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(c.rules)}}, ruleset.Options{})
+			_, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(c.rules)}}, falco040)
 			require.Len(t, report.Errors, 1)
 			p := report.Errors[0]
 			lines := strings.Split(c.rules, "\n")
@@ -66,28 +66,49 @@ func TestLaterFilesSeeEarlierOnes(t *testing.T) {
 		{Name: "a.yaml", Content: []byte("- macro: m\n  condition: evt.type=open\n")},
 		{Name: "b.yaml", Content: []byte(rule("r", "m and proc.name=a"))},
 	}
-	_, report := ruleset.Load(files, ruleset.Options{})
+	_, report := ruleset.Load(files, falco040)
 	require.True(t, report.OK())
 	assert.Equal(t, []string{string(ruleset.WarnUnusedMacro)}, ourCodes(report.Files[0].Warnings), "Falco warns while it loads the first file")
 	assert.Empty(t, report.Files[1].Warnings)
 	files[0], files[1] = files[1], files[0]
-	_, report = ruleset.Load(files, ruleset.Options{})
+	_, report = ruleset.Load(files, falco040)
 	assert.False(t, report.OK())
 	assert.Equal(t, "b.yaml", report.Errors[0].File)
 	assert.ErrorContains(t, report.Err(), "Undefined macro 'm'")
 }
 
-func TestRequirementsOfFilesAreMetByOptions(t *testing.T) {
+func TestRequirementsOfFilesAreMetByTheVersionAndItsPlugins(t *testing.T) {
 	t.Parallel()
-	file := []ruleset.File{{Name: "r.yaml", Content: []byte("- required_engine_version: 0.50.0\n- required_plugin_versions:\n  - name: k8saudit\n    version: 0.7.0\n")}}
-	_, report := ruleset.Load(file, ruleset.Options{})
-	assert.Equal(t, []string{"LOAD_ERR_VALIDATE"}, ourCodes(report.Errors))
-	_, report = ruleset.Load(file, ruleset.Options{EngineVersion: "0.57.0"})
-	assert.Equal(t, []string{"PLUGIN_REQUIREMENT"}, ourCodes(report.Errors))
-	_, report = ruleset.Load(file, ruleset.Options{EngineVersion: "0.57.0", Plugins: map[string]string{"k8saudit": "0.7.1"}})
-	assert.True(t, report.OK())
-	_, report = ruleset.Load(file, ruleset.Options{EngineVersion: "0.57.0", Plugins: map[string]string{"k8saudit": "0.6.0"}})
-	assert.False(t, report.OK())
+	engine057 := "- required_engine_version: 0.57.0\n"
+	k8saudit := "- required_plugin_versions:\n  - name: k8saudit\n    version: 0.7.0\n"
+	container := "- required_plugin_versions:\n  - name: container\n    version: 0.7.0\n"
+	for _, tt := range []struct {
+		name, falco, rules string
+		plugins            map[string]string
+		want               []string
+	}{
+		{name: "an engine that is too old", falco: "0.40.0", rules: engine057, want: []string{"LOAD_ERR_VALIDATE"}},
+		{name: "the engine of the version", falco: "0.42.1", rules: engine057},
+		{name: "the newest Falco when none is given", rules: engine057 + container},
+		{name: "a plugin that is not loaded", falco: "0.42.1", rules: k8saudit, want: []string{"PLUGIN_REQUIREMENT"}},
+		{name: "a plugin that is loaded", falco: "0.42.1", rules: k8saudit, plugins: map[string]string{"k8saudit": "0.7.1"}},
+		{name: "a plugin that is too old", falco: "0.42.1", rules: k8saudit, plugins: map[string]string{"k8saudit": "0.6.0"}, want: []string{"PLUGIN_REQUIREMENT"}},
+		{name: "the container plugin of the version", falco: "0.44.1", rules: container},
+		{name: "the container plugin of an older version", falco: "0.43.1", rules: container, want: []string{"PLUGIN_REQUIREMENT"}},
+		{name: "no container plugin in 0.40", falco: "0.40.0", rules: container, want: []string{"PLUGIN_REQUIREMENT"}},
+		{name: "a newer container plugin than the image has", falco: "0.43.1", rules: container, plugins: map[string]string{"container": "0.7.1"}},
+		{name: "the container plugin taken away", falco: "0.44.1", rules: container, plugins: map[string]string{"container": ""}, want: []string{"PLUGIN_REQUIREMENT"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			opts := ruleset.Options{Plugins: tt.plugins}
+			if tt.falco != "" {
+				opts.Falco = version(tt.falco)
+			}
+			_, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(tt.rules)}}, opts)
+			assert.ElementsMatch(t, tt.want, ourCodes(report.Errors), "%v", report.Errors)
+		})
+	}
 }
 
 // Small files that expand without end, or that are deep, must not take long.
@@ -119,7 +140,7 @@ func TestHostileFilesEndSoon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
-			rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(content)}}, ruleset.Options{})
+			rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(content)}}, falco040)
 			if report.OK() {
 				ruleset.Lint(rs, ruleset.LintOptions{})
 				rs.NewEngine(ruleset.All).Match(event(t, eventLine))

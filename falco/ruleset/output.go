@@ -41,12 +41,23 @@ const notAvailable = "<NA>"
 
 // checkOutput tells whether Falco's formatter takes an output. The error is of
 // type *outputError.
-func checkOutput(format string) error { return scanOutput(format, func(outputPart) {}) }
+func checkOutput(lang *condition.Language, format string) error {
+	return scanOutput(lang, format, func(outputPart) {})
+}
 
 // parseOutput cuts up an output that has been checked.
-func parseOutput(format string) *outputFormat {
+func parseOutput(lang *condition.Language, format string) *outputFormat {
 	f := &outputFormat{}
-	err := scanOutput(format, func(p outputPart) {
+	err := scanOutput(lang, format, func(p outputPart) {
+		if p.parsed != nil {
+			for _, field := range p.parsed.Fields {
+				if !slices.ContainsFunc(f.names, func(o outputField) bool { return o.name == field.Name }) {
+					f.names = append(f.names, outputField{field.Name, field.Field})
+				}
+			}
+			f.tokens = append(f.tokens, outputToken{field: p.parsed.Shown, width: p.width})
+			return
+		}
 		if p.name == "" {
 			f.tokens = append(f.tokens, outputToken{literal: p.literal})
 			return
@@ -54,11 +65,11 @@ func parseOutput(format string) *outputFormat {
 		i := slices.IndexFunc(f.names, func(o outputField) bool { return o.name == p.name })
 		if i < 0 {
 			i = len(f.names)
-			f.names = append(f.names, outputField{p.name, condition.NewExtractor(p.ref, nil)})
+			f.names = append(f.names, outputField{p.name, lang.NewExtractor(p.ref, nil)})
 		}
 		shown := f.names[i].field
 		if len(p.chain) > 0 {
-			shown = condition.NewExtractor(p.ref, p.chain)
+			shown = lang.NewExtractor(p.ref, p.chain)
 		}
 		f.tokens = append(f.tokens, outputToken{field: shown, width: p.width})
 	})
@@ -76,11 +87,13 @@ type outputPart struct {
 	ref     condition.FieldRef
 	chain   []string
 	width   int
+	// parsed is set instead of name, ref and chain by Falco 0.44 and newer.
+	parsed *condition.OutputField
 }
 
 // scanOutput reads an output as Falco's formatter does: %field, with a width
 // between the percent sign and the name, or a transformer around it.
-func scanOutput(format string, visit func(outputPart)) error {
+func scanOutput(lang *condition.Language, format string, visit func(outputPart)) error {
 	if format == "" {
 		return &outputError{msg: "empty formatting token"}
 	}
@@ -111,12 +124,21 @@ func scanOutput(format string, visit func(outputPart)) error {
 				break
 			}
 		}
-		chain, size := outputTransformers(body[j+1:])
+		if parsed, ok, err := lang.OutputField(body[j+1:]); ok {
+			if err != nil {
+				return &outputError{msg: err.Error(), hint: outputHint(lang, body[j+1:]), offset: percent + shift}
+			}
+			j += parsed.Length
+			visit(outputPart{parsed: &parsed, width: width})
+			last = j + 1
+			continue
+		}
+		chain, size := outputTransformers(lang, body[j+1:])
 		j += size
 		rest := body[j+1:]
-		ref, n, err := condition.LookupOutputField(rest)
+		ref, n, err := lang.LookupOutputField(rest)
 		if err != nil {
-			return &outputError{msg: err.Error(), hint: outputHint(rest), offset: percent + shift}
+			return &outputError{msg: err.Error(), hint: outputHint(lang, rest), offset: percent + shift}
 		}
 		j += n
 		name := rest[:n]
@@ -156,9 +178,9 @@ const maxWidth = 1 << 16
 
 // outputTransformers reads the transformers that s starts with, outermost
 // first, and returns them innermost first.
-func outputTransformers(s string) (chain []string, size int) {
+func outputTransformers(lang *condition.Language, s string) (chain []string, size int) {
 	for {
-		name := condition.LeadingTransformer(s[size:])
+		name := lang.LeadingTransformer(s[size:])
 		if name == "" || size+len(name)+1 == len(s) {
 			return chain, size
 		}
@@ -167,7 +189,7 @@ func outputTransformers(s string) (chain []string, size int) {
 	}
 }
 
-func outputHint(rest string) string {
+func outputHint(lang *condition.Language, rest string) string {
 	n := 0
 	for n < len(rest) && (rest[n] == '.' || rest[n] == '_' || rest[n]|0x20 >= 'a' && rest[n]|0x20 <= 'z' || rest[n] >= '0' && rest[n] <= '9') {
 		n++
@@ -175,7 +197,10 @@ func outputHint(rest string) string {
 	if n == 0 {
 		return "a percent sign must be followed by a field; Falco knows no way to print one"
 	}
-	if names := condition.Suggest(strings.TrimRight(rest[:n], ".")); len(names) > 0 {
+	if hint := lang.OtherVersionHint(strings.TrimRight(rest[:n], ".")); hint != "" {
+		return hint
+	}
+	if names := lang.Suggest(strings.TrimRight(rest[:n], ".")); len(names) > 0 {
 		return "did you mean %" + strings.Join(names, " or %") + "?"
 	}
 	return ""

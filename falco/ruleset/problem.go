@@ -36,6 +36,7 @@ const (
 	WarnInvalidMacroName Code = "LOAD_INVALID_MACRO_NAME"
 	WarnInvalidListName  Code = "LOAD_INVALID_LIST_NAME"
 	WarnCompileCondition Code = "LOAD_COMPILE_CONDITION"
+	WarnUnknownKey       Code = "LOAD_UNKNOWN_KEY" // since Falco 0.44
 )
 
 // Problem is an error or a warning. Line and Column count from 1 and are 0
@@ -68,7 +69,7 @@ func (p Problem) String() string {
 	if p.Hint != "" {
 		b.WriteString(" (" + p.Hint + ")")
 	}
-	return b.String()
+	return visible(b.String())
 }
 
 // Error makes a problem usable as an error.

@@ -1,14 +1,33 @@
 package ruleset
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+
+	"spire-falco/falco"
 )
 
 // reader reads the items of one file into the collector.
 type reader struct {
 	*collector
 }
+
+// budget is what may still be read of a file. An alias reads again what its
+// anchor stands for, and aliases of aliases grow without end: a file may come
+// to four times its size, and a mebibyte on top.
+type budget struct{ left int }
+
+func newBudget(fileSize int) budget { return budget{4*fileSize + 1<<20} }
+
+// spend takes what it costs to read a node, without the nodes in it, and
+// reports whether it was there.
+func (n node) spend() bool {
+	n.src.budget.left -= len(n.Value) + 8*len(n.Content) + 8
+	return n.src.budget.left >= 0
+}
+
+const msgAliases = "The aliases of the file repeat more than four times its size"
 
 // read reads the documents of a file. It stops at the first error, which is a *loadError.
 func (r *reader) read(docs []node, err error) error {
@@ -40,19 +59,49 @@ func (r *reader) readItem(it node) error {
 	if !it.isMap() {
 		return fail(ErrYAMLValidate, it.place(), "", "Unexpected element type. Each element should be a yaml associative array.")
 	}
-	switch {
-	case it.get("required_engine_version").defined():
-		return r.readEngineVersion(it)
-	case it.get("required_plugin_versions").defined():
-		return r.readPluginVersions(it.get("required_plugin_versions"))
-	case it.get("list").defined():
-		return r.readList(it)
-	case it.get("macro").defined():
-		return r.readMacro(it)
-	case it.get("rule").defined():
-		return r.readRule(it)
+	if !it.spend() {
+		return fail(ErrYAMLValidate, it.place(), "", msgAliases)
+	}
+	for _, kind := range []struct {
+		key  string
+		keys []string
+		read func(node) error
+	}{
+		{"required_engine_version", nil, r.readEngineVersion},
+		{"required_plugin_versions", nil, func(it node) error { return r.readPluginVersions(it.get("required_plugin_versions")) }},
+		{"list", []string{"items", "append", "override"}, r.readList},
+		{"macro", []string{"condition", "append", "override"}, r.readMacro},
+		{"rule", slices.Concat([]string{"source", "append", "override"}, replaceableOrCapture), r.readRule},
+	} {
+		if !it.get(kind.key).defined() {
+			continue
+		}
+		if err := kind.read(it); err != nil || !r.loader.unknownKeys {
+			return err
+		}
+		return r.warnUnknownKeys(it, kind.key, kind.keys)
 	}
 	r.warn(WarnUnknownItem, it.place(), "", "Unknown top level item")
+	return nil
+}
+
+// warnUnknownKeys warns of keys that Falco ignores, as it does itself from 0.44 on.
+func (r *reader) warnUnknownKeys(it node, kind string, known []string) error {
+	for i := 0; i+1 < len(it.Content); i += 2 {
+		k := it.wrap(it.Content[i])
+		key, ok := stringOf(k)
+		if !ok {
+			return badConversion(ErrYAMLParse, k, kind)
+		}
+		if key == kind || slices.Contains(known, key) {
+			continue
+		}
+		what := kind
+		if name := it.get(kind); name.isScalar() && known != nil {
+			what = item(kind, name.Value)
+		}
+		r.warn(WarnUnknownKey, k.place(), what, "Unknown key '"+key+"'. The key will be ignored.")
+	}
 	return nil
 }
 
@@ -93,6 +142,9 @@ func (s scope) required(key string) (text, error) {
 	if err != nil {
 		return text{}, err
 	}
+	if !v.spend() {
+		return text{}, s.fail(v.place(), msgAliases)
+	}
 	return v.text(), nil
 }
 
@@ -109,6 +161,18 @@ func (s scope) truth(key string, optional bool, into *bool) error {
 		return withHint(err, "'"+key+"' is true or false")
 	}
 	*into = value
+	return nil
+}
+
+// number checks a number that no verdict depends on.
+func (s scope) number(key string, optional bool) error {
+	v, err := s.scalar(key, optional, false)
+	if err != nil || !v.defined() {
+		return err
+	}
+	if _, ok := v.unsigned(); !ok {
+		return withHint(s.fail(v.place(), "Can't decode YAML scalar value"), "'"+key+"' is a number of milliseconds")
+	}
 	return nil
 }
 
@@ -135,6 +199,9 @@ func (s scope) sequence(key string, optional bool) ([]text, error) {
 		if !it.isScalar() {
 			return nil, s.fail(it.place(), "sequence value is not scalar")
 		}
+		if !it.spend() {
+			return nil, s.fail(it.place(), msgAliases)
+		}
 		list = append(list, it.text())
 	}
 	return list, nil
@@ -152,17 +219,25 @@ func (s scope) tags() ([]string, error) {
 	return tagSet(tags), nil
 }
 
-func (s scope) priority() (Priority, error) {
+func (s scope) priority() (falco.Priority, error) {
 	v, err := s.required("priority")
 	if err != nil {
 		return 0, err
 	}
-	p, ok := ParsePriority(v.s)
-	if !ok {
-		return 0, withHint(s.fail(v.first(), "Invalid priority"),
-			"one of "+strings.Join(priorityNames, ", ")+", in any case")
+	p, err := falco.ParsePriority(v.s)
+	if err != nil {
+		return 0, withHint(s.fail(v.first(), "Invalid priority"), "one of "+strings.Join(priorityNames(), ", ")+", in any case")
 	}
 	return p, nil
+}
+
+// priorityNames lists the priorities as alerts have them.
+func priorityNames() []string {
+	var names []string
+	for p := falco.PriorityEmergency; p <= falco.PriorityDebug; p++ {
+		names = append(names, p.String())
+	}
+	return names
 }
 
 // overrides reads the override key: which keys are appended to, which replaced.
@@ -178,8 +253,11 @@ func (s scope) overrides(appendable, replaceable []string) (appended, replaced [
 		k, op := v.wrap(v.Content[i]), v.wrap(v.Content[i+1])
 		key, okKey := stringOf(k)
 		operation, okOp := stringOf(op)
-		if !okKey || !okOp {
-			return nil, nil, fail(ErrValidate, k.place(), s.name, "bad conversion")
+		if !okKey {
+			return nil, nil, badConversion(ErrValidate, k, s.name)
+		}
+		if !okOp {
+			return nil, nil, badConversion(ErrValidate, op, s.name)
 		}
 		canAppend, canReplace := slices.Contains(appendable, key), slices.Contains(replaceable, key)
 		switch operation {
@@ -205,6 +283,13 @@ func (s scope) overrides(appendable, replaceable []string) (appended, replaced [
 		}
 	}
 	return appended, replaced, nil
+}
+
+// badConversion is what the YAML library says of a node that is no text.
+func badConversion(code Code, n node, what string) error {
+	at := n.place()
+	loc := at.location()
+	return fail(code, at, what, fmt.Sprintf("yaml-cpp: error at line %d, column %d: bad conversion", loc.Line, loc.Column))
 }
 
 func stringOf(n node) (string, bool) {
@@ -316,7 +401,7 @@ func (r *reader) readList(it node) error {
 	if err != nil {
 		return err
 	}
-	l := &listInfo{name: name.s, items: items, at: it.place()}
+	l := &listInfo{name: name.s, items: items, at: it.place(), changed: it.place()}
 	if appended {
 		return r.appendList(l)
 	}
@@ -356,7 +441,18 @@ var (
 	replaceableKeys = []string{
 		"condition", "desc", "enabled", "exceptions", "output", "priority", "skip-if-unknown-filter", "tags", "warn_evttypes",
 	}
+	captureKeys = []string{"capture", "capture_duration"}
+	// replaceableOrCapture is sorted, as is the set in which Falco keeps the keys.
+	replaceableOrCapture = slices.Sorted(slices.Values(append(slices.Clone(replaceableKeys), captureKeys...)))
 )
+
+// replaceable are the keys of a rule that an override replaces.
+func (r *reader) replaceable() []string {
+	if r.loader.captures {
+		return replaceableOrCapture
+	}
+	return replaceableKeys
+}
 
 func (r *reader) readRule(it node) error {
 	name, err := scope{it, "rule"}.required("rule")
@@ -384,7 +480,7 @@ func (r *reader) readRule(it node) error {
 		known = appendKeys
 	}
 	r.noteIgnoredOfRule(it, name.s, known)
-	added, replaced, err := s.overrides(appendableKeys, replaceableKeys)
+	added, replaced, err := s.overrides(appendableKeys, r.replaceable())
 	if err != nil {
 		return err
 	}
@@ -421,7 +517,7 @@ func (r *reader) readAppend(s scope, name, sourceName string) error {
 
 func (r *reader) readOverrides(s scope, name, sourceName string, added, replaced []string) error {
 	expected := map[string]bool{}
-	for _, key := range replaceableKeys {
+	for _, key := range r.replaceable() {
 		if s.get(key).defined() {
 			expected[key] = true
 		}
@@ -444,7 +540,7 @@ func (r *reader) readOverrides(s scope, name, sourceName string, added, replaced
 			return err
 		}
 	}
-	for _, key := range replaceableKeys {
+	for _, key := range r.replaceable() {
 		if expected[key] {
 			return s.fail(s.keyPlace(key), "Unexpected key '"+key+"': no corresponding entry under 'override' is defined.")
 		}
@@ -455,7 +551,7 @@ func (r *reader) readOverrides(s scope, name, sourceName string, added, replaced
 // The order in which Falco reads the keys, which decides what error comes first.
 var (
 	appendOrder  = []string{"condition", "exceptions", "output", "desc", "tags"}
-	replaceOrder = append(slices.Clone(appendOrder), "priority", "enabled", "warn_evttypes", "skip-if-unknown-filter")
+	replaceOrder = append(slices.Clone(appendOrder), "priority", "capture", "capture_duration", "enabled", "warn_evttypes", "skip-if-unknown-filter")
 )
 
 func (r *reader) readUpdate(s scope, mode string, chosen, keys []string, expected map[string]bool, name, sourceName string) (*ruleUpdate, error) {
@@ -508,6 +604,12 @@ func (r *reader) readKey(s scope, u *ruleUpdate, key string, appending bool, sou
 		p, err := s.priority()
 		u.priority = &p
 		return err
+	case "capture":
+		u.captured = true
+		return s.truth(key, false, new(bool))
+	case "capture_duration":
+		u.captured = true
+		return s.number(key, false)
 	case "enabled":
 		return truthKey(&u.enabled)
 	case "warn_evttypes":
@@ -550,13 +652,17 @@ func (r *reader) readDefinition(s scope, name string) error {
 	if src.defined() {
 		rule.source = src.Value
 	}
-	for _, key := range []struct {
-		name string
-		into *bool
-	}{{"enabled", &rule.enabled}, {"warn_evttypes", &rule.warnEvttypes}, {"skip-if-unknown-filter", &rule.skipUnknown}} {
-		if err := s.truth(key.name, true, key.into); err != nil {
-			return err
-		}
+	if err := s.truth("enabled", true, &rule.enabled); err != nil {
+		return err
+	}
+	if err := r.readCapture(s); err != nil {
+		return err
+	}
+	if err := s.truth("warn_evttypes", true, &rule.warnEvttypes); err != nil {
+		return err
+	}
+	if err := s.truth("skip-if-unknown-filter", true, &rule.skipUnknown); err != nil {
+		return err
 	}
 	if rule.tags, err = s.tags(); err != nil {
 		return err
@@ -567,15 +673,31 @@ func (r *reader) readDefinition(s scope, name string) error {
 	return r.defineRule(rule)
 }
 
-func (t text) trim() text {
-	start := len(t.s) - len(strings.TrimLeft(t.s, " \t\n\r\v\f"))
-	end := len(strings.TrimRight(t.s, " \t\n\r\v\f"))
+func (t text) trim() text { return t.trimSet(" \t\n\r\v\f") }
+
+// trimComp trims an operator of an exception.
+func (t text) trimComp() text { return t.trimSet(" \t\r\n") }
+
+func (t text) trimSet(blank string) text {
+	start := len(t.s) - len(strings.TrimLeft(t.s, blank))
+	end := len(strings.TrimRight(t.s, blank))
 	if start >= end {
 		return text{}
 	}
 	var b builder
 	b.addPart(t, start, end)
 	return b.text()
+}
+
+// readCapture reads the keys of captures, which Falco knows from 0.42 on.
+func (r *reader) readCapture(s scope) error {
+	if !r.loader.captures {
+		return nil
+	}
+	if err := s.truth("capture", true, new(bool)); err != nil {
+		return err
+	}
+	return s.number("capture_duration", true)
 }
 
 func (r *reader) readExceptions(s scope, appending bool) ([]*exception, error) {
@@ -587,10 +709,14 @@ func (r *reader) readExceptions(s scope, appending bool) ([]*exception, error) {
 		return nil, s.fail(list.place(), "Rule exceptions must be a sequence")
 	}
 	var exceptions []*exception
+	names := map[string]int{}
 	for _, it := range list.items() {
 		es := scope{it, s.name + ", exception"}
 		if !it.isMap() {
 			return nil, es.fail(it.place(), "Rule exception must be a mapping")
+		}
+		if !it.spend() {
+			return nil, es.fail(it.place(), msgAliases)
 		}
 		name, err := es.required("name")
 		if err != nil {
@@ -598,11 +724,11 @@ func (r *reader) readExceptions(s scope, appending bool) ([]*exception, error) {
 		}
 		es.name = s.name + ", " + item("exception", name.s)
 		ex := &exception{name: name.s, at: it.place()}
-		for _, other := range exceptions {
-			if other.name == ex.name {
-				r.warn(WarnExceptionName, it.place(), es.name, "Multiple definitions of exception '"+ex.name+"' in the same rule")
-			}
+		// Falco warns once for each one before.
+		for range min(names[ex.name], maxSameName) {
+			r.warn(WarnExceptionName, it.place(), es.name, "Multiple definitions of exception '"+ex.name+"' in the same rule")
 		}
+		names[ex.name]++
 		if ex.fields, err = es.entry("fields", appending); err != nil {
 			return nil, err
 		}
@@ -640,19 +766,24 @@ func (s scope) entry(key string, optional bool) (entry, error) {
 	return s.decodeEntry(v, 0)
 }
 
+// maxSameName bounds how many warnings one more exception of a name gives.
+const maxSameName = 100
+
 // maxEntryDepth bounds lists within lists, which aliases can make endless.
 const maxEntryDepth = 32
 
 func (s scope) decodeEntry(v node, depth int) (entry, error) {
 	switch {
+	case v.defined() && !v.spend():
+		return entry{}, s.fail(v.place(), msgAliases)
 	case depth > maxEntryDepth:
 		return entry{}, s.fail(v.place(), "Lists of an exception are nested too deeply")
 	case v.isScalar() && v.Value == "":
 		return entry{}, s.fail(v.place(), "Value must be non-empty")
 	case v.isScalar():
-		return entry{item: v.text()}, nil
+		return entry{item: v.text(), at: v.place()}, nil
 	case v.isSequence():
-		e := entry{isList: true}
+		e := entry{isList: true, at: v.place()}
 		for _, it := range v.items() {
 			sub, err := s.decodeEntry(it, depth+1)
 			if err != nil {
@@ -662,7 +793,7 @@ func (s scope) decodeEntry(v node, depth int) (entry, error) {
 		}
 		return e, nil
 	}
-	return entry{}, nil
+	return entry{at: v.place()}, nil
 }
 
 func isIdentifier(s string) bool {

@@ -35,8 +35,8 @@ func (rs *Ruleset) describe(r *compiledRule) Rule {
 		File: loc.File, Line: loc.Line, Column: loc.Column, Expr: r.condition,
 	}
 	rule.Lists = rs.closeLists(r.lists, rule.Macros)
-	if !r.types.All() {
-		rule.EventTypes = r.types.Names()
+	if !rs.lang.MatchesAll(r.types) {
+		rule.EventTypes = rs.lang.EventNames(r.types)
 		if rule.EventTypes == nil {
 			rule.EventTypes = []string{}
 		}

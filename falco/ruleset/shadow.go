@@ -10,6 +10,9 @@ import (
 // maxClauses bounds the work of comparing two rules.
 const maxClauses = 64
 
+// maxSteps bounds the work of comparing one rule with all rules before it.
+const maxSteps = 200_000
+
 // shadowed reports the first earlier rule that matches whenever l.rule does.
 // It finds what follows from the shape of the conditions, not all that is so.
 func (l *linter) shadowed(earlier []*compiledRule) {
@@ -30,7 +33,7 @@ func (l *linter) shadowed(earlier []*compiledRule) {
 // implies tells whether a being true makes b true, as far as the shape of the
 // two shows.
 func (l *linter) implies(a, b condition.Expr, depth int) bool {
-	if depth > 12 {
+	if l.steps++; depth > 12 || l.steps > maxSteps {
 		return false
 	}
 	if condition.Same(a, b) {

@@ -1,12 +1,13 @@
 package ruleset
 
 import (
-	"bytes"
 	"sort"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"spire-falco/falco/condition"
+	"spire-falco/falco/ruleset/internal/yaml"
 )
 
 // File is one rule file. Name stands in messages; nothing is read from disk.
@@ -19,19 +20,43 @@ type File struct {
 type source struct {
 	name    string
 	content string
+	// lines holds where the lines start, once somebody has asked.
+	lines func() []int
+	// budget is what may still be read of the file.
+	budget budget
 }
 
 func newSource(f File) *source {
-	return &source{name: f.Name, content: string(f.Content)}
+	content, _ := yaml.Decode(string(f.Content))
+	s := &source{name: f.Name, content: content, budget: newBudget(len(content))}
+	s.lines = sync.OnceValue(func() []int { return lineStarts(s.content) })
+	return s
+}
+
+// lineStarts returns where the lines of a file start. A file without a line
+// feed has carriage returns at the ends of its lines.
+func lineStarts(content string) []int {
+	end := byte('\n')
+	if strings.IndexByte(content, end) < 0 {
+		end = '\r'
+	}
+	starts := make([]int, 1, strings.Count(content, string(end))+1)
+	for at := 0; ; {
+		i := strings.IndexByte(content[at:], end)
+		if i < 0 {
+			return starts
+		}
+		at += i + 1
+		starts = append(starts, at)
+	}
 }
 
 // location returns the line and column of an offset, both from 1.
 func (s *source) location(offset int) condition.Location {
 	offset = max(0, min(offset, len(s.content)))
-	before := s.content[:offset]
-	return condition.Location{
-		File: s.name, Line: strings.Count(before, "\n") + 1, Column: offset - strings.LastIndexByte(before, '\n'),
-	}
+	lines := s.lines()
+	line := sort.SearchInts(lines, offset+1)
+	return condition.Location{File: s.name, Line: line, Column: offset - lines[line-1] + 1}
 }
 
 // place is a byte of a file. The zero place is nowhere.
@@ -56,18 +81,37 @@ type text struct {
 }
 
 // segment is a part of a text, up to the next one: its bytes were written one
-// after the other from off on, or all of them at off when it is fixed.
+// after the other from off on, or all of them at off when it is fixed. A part
+// that came in by the name of a list is fixed at the place of the name; list
+// and skip say which bytes of the list's items it holds.
 type segment struct {
 	start int32
+	skip  int32
 	fixed bool
+	list  *listDef
 	place
 }
 
 func (s segment) placeOf(i int) place {
+	if s.list != nil {
+		if at := s.list.placeOf(int(s.skip) + i - int(s.start)); at.src != nil {
+			return at
+		}
+	}
 	if !s.fixed {
 		s.off += i - int(s.start)
 	}
 	return s.place
+}
+
+// from returns the segment as it is from byte i of its text on.
+func (s segment) from(i int) segment {
+	n := int32(i) - s.start
+	if !s.fixed {
+		s.off += int(n)
+	}
+	s.start, s.skip = s.start+n, s.skip+n
+	return s
 }
 
 // placed returns a text all of whose bytes were written at one place.
@@ -143,10 +187,19 @@ func (b *builder) add(s string, at place) {
 	if s == "" {
 		return
 	}
-	if n := len(b.at); n == 0 || !b.at[n-1].fixed || b.at[n-1].place != at {
-		b.at = append(b.at, segment{int32(len(b.b)), true, at})
+	if n := len(b.at); n == 0 || !b.at[n-1].fixed || b.at[n-1].list != nil || b.at[n-1].place != at {
+		b.at = append(b.at, segment{start: int32(len(b.b)), fixed: true, place: at})
 	}
 	b.b = append(b.b, s...)
+}
+
+// addList adds the items of a list in place of its name.
+func (b *builder) addList(l *listDef, at place) {
+	if l.joined == "" {
+		return
+	}
+	b.at = append(b.at, segment{start: int32(len(b.b)), fixed: true, list: l, place: at})
+	b.b = append(b.b, l.joined...)
 }
 
 func (b *builder) addText(t text) { b.addPart(t, 0, len(t.s)) }
@@ -159,8 +212,8 @@ func (b *builder) addPart(t text, start, end int) {
 	shift := len(b.b) - start
 	for k := t.segmentOf(start); k < len(t.at) && int(t.at[k].start) < end; k++ {
 		seg := t.at[k]
-		if from := int(seg.start); from < start {
-			seg.place, seg.start = seg.placeOf(start), int32(start)
+		if int(seg.start) < start {
+			seg = seg.from(start)
 		}
 		seg.start += int32(shift)
 		b.at = append(b.at, seg)
@@ -189,20 +242,15 @@ func join(parts ...text) text {
 
 // Excerpts shows the lines of one file that problems point at.
 type Excerpts struct {
-	content []byte
+	content string
 	// starts holds where the lines start.
 	starts []int
 }
 
 // NewExcerpts takes the content of the file.
 func NewExcerpts(content []byte) *Excerpts {
-	e := &Excerpts{content, make([]int, bytes.Count(content, []byte("\n"))+1)}
-	at := 0
-	for i := 1; i < len(e.starts); i++ {
-		at += bytes.IndexByte(content[at:], '\n') + 1
-		e.starts[i] = at
-	}
-	return e
+	text, _ := yaml.Decode(string(content))
+	return &Excerpts{text, lineStarts(text)}
 }
 
 // At returns the line that a problem points at and, below it, a caret under the
@@ -213,8 +261,11 @@ func (e *Excerpts) At(line, column int) string {
 		return ""
 	}
 	const side = 60
-	before, _, _ := bytes.Cut(e.content[e.starts[line-1]:], []byte("\n"))
-	row := strings.TrimRight(string(before), "\r")
+	end := len(e.content)
+	if line < len(e.starts) {
+		end = e.starts[line] - 1
+	}
+	row := strings.TrimRight(e.content[e.starts[line-1]:end], "\r")
 	col := max(0, min(column-1, len(row)))
 	prefix, suffix := "", ""
 	start, end := 0, len(row)
@@ -225,14 +276,14 @@ func (e *Excerpts) At(line, column int) string {
 		end, suffix = runeStart(row, col+side), "..."
 	}
 	var caret strings.Builder
-	for _, r := range prefix + row[start:col] {
+	for _, r := range prefix + visible(row[start:col]) {
 		if r == '\t' {
 			caret.WriteByte('\t')
 		} else {
 			caret.WriteByte(' ')
 		}
 	}
-	return prefix + row[start:end] + suffix + "\n" + caret.String() + "^"
+	return prefix + visible(row[start:col]) + visible(row[col:end]) + suffix + "\n" + caret.String() + "^"
 }
 
 func runeStart(s string, i int) int {

@@ -4,10 +4,35 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"spire-falco/falco"
 )
 
-// EngineVersion is the version of the rule engine of Falco 0.40.
-const EngineVersion = "0.46.0"
+// loader is what the rule loaders of Falco versions differ in, besides the condition language.
+type loader struct {
+	// suggestedOutput: outputs get the fields that the container plugin suggests,
+	// and %container.info is nothing. Since 0.41.
+	suggestedOutput bool
+	// captures: rules have the keys capture and capture_duration. Since 0.42.
+	captures bool
+	// deprecatedFields raise a warning where a condition or an output has them, in
+	// the order in which Falco looks for them. Since 0.42.
+	deprecatedFields []string
+	// unknownKeys raise a warning, and exceptions take operators with list
+	// modifiers. Since 0.44.
+	unknownKeys bool
+}
+
+func loaderOf(v falco.Version) loader {
+	l := loader{suggestedOutput: v.AtLeast("0.41"), captures: v.AtLeast("0.42"), unknownKeys: v.AtLeast("0.44")}
+	switch {
+	case v.AtLeast("0.43"):
+		l.deprecatedFields = []string{"evt.dir", "evt.latency", "evt.latency.s", "evt.latency.ns", "evt.latency.human", "evt.wait_latency"}
+	case v.AtLeast("0.42"):
+		l.deprecatedFields = []string{"evt.dir"}
+	}
+	return l
+}
 
 type version struct {
 	major, minor, patch uint32

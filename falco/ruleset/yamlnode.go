@@ -107,7 +107,7 @@ func (n node) text() text {
 	runs := n.Runs()
 	t := text{s: n.Value, at: make([]segment, len(runs))}
 	for i, r := range runs {
-		t.at[i] = segment{r.Start, r.Fixed, place{n.src, int(r.Offset)}}
+		t.at[i] = segment{start: r.Start, fixed: r.Fixed, place: place{n.src, int(r.Offset)}}
 	}
 	return t
 }

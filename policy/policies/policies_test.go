@@ -530,7 +530,7 @@ func TestTheRulesOfTheStackKeepEveryPolicy(t *testing.T) {
 		in.ExtraFiles = extra
 		rendered, err := rules.Render(in)
 		require.NoError(t, err)
-		all := stackWith(t, rendered.Hash, rendered.Data(), rendered.RulesFiles("/etc/falco/rules.d"))
+		all := stackWith(t, rendered.Hash, rendered.Data(), rendered.RulesFiles())
 		assert.Empty(t, policies.Evaluate(sorted(all)))
 	}
 }

@@ -11,14 +11,15 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 )
 
 const (
-	rulesDir    = "/etc/falco/rules.d" // where the charts' falco.yaml looks for rules of the user's own
-	rulesPrefix = "falco-rules-"       // of the names of rules ConfigMaps; the hash follows
-	ownPrefix   = "spire-mtls-"        // of the files that the stack brings; they are loaded first
+	rulesDir    = falco.RulesDir // where the charts' falco.yaml looks for rules of the user's own
+	rulesPrefix = "falco-rules-" // of the names of rules ConfigMaps; the hash follows
+	ownPrefix   = "spire-mtls-"  // of the files that the stack brings; they are loaded first
 )
 
 // mount is a ConfigMap that a Falco release mounts over rulesDir.
@@ -167,7 +168,7 @@ func hashOf(files []ruleset.File) string {
 }
 
 func rulesValid(resources []Resource) []finding {
-	falco := installed(resources)
+	release := installed(resources)
 	var out []finding
 	for _, r := range rulesConfigMaps(resources) {
 		if partly(r) || r.kind().patch {
@@ -181,32 +182,28 @@ func rulesValid(resources []Resource) []finding {
 				extra = append(extra, f)
 			}
 		}
-		out = append(out, checkRules(r, falco, own, extra)...)
+		out = append(out, checkRules(r, release, own, extra)...)
 	}
 	return out
 }
 
 // installed is the Falco that the stack installs; the default when none is, or when its version is not known.
-func installed(resources []Resource) charts.Falco {
+func installed(resources []Resource) falco.Version {
 	for _, r := range falcoReleases(resources) {
 		if f, err := charts.ResolveFalco(r.in("version").text()); err == nil {
-			return f
+			return f.Falco
 		}
 	}
 	f, err := charts.ResolveFalco(charts.DefaultFalcoVersion)
 	if err != nil {
 		panic(err) // a programming error that every test run meets
 	}
-	return f
+	return f.Falco
 }
 
-func checkRules(r Resource, falco charts.Falco, own, extra []ruleset.File) []finding {
+func checkRules(r Resource, installed falco.Version, own, extra []ruleset.File) []finding {
 	var out []finding
-	options := ruleset.Options{EngineVersion: falco.Engine}
-	if falco.ContainerPlugin {
-		options.Plugins = map[string]string{"container": "0.7.1"}
-	}
-	_, report := ruleset.Load(own, options)
+	_, report := ruleset.Load(own, ruleset.Options{Falco: installed})
 	for _, p := range append(report.Errors, report.Warnings...) {
 		out = append(out, finding{r, p.Error()})
 	}
@@ -215,7 +212,7 @@ func checkRules(r Resource, falco charts.Falco, own, extra []ruleset.File) []fin
 	}
 	// Files of the user's own may build on ours and on the stock rules, for which rules.Render has placeholders.
 	in := rules.DefaultInputs()
-	in.FalcoVersion = falco.AppVersion
+	in.FalcoVersion = installed.Number
 	for _, f := range extra {
 		in.ExtraFiles = append(in.ExtraFiles, rules.File{Name: f.Name, Content: string(f.Content)})
 	}

@@ -4,11 +4,11 @@ package fromsettings
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"spire-falco/config"
+	"spire-falco/internal/safefile"
 	"spire-falco/rules"
 )
 
@@ -29,6 +29,11 @@ func Render(settings *config.Settings, dir string) (*rules.Rendered, error) {
 	return rendered, nil
 }
 
+// MaxRules is the most that rule files may have together, in bytes: they go into a ConfigMap, which holds 1 MiB.
+const MaxRules = 1 << 20
+
+const wantRules = "must be regular files of at most 1 MiB together, since they go into a ConfigMap"
+
 // Inputs are what the settings tell the rules. Relative paths of the user's rule files are taken from dir.
 func Inputs(s *config.Settings, dir string) (rules.Inputs, error) {
 	in := rules.Inputs{
@@ -43,24 +48,42 @@ func Inputs(s *config.Settings, dir string) (rules.Inputs, error) {
 			Namespace:       w.Namespace,
 			Label:           w.Name,
 			Port:            w.Port,
+			Image:           image(w, s),
 			Executable:      w.Executable,
+			Health:          w.Health,
 			Children:        w.Children,
 			Egress:          egress(w, s.Workloads),
 			CertificateDirs: w.CertificateDirs,
 			SocketPath:      w.SocketPath,
 		})
 	}
-	for _, path := range s.Falco.ExtraRules {
+	total := 0
+	for i, path := range s.Falco.ExtraRules {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)
 		}
-		content, err := os.ReadFile(path)
+		content, err := safefile.Read(path, MaxRules)
 		if err != nil {
-			return in, fmt.Errorf("falco.extraRules: %w", err)
+			return in, fmt.Errorf("falco.extraRules[%d] = %q: %w: %s", i, s.Falco.ExtraRules[i], err, wantRules)
+		}
+		if total += len(content); total > MaxRules {
+			return in, fmt.Errorf("falco.extraRules: the files up to %q have %d bytes together: %s", s.Falco.ExtraRules[i], total, wantRules)
 		}
 		in.ExtraFiles = append(in.ExtraFiles, rules.File{Name: filepath.Base(path), Content: string(content)})
 	}
 	return in, nil
+}
+
+// image is the workload's image; the project's own has no registry when it is loaded into Minikube.
+func image(w config.Workload, s *config.Settings) string {
+	switch {
+	case w.Image != "":
+		return w.Image
+	case s.ImageRepository != "":
+		return s.ImageRepository
+	default:
+		return rules.DefaultImage
+	}
 }
 
 // egress lists what the workload may connect to. Where a server's pods or the cluster's DNS are is not known beforehand,

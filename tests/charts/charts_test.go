@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"spire-falco/charts"
+	"spire-falco/charts/contract"
+	"spire-falco/components"
 	"spire-falco/config"
 	"spire-falco/tests/apiserver/controlplane"
 	"spire-falco/tests/recorder"
@@ -86,6 +89,9 @@ func TestFalco(t *testing.T) {
 			rulesMap, ok := run.Find("falco-rules")
 			require.True(t, ok)
 
+			t.Run("keeps_the_contract", func(t *testing.T) {
+				assert.NoError(t, contract.Check(o.all, wanted(t, release, run, resolve(t, version))))
+			})
 			t.Run("has_one_rules_key_with_our_files_first", func(t *testing.T) {
 				assert.Nil(t, cfg.RulesFile)
 				want := []string{}
@@ -97,7 +103,7 @@ func TestFalco(t *testing.T) {
 				assert.Empty(t, cfg.ConfigFiles, "nothing else configures Falco")
 				assert.Equal(t, "first", cfg.Matching)
 				for file := range rulesMap.Get("data").(map[string]any) {
-					assert.Contains(t, cfg.RulesFiles, values.RulesDir+"/"+file)
+					assert.Contains(t, cfg.RulesFiles, "/etc/falco/rules.d"+"/"+file)
 				}
 			})
 			t.Run("mounts_our_rules_and_nothing_over_them", func(t *testing.T) {
@@ -106,10 +112,10 @@ func TestFalco(t *testing.T) {
 				var found []string
 				for _, m := range pod.Containers[0].VolumeMounts {
 					switch {
-					case m.MountPath == values.RulesDir:
+					case m.MountPath == "/etc/falco/rules.d":
 						found = append(found, m.Name)
 						assert.True(t, m.ReadOnly)
-					case path.Clean(m.MountPath) == "/etc/falco", strings.HasPrefix(m.MountPath, values.RulesDir+"/"):
+					case path.Clean(m.MountPath) == "/etc/falco", strings.HasPrefix(m.MountPath, "/etc/falco/rules.d"+"/"):
 						assert.Fail(t, "a mount hides the rules", m.MountPath)
 					}
 				}
@@ -165,7 +171,7 @@ func TestFalco(t *testing.T) {
 				}
 				require.Len(t, sockets, 1)
 				assert.True(t, strings.HasPrefix("/run/containerd/containerd.sock", sockets[0]), sockets[0])
-				if resolve(t, version).ContainerPlugin {
+				if resolve(t, version).Falco.ContainerPlugin != "" {
 					assert.Equal(t, []string{"container"}, cfg.LoadPlugins)
 				} else {
 					assert.Empty(t, cfg.LoadPlugins)
@@ -183,6 +189,53 @@ func TestFalco(t *testing.T) {
 			})
 			t.Run("follows_each_setting", func(t *testing.T) { falcoSettings(t, chart) })
 			t.Run("renders_the_same_twice", func(t *testing.T) { assert.Equal(t, o.text, install(t, release).text) })
+		})
+	}
+}
+
+// wanted is the contract with what the program gave to the release and to Falcosidekick.
+func wanted(t *testing.T, release recorder.Resource, run *recorder.Run, chart charts.Falco) contract.Want {
+	t.Helper()
+	rulesMap, ok := run.Find("falco-rules")
+	require.True(t, ok)
+	want := contract.Want{
+		Release:        config.FalcoRelease,
+		Image:          values.FalcoImage(chart),
+		InitContainers: []string{"check-node"},
+		RulesConfigMap: fmt.Sprint(rulesMap.Get("metadata", "name")),
+		AlertURL:       components.AlertURL,
+	}
+	for _, f := range release.Get("values", "falco", "rules_files").([]any) {
+		want.RulesFiles = append(want.RulesFiles, fmt.Sprint(f))
+	}
+	if chart.Falco.ContainerPlugin != "" {
+		want.Plugins = []string{"container"}
+	}
+	return want
+}
+
+// TestOtherFalcoCharts holds charts to the contract that this project never ran: what a preview does with them.
+func TestOtherFalcoCharts(t *testing.T) {
+	t.Parallel()
+	for version, broken := range map[string]string{
+		"4.20.1": "", "6.2.0": "", "7.0.0": "", "9.0.0": "",
+		// Its template has the volumes inside a condition of falcoctl, as 4.22.0 has.
+		"5.0.0": "the container falco mounts spire-falco-rules, which is no volume of the pod",
+	} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat(filepath.Join(directory, charts.FalcoName+"-"+version)); err != nil {
+				t.Skipf("CHARTS_DIR has no falco %s: not checked by contract", version)
+			}
+			chart := resolve(t, version)
+			require.True(t, chart.ByContract)
+			o, release, run := render(t, "falco-release", falco(map[string]string{"falco.chartVersion": version}))
+			err := contract.Check(o.all, wanted(t, release, run, chart))
+			if broken == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, broken)
 		})
 	}
 }
@@ -314,6 +367,11 @@ func TestFalcosidekick(t *testing.T) {
 					assert.True(t, known[k], "%s is no variable of Falcosidekick", k)
 				}
 			})
+			t.Run("runs_the_release_that_the_table_names", func(t *testing.T) {
+				chart, err := charts.Resolve(charts.FalcosidekickName, version)
+				require.NoError(t, err)
+				assert.Equal(t, "docker.io/falcosecurity/falcosidekick:"+chart.AppVersion, deployment.Spec.Template.Spec.Containers[0].Image)
+			})
 			t.Run("gets_the_outputs_of_the_settings", func(t *testing.T) {
 				data := get[corev1.Secret](o, "Secret", config.FalcosidekickRelease).Data
 				assert.Equal(t, "http://elasticsearch:9200", string(data["ELASTICSEARCH_HOSTPORT"]))
@@ -403,6 +461,13 @@ func TestSPIRE(t *testing.T) {
 				assert.Equal(t, "corp.example", c.Agent.TrustDomain)
 				get[storagev1.CSIDriver](o, "CSIDriver", "csi.spiffe.io")
 			})
+			t.Run("runs_the_release_of_SPIRE_that_the_table_names", func(t *testing.T) {
+				chart, err := charts.ResolveSPIRE(version)
+				require.NoError(t, err)
+				server := get[appsv1.StatefulSet](o, "StatefulSet", config.SPIRERelease+"-server").Spec.Template.Spec.Containers[0]
+				assert.Equal(t, "ghcr.io/spiffe/spire-server:"+chart.AppVersion, server.Image)
+				assert.Equal(t, "ghcr.io/spiffe/spire-agent:"+chart.AppVersion, agent.Spec.Template.Spec.Containers[0].Image)
+			})
 			t.Run("gives_no_identity_to_anyone", func(t *testing.T) {
 				for _, kind := range []string{"ClusterSPIFFEID", "ClusterStaticEntry", "ClusterFederatedTrustDomain"} {
 					assert.Empty(t, o.kinds(kind))
@@ -447,7 +512,7 @@ func TestSPIRE(t *testing.T) {
 			})
 			t.Run("keeps_its_data_where_the_settings_say", func(t *testing.T) {
 				assert.Len(t, get[appsv1.StatefulSet](o, "StatefulSet", "spire-server").Spec.VolumeClaimTemplates, 1)
-				o, _, _ := render(t, "spire-release", recorder.Settings{Values: map[string]string{"spire.persistence": "emptyDir"}})
+				o, _, _ := render(t, "spire-release", recorder.Settings{Values: map[string]string{"spire.chartVersion": version, "spire.persistence": "emptyDir"}})
 				assert.Empty(t, get[appsv1.StatefulSet](o, "StatefulSet", "spire-server").Spec.VolumeClaimTemplates)
 			})
 			t.Run("renders_the_same_twice", func(t *testing.T) { assert.Equal(t, o.text, install(t, release).text) })
@@ -469,8 +534,11 @@ func onNode(pod corev1.PodSpec, container int, dir string) string {
 
 func TestSPIRECRDs(t *testing.T) {
 	t.Parallel()
-	for _, version := range charts.Supported(charts.SPIRECRDsName) {
-		o, _, _ := render(t, "spire-crds", recorder.Settings{Values: map[string]string{"spire.crdsChartVersion": version}})
+	for _, version := range charts.Supported(charts.SPIREName) {
+		o, r, _ := render(t, "spire-crds", recorder.Settings{Values: map[string]string{"spire.chartVersion": version}})
+		chart, err := charts.ResolveSPIRE(version)
+		require.NoError(t, err)
+		assert.Equal(t, chart.CRDs, r.Get("version"))
 		crds := o.kinds("CustomResourceDefinition")
 		require.Len(t, crds, 3)
 		for _, crd := range crds {
@@ -529,8 +597,13 @@ func TestAnAPIServerTakesEveryChart(t *testing.T) {
 			assert.NoError(t, answer.Err(), name)
 		}
 	}
-	t.Run("spire-crds", func(t *testing.T) { all(t, "spire-crds", recorder.Settings{}) })
-	t.Run("spire", func(t *testing.T) { all(t, "spire-release", recorder.Settings{}) })
+	for _, version := range charts.Supported(charts.SPIREName) {
+		t.Run("spire_"+version, func(t *testing.T) { // one after the other, as an upgrade goes
+			s := recorder.Settings{Values: map[string]string{"spire.chartVersion": version, "spire.namespace": "spire-" + strings.ReplaceAll(version, ".", "-")}}
+			all(t, "spire-crds", s)
+			all(t, "spire-release", s)
+		})
+	}
 	for _, version := range charts.Supported(charts.FalcoName) {
 		t.Run("falco_"+version, func(t *testing.T) {
 			all(t, "falco-release", falco(map[string]string{"falco.chartVersion": version, "falco.namespace": "falco-" + strings.ReplaceAll(version, ".", "-")}))

@@ -71,7 +71,7 @@ func install(t *testing.T, r recorder.Resource) objects {
 	client := action.NewInstall(&action.Configuration{Log: func(string, ...any) {}})
 	client.DryRun, client.ClientOnly, client.IncludeCRDs = true, true, true
 	client.ReleaseName, client.Namespace = fmt.Sprint(r.Get("name")), fmt.Sprint(r.Get("namespace"))
-	client.KubeVersion = &chartutil.KubeVersion{Version: "v1.34.0", Major: "1", Minor: "34"}
+	client.KubeVersion = &chartutil.KubeVersion{Version: "v1.36.3", Major: "1", Minor: "36"}
 	client.APIVersions = chartutil.VersionSet{"monitoring.coreos.com/v1"}
 	release, err := client.Run(chart, values)
 	require.NoError(t, err, "render %s %s", name, version)

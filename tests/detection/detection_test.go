@@ -25,7 +25,7 @@ func TestScenarios(t *testing.T) {
 	t.Parallel()
 	rendered, err := rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	for name, files := range map[string][]rules.File{"static": rules.Static(), "rendered": rendered.Files} {
+	for name, files := range map[string][]rules.File{"static": rules.Static(), "rendered": rendered.Files()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			results, err := scenario.Run(scenarios(t), load(t, files).fire)
@@ -68,7 +68,7 @@ func TestGuide_outputs(t *testing.T) {
 	t.Parallel()
 	rendered, err := rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	e := load(t, rendered.Files)
+	e := load(t, rendered.Files())
 	want := map[string]string{
 		"socket cat on the node":               "Unauthorized process accessing SPIRE socket (proc=cat ",
 		"exec of a shell":                      "Shell spawned in mTLS server container (container=mtls-server proc=bash ",
@@ -106,7 +106,7 @@ func TestLint_has_nothing_to_say(t *testing.T) {
 	t.Parallel()
 	rendered, err := rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	for name, files := range map[string][]rules.File{"static": rules.Static(), "rendered": rendered.Files} {
+	for name, files := range map[string][]rules.File{"static": rules.Static(), "rendered": rendered.Files()} {
 		assert.Empty(t, ruleset.Lint(load(t, files).set, ruleset.LintOptions{}), name)
 	}
 }
@@ -147,11 +147,12 @@ func TestEveryRule(t *testing.T) {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
 			assert.Positive(t, caught[r.Name], "no recorded attack that it must catch")
-			needed, err := condition.NeededEventTypes(r.Expr)
+			lang := condition.For(recordedBy())
+			needed, err := lang.NeededEventTypes(r.Expr)
 			require.NoError(t, err)
-			assert.Equal(t, types[r.Name], needed.Names(), "the calls that Falco is asked to capture")
-			for _, name := range needed.Names() {
-				assert.True(t, condition.Captured(name), "%s is not captured live", name)
+			assert.Equal(t, types[r.Name], lang.EventNames(needed), "the calls that Falco is asked to capture")
+			for _, name := range lang.EventNames(needed) {
+				assert.True(t, lang.Captured(name), "%s is not captured live", name)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/falco"
 	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
@@ -17,6 +18,15 @@ type engine struct {
 	engine *ruleset.Engine
 }
 
+// recordedBy is the Falco that made the recordings.
+func recordedBy() falco.Version {
+	v, err := falco.Lookup("0.40.0")
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // load loads rule files, which must raise neither error nor warning.
 func load(t *testing.T, files []rules.File) *engine {
 	t.Helper()
@@ -24,7 +34,7 @@ func load(t *testing.T, files []rules.File) *engine {
 	for i, f := range files {
 		in[i] = ruleset.File{Name: f.Name, Content: []byte(f.Content)}
 	}
-	set, report := ruleset.Load(in, ruleset.Options{})
+	set, report := ruleset.Load(in, ruleset.Options{Falco: recordedBy()})
 	require.NoError(t, report.Err())
 	assert.Empty(t, report.Warnings)
 	return &engine{set: set, engine: set.NewEngine(ruleset.First)}

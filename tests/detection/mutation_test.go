@@ -89,7 +89,8 @@ func TestMutation(t *testing.T) {
 			t.Parallel()
 			base := matches(t, r.Expr, events)
 			// Events that the rule is about come first: most mutants show there.
-			needed, err := condition.NeededEventTypes(r.Expr)
+			lang := condition.For(recordedBy())
+			needed, err := lang.NeededEventTypes(r.Expr)
 			require.NoError(t, err)
 			order := make([]int, len(events))
 			for i := range order {
@@ -99,7 +100,7 @@ func TestMutation(t *testing.T) {
 				switch {
 				case base[i]:
 					return 0
-				case needed.Intersects(condition.EventTypesOf(events[i].Text("evt.type"))):
+				case needed.Intersects(lang.EventTypesOf(events[i].Text("evt.type"))):
 					return 1
 				default:
 					return 2
@@ -112,7 +113,7 @@ func TestMutation(t *testing.T) {
 			var survivors []string
 			near := 0
 			for _, m := range all {
-				p, _, err := condition.Compile(m.expr)
+				p, _, err := lang.Compile(m.expr)
 				require.NoError(t, err, m.what)
 				c := p.Layout().NewContext()
 				noticed := slices.IndexFunc(order, func(i int) bool {
@@ -161,7 +162,7 @@ func distinct(all []scenario.Scenario) []condition.Event {
 
 func matches(t *testing.T, e condition.Expr, events []condition.Event) []bool {
 	t.Helper()
-	p, warnings, err := condition.Compile(e)
+	p, warnings, err := condition.For(recordedBy()).Compile(e)
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
 	c := p.Layout().NewContext()

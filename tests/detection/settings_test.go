@@ -161,7 +161,7 @@ func TestSettings(t *testing.T) {
 			}
 			r, err := rules.Render(in)
 			require.NoError(t, err)
-			fired, err := load(t, r.Files).fire(find(t, tc.event, tc.set))
+			fired, err := load(t, r.Files()).fire(find(t, tc.event, tc.set))
 			require.NoError(t, err)
 			assert.Equal(t, tc.fires, fired)
 		})

@@ -17,6 +17,7 @@ import (
 
 	"spire-falco/components/host"
 	"spire-falco/engine"
+	"spire-falco/falco"
 	"spire-falco/rules"
 	"spire-falco/tests/host/commandprovider"
 	"spire-falco/tests/host/machine"
@@ -65,10 +66,10 @@ func newBench(t *testing.T, plugin string) *bench {
 			Name: "web-1", Address: b.ssh.Address, Port: b.ssh.Port, User: "deploy",
 			PrivateKey: pulumi.String(b.ssh.PrivateKey), HostKey: b.ssh.HostKey,
 		}},
-		FalcoVersion: "0.40.0",
-		Rules:        map[string]string{"10-socket.yaml": goodRules},
-		RulesFiles:   []string{host.RulesDir + "/10-socket.yaml", "/etc/falco/falco_rules.yaml"},
-		RulesHash:    "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
+		FalcoVersion:     "0.40.0",
+		Rules:            map[string]string{"10-socket.yaml": goodRules},
+		RulesBeforeStock: []string{"10-socket.yaml"},
+		RulesHash:        "hash-1", AgentSocketPath: "/tmp/spire-agent/public/api.sock",
 		Output:        host.Output{Syslog: true},
 		WebserverPort: 18800 + int(webserverPort.Add(1)), StartTimeout: 20,
 		Repository: &host.Repository{URL: b.repo.URL, Suite: "stable", Component: "main", KeyURL: b.repo.KeyURL, KeyFingerprint: b.repo.Fingerprint},
@@ -179,7 +180,7 @@ func TestLifeOfAHost(t *testing.T) {
 			assert.Equal(t, 6, (*r.Summary.ResourceChanges)["create"], "stack, component and four steps")
 			status := r.Outputs["status"].Value.(map[string]any)["web-1"]
 			assert.Equal(t, "falco=0.40.0 kernel=6.8.0-45-generic engine=modern_bpf rules=hash-1", status)
-			assert.Equal(t, goodRules, b.Read(t, host.RulesDir+"/10-socket.yaml"))
+			assert.Equal(t, goodRules, b.Read(t, falco.RulesDir+"/10-socket.yaml"))
 
 			logins := b.ssh.Logins()
 			r = b.mustUp(t)
@@ -190,19 +191,19 @@ func TestLifeOfAHost(t *testing.T) {
 			b.args.RulesHash = "hash-2"
 			r = b.mustUp(t)
 			assert.Equal(t, map[string]int{"same": 5, "update": 1}, *r.Summary.ResourceChanges, "a change of rules touches the last step alone")
-			assert.Equal(t, changedRules, b.Read(t, host.RulesDir+"/10-socket.yaml"))
+			assert.Equal(t, changedRules, b.Read(t, falco.RulesDir+"/10-socket.yaml"))
 
 			b.args.Rules["10-socket.yaml"] = refusedRules
 			_, err = b.up(t)
 			require.Error(t, err)
 			assert.Contains(t, err.Error(), "web-1: error: Falco 0.40.0 refuses the new files; the former ones stay live")
 			assert.Contains(t, err.Error(), "Undefined macro 'no_such_macro'")
-			assert.Equal(t, changedRules, b.Read(t, host.RulesDir+"/10-socket.yaml"))
+			assert.Equal(t, changedRules, b.Read(t, falco.RulesDir+"/10-socket.yaml"))
 			assert.Equal(t, "active\n", b.MustRun(t, "systemctl is-active falco-modern-bpf.service"))
 
 			b.args.Rules["10-socket.yaml"] = goodRules
 			b.mustUp(t)
-			assert.Equal(t, goodRules, b.Read(t, host.RulesDir+"/10-socket.yaml"))
+			assert.Equal(t, goodRules, b.Read(t, falco.RulesDir+"/10-socket.yaml"))
 
 			state, err := os.ReadFile(filepath.Join(b.backend, ".pulumi", "stacks", "hosts", "test.json"))
 			require.NoError(t, err)
@@ -312,7 +313,7 @@ func TestHostThatHadFalcoBefore(t *testing.T) {
 	b.repo.InstallFalco(t, b.Machine, "0.40.0", b.args.WebserverPort)
 	before := b.Snapshot(t)
 	b.mustUp(t)
-	assert.Equal(t, goodRules, b.Read(t, host.RulesDir+"/10-socket.yaml"))
+	assert.Equal(t, goodRules, b.Read(t, falco.RulesDir+"/10-socket.yaml"))
 	b.destroy(t)
 	assert.Empty(t, machine.Differences(before, b.Snapshot(t)))
 }
@@ -363,7 +364,8 @@ func TestThisMachine(t *testing.T) {
 	b.args.Hosts = []host.Host{{Name: "laptop", Local: true}}
 	rendered, err := rules.Render(rules.DefaultInputs())
 	require.NoError(t, err)
-	b.args.Rules, b.args.RulesFiles, b.args.RulesHash = rendered.Data(), rendered.RulesFiles(host.RulesDir), rendered.Hash
+	b.args.Rules, b.args.RulesHash = rendered.Data(), rendered.Hash
+	b.args.RulesBeforeStock, b.args.RulesAfterStock = rules.Names(rendered.BeforeStock), rules.Names(rendered.AfterStock)
 	before := b.Snapshot(t)
 	r := b.mustUp(t)
 	assert.Contains(t, r.Outputs["status"].Value, "laptop")

@@ -17,7 +17,7 @@ import (
 // flip is one setting changed on a stack that is up, and everything that a preview then plans.
 type flip struct {
 	key string
-	// value that the setting gets; a secret's is encrypted first.
+	// value that the setting gets, with the stack's name for STACK; a secret's is encrypted first.
 	value any
 	want  []string
 }
@@ -49,7 +49,7 @@ var also = map[string]map[string]any{
 // onMinikube are flips on a stack with everything switched on.
 var onMinikube = []flip{
 	{"enableFalco", false, each("delete", sorted(falcoResources, []string{"falcosidekick-outputs"}))},
-	{"cluster.kubeconfig", "elsewhere/kubeconfig", updates("cluster-minikube", "cluster-provider", "falco-check-nodes")},
+	{"cluster.kubeconfig", ".state/STACK/other", updates("cluster-minikube", "cluster-provider", "falco-check-nodes")},
 	{"cluster.testing", true, nil},
 	{"minikube.driver", "kvm2", updates("cluster-minikube")},
 	// Another cluster: everything is planned anew there. With another profile the running one refuses (minikube-up.sh) before anything is lost.
@@ -58,12 +58,12 @@ var onMinikube = []flip{
 	{"minikube.cpus", 4, updates("cluster-minikube")},
 	{"minikube.memory", 8192, updates("cluster-minikube")},
 	{"minikube.disk", "40g", updates("cluster-minikube")},
-	{"minikube.kubernetesVersion", "v1.34.1", updates("cluster-minikube")},
+	{"minikube.kubernetesVersion", "v1.35.9", updates("cluster-minikube")},
 	{"spire.trustDomain", "other.example", updates(sorted(spireWaits, identities, deployments)...)},
 	{"spire.clusterName", "other", updates(spireWaits...)},
 	{"spire.persistence", "emptyDir", updates(spireWaits...)},
 	{"spire.agentSocketPath", "/run/spire-agent/public/api.sock", sorted(updates(spireWaits...), ruleEdit)},
-	{"falco.chartVersion", "5.0.1", updates("falco-check-nodes", "falco-release")}, // it loads on other kernels
+	{"falco.chartVersion", "6.4.1", updates("falco-check-nodes", "falco-release")}, // it loads on other kernels
 	{"falco.leastPrivileged", true, updates("falco-release")},
 	{"falco.priority", "notice", updates("falco-release")},
 	{"falco.requests.cpu", "200m", updates("falco-release")},
@@ -78,7 +78,8 @@ var onMinikube = []flip{
 	{"falco.metrics", false, updates("falco-release")},
 	{"falco.serviceMonitor", true, updates("falco-release")},
 	{"falco.dashboard", true, each("create", []string{"falco-dashboard"})},
-	{"falcosidekick.chartVersion", "0.10.2", updates("falcosidekick-release")},
+	{"spire.chartVersion", "0.29.0", updates("spire-crds", "spire-release", "spire-spire-agent-ready", "spire-spire-spiffe-csi-driver-ready")},
+	{"falcosidekick.chartVersion", "0.13.1", updates("falcosidekick-release")},
 	{config.SlackWebhookKey, slackWebhook + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
 	{"falcosidekick.slack.minimumPriority", "error", updates("falcosidekick-release")},
 	{"falcosidekick.elasticsearch.hostPort", "http://other:9200", updates("falcosidekick-release")},
@@ -138,8 +139,7 @@ var edge = map[string]any{
 // flip of their own.
 var single = map[string]string{
 	"falco.driver":           "modern_ebpf is the only driver",
-	"spire.chartVersion":     "0.27.0 is the only supported version",
-	"spire.crdsChartVersion": "0.5.0 is the only supported version",
+	"spire.crdsChartVersion": "each chart of SPIRE goes with one version of its CRDs",
 }
 
 // sample is one in how many settings is flipped unless LIFECYCLE=full: each flip is a run of the engine.
@@ -196,6 +196,9 @@ func TestEverySettingChangesOnlyWhatItIsFor(t *testing.T) {
 					s.secure[f.key] = changed[f.key]
 				} else {
 					s.settings[f.key] = f.value
+					if text, ok := f.value.(string); ok {
+						s.settings[f.key] = strings.ReplaceAll(text, "STACK", s.name)
+					}
 				}
 				got := s.preview()
 				want := slices.Clone(f.want)

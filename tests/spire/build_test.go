@@ -5,6 +5,7 @@ package spire_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,9 +13,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"spire-falco/internal/filelock"
 )
 
 const (
@@ -105,14 +107,11 @@ func buildSPIRE() error {
 		return fmt.Errorf("make the cache for SPIRE: %w", err)
 	}
 	// Two test runs build once.
-	lock, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	unlock, err := filelock.Lock(context.Background(), dir+".lock", "the build of SPIRE", os.Stderr)
 	if err != nil {
-		return fmt.Errorf("lock the cache for SPIRE: %w", err)
+		return err
 	}
-	defer lock.Close() //nolint:errcheck // an empty file
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("lock the cache for SPIRE: %w", err)
-	}
+	defer unlock()
 	if complete() {
 		return nil
 	}

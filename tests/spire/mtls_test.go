@@ -387,7 +387,7 @@ func TestRotation(t *testing.T) {
 		assert.Greater(t, float64(got.Requests), 40*got.Seconds, "a steady load")
 	}
 	t.Logf("server: %d rotations in %s", rotated(server.process), time.Since(begun).Round(time.Second))
-	assert.NotEmpty(t, server.output.entries("the Workload API is away; going on with the current identity"), "the agent was away")
+	assert.NotEmpty(t, server.output.entries("the Workload API is unavailable; keeping the current identity"), "the agent was away")
 	for _, entry := range server.output.entries("peer refused") {
 		// A client that rotates closes the connections that it has to spare,
 		// some of them while they are being made.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -89,17 +90,21 @@ func Main(ctx context.Context, root *cobra.Command) {
 	}
 }
 
-// Interruptible is a context that an interrupt or a request to end cancels, until stop is called. Who takes one must heed
-// it: the process itself is not ended any more.
+// Interruptible is a context that an interrupt or a request to end cancels, until stop is called. Callers must watch
+// ctx.Done(): the signals no longer end the process itself.
 func Interruptible(ctx context.Context) (interruptible context.Context, stop context.CancelFunc) {
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
-// Fail tells the error and ends the program.
+// Fail prints the error and ends the program.
 func Fail(err error) {
 	var code ExitCode
 	if errors.As(err, &code) {
 		os.Exit(int(code))
+	}
+	if errors.Is(err, context.Canceled) { // by Interruptible: what was done until then is known
+		fmt.Fprintf(os.Stderr, "\ninterrupted: %s\n", strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
+		os.Exit(int(ExitInterrupted))
 	}
 	fmt.Fprintf(os.Stderr, "\nerror: %v\n", err)
 	os.Exit(1)

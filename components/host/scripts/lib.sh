@@ -10,7 +10,9 @@ export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 # The ledger of what was there before and what was added since. The removal works from it alone.
 STATE=/var/lib/spire-falco
-LOCK=/run/lock/spire-falco.lock
+# Root's own folder: in /run/lock, which every user may write to, any of them could hold up every step for ever.
+LOCK_DIR=/run/spire-falco
+LOCK=$LOCK_DIR/lock
 DOING=starting
 SWITCHING=
 # A failure that has been explained.
@@ -47,12 +49,43 @@ at_exit() {
 	exit 1
 }
 
+# own_lock_dir creates the folder of the lock, and takes none that anybody else can write to or put in its place.
+own_lock_dir() {
+	local is
+	mkdir -m 0700 "$LOCK_DIR" 2>/dev/null || true # it follows no symbolic link
+	is=$(stat -c '%F, owner %u, mode %a' "$LOCK_DIR" 2>/dev/null) || is=missing
+	if test "$is" != "directory, owner $(id -u), mode 700"; then
+		fail "$LOCK_DIR must be a directory of root's with mode 700, and is: $is; remove it and run this again"
+	fi
+}
+
+# lock_holder names the process that holds the lock, and says what to do about one that will not end by itself.
+lock_holder() {
+	local pid since
+	pid='' since=''
+	read -r pid since <"$LOCK" || true
+	if test -z "$pid"; then
+		printf 'who it is, says: fuser -v %s\n' "$LOCK"
+		return 0
+	fi
+	case $(awk '$1 == "State:" { print $2 }' "/proc/$pid/status" 2>/dev/null) in
+	[Tt]) printf 'process %s, since %s, is stopped; continue it with: kill -CONT %s, or end it with: kill -KILL %s\n' "$pid" "$since" "$pid" "$pid" ;;
+	'' | [XZ]) printf 'process %s has ended, but one that it started goes on; find it with: fuser -v %s\n' "$pid" "$LOCK" ;;
+	*) printf 'process %s, since %s\n' "$pid" "$since" ;;
+	esac
+}
+
 # One step at a time on a host, also when a former run of ours was cut off and still works there.
 take_lock() {
-	doing "waiting for another run on this host to end"
-	mkdir -p "$(dirname "$LOCK")"
-	exec 9>"$LOCK"
-	flock -w 300 9 || fail "another run has held $LOCK for five minutes; see: fuser -v $LOCK"
+	doing "taking the lock of this host"
+	own_lock_dir
+	exec 9>>"$LOCK"
+	if ! flock -n 9; then
+		doing "waiting for another run on this host to end"
+		say "waiting for another run on this host to end: $(lock_holder)"
+		flock -w "${LOCK_WAIT:-300}" 9 || fail "another run has held $LOCK for ${LOCK_WAIT:-300} seconds: $(lock_holder)"
+	fi
+	printf '%s %s\n' "$$" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$LOCK"
 }
 
 quiet() {

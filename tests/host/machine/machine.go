@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"spire-falco/internal/filelock"
 )
 
 var (
@@ -288,14 +290,11 @@ var preparedRoot = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	lock, err := os.Create(filepath.Join(cache, "lock"))
+	unlock, err := filelock.Lock(context.Background(), filepath.Join(cache, "lock"), "a Debian root that another run prepares", os.Stderr)
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
+	defer unlock()
 	sum := sha256.Sum256([]byte(prepareSh))
 	root := filepath.Join(cache, "debian-12-"+runtime.GOARCH+"-"+hex.EncodeToString(sum[:6]))
 	if _, err := os.Stat(root); err == nil {

@@ -80,7 +80,7 @@ func (e *Error) Error() string {
 }
 
 // Parse reads the documents of a file, up to the first one that is empty or
-// null. The error is of type *Error.
+// null. The content is what Decode returns. The error is of type *Error.
 func Parse(content string) (docs []*Node, err error) {
 	p := &parser{scanner: newScanner(content)}
 	defer func() {

@@ -110,11 +110,7 @@ type scanner struct {
 }
 
 func newScanner(content string) *scanner {
-	s := &scanner{in: content}
-	if strings.HasPrefix(content, "\xEF\xBB\xBF") {
-		s.pos = 3
-	}
-	return s
+	return &scanner{in: content}
 }
 
 func fail(at mark, msg string) {
@@ -166,14 +162,13 @@ func (s *scanner) eat(n int) {
 
 // restOfLine returns how many bytes are left in the line.
 func (s *scanner) restOfLine() int {
-	rest := s.in[s.pos:]
-	if i := strings.IndexByte(rest, '\n'); i >= 0 {
-		rest = rest[:i]
+	// Byte by byte: to look for the one kind of break over a file that has only
+	// the other would take the square of its size.
+	i := s.pos
+	for i < len(s.in) && s.in[i] != '\n' && s.in[i] != '\r' {
+		i++
 	}
-	if i := strings.IndexByte(rest, '\r'); i >= 0 {
-		rest = rest[:i]
-	}
-	return len(rest)
+	return i - s.pos
 }
 
 // skip passes over bytes that hold no line break.
@@ -278,7 +273,7 @@ func (s *scanner) pop() {
 		s.free = append(s.free, s.popped)
 	}
 	s.popped = t
-	if s.head == len(s.tokens) || s.head > 1024 {
+	if s.head == len(s.tokens) || s.head > 1024 && 2*s.head > len(s.tokens) {
 		n := copy(s.tokens, s.tokens[s.head:])
 		s.tokens, s.head = s.tokens[:n], 0
 	}

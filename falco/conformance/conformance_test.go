@@ -1,0 +1,66 @@
+package conformance_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"spire-falco/falco"
+	"spire-falco/falco/conformance"
+	"spire-falco/falco/ruleset"
+)
+
+// judge loads the files of a case as this project does.
+func judge(c conformance.Case, v falco.Version) conformance.Verdict {
+	files := make([]ruleset.File, len(c.Files))
+	for i, f := range c.Files {
+		files[i] = ruleset.File{Name: f.Name, Content: []byte(f.Text)}
+	}
+	_, report := ruleset.Load(files, ruleset.Options{Falco: v})
+	var verdict conformance.Verdict
+	for _, f := range report.Files {
+		fv := conformance.FileVerdict{Accepted: len(f.Errors) == 0}
+		for _, p := range f.Errors {
+			if p.Code == ruleset.ErrPluginRequirement {
+				verdict.Fatal = p.Message
+			}
+			fv.Errors = append(fv.Errors, conformance.Problem{string(p.Code), p.Message})
+		}
+		for _, p := range f.Warnings {
+			fv.Warnings = append(fv.Warnings, conformance.Problem{string(p.Code), p.Message})
+		}
+		verdict.Files = append(verdict.Files, fv)
+	}
+	return verdict
+}
+
+func TestEveryVerdictIsThatOfTheRealFalco(t *testing.T) {
+	cases, err := conformance.Cases()
+	require.NoError(t, err)
+	for _, v := range falco.Versions() {
+		t.Run(v.Number, func(t *testing.T) {
+			t.Parallel()
+			judged, disagreements, absent := 0, 0, 0
+			for _, c := range cases {
+				want, ok := c.Verdict(v.Number)
+				switch {
+				case !ok:
+					continue
+				case !c.Complete():
+					absent++
+					continue
+				}
+				judged++
+				if differences := conformance.Differences(want, judge(c, v)); len(differences) > 0 {
+					disagreements++
+					if disagreements <= 4000 {
+						t.Errorf("%s:\n%s\n%v", c.ID, c.Files[len(c.Files)-1].Text, differences)
+					}
+				}
+			}
+			t.Logf("%d cases, %d disagreements; %d whose text is not here", judged, disagreements, absent)
+			assert.Zero(t, disagreements)
+		})
+	}
+}

@@ -1,0 +1,274 @@
+// Package filelock locks a file against other processes of this machine. Its waits are never silent and end with their
+// context: who holds the lock is written in the file, printed at once, and named when it is stopped or gone.
+package filelock
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+)
+
+const (
+	// interval is how often a waiting process tries. The kernel can wake a waiter, but nothing interrupts that wait.
+	interval = 100 * time.Millisecond
+	// repeat is how often a wait is reported again.
+	repeat = 20 * time.Second
+	// infoLimit is the most that is read of a lock file.
+	infoLimit = 4096
+)
+
+// Lock locks the file at path, which it creates if needed, and returns what unlocks it. While another process holds the
+// lock it prints on log who that is, and it returns as soon as ctx ends. What is locked is named in messages, such as
+// "the build of pulumi".
+func Lock(ctx context.Context, path, what string, log io.Writer) (unlock func(), err error) {
+	// Go opens every file close-on-exec: a program that the holder starts does not keep the lock.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", what, err)
+	}
+	if err := wait(ctx, file, what, log); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	_ = self().write(file) // it only serves messages
+	return func() {
+		_ = file.Truncate(0) // before the next holder, so that it is never taken for this one
+		_ = file.Close()
+	}, nil
+}
+
+// wait returns when the file is locked, or with an error.
+func wait(ctx context.Context, file *os.File, what string, log io.Writer) error {
+	var (
+		begun    = time.Now()
+		reported time.Time
+		said     condition
+		holder   Holder
+		gone     int
+		ticks    = time.NewTicker(interval)
+	)
+	defer ticks.Stop()
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return fmt.Errorf("lock %s: %s: %w", what, file.Name(), err)
+		}
+		holder = holderOf(file)
+		is := holder.condition()
+		if is == ended { // or the next holder has not written its name yet
+			if gone++; gone < 3 {
+				is = said
+			}
+		} else {
+			gone = 0
+		}
+		now := time.Now()
+		switch {
+		case reported.IsZero():
+			fmt.Fprintf(log, "waiting for %s: %s; Ctrl-C ends the wait\n", what, holder)
+			reported = now
+		case now.Sub(reported) >= repeat:
+			fmt.Fprintf(log, "still waiting for %s, %s: %s\n", what, now.Sub(begun).Round(time.Second), holder)
+			reported = now
+		}
+		if is != said {
+			said = is
+			if advice := holder.advice(is, file.Name()); advice != "" {
+				fmt.Fprintln(log, advice)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("ended the wait for %s after %s (%s): %w", what, time.Since(begun).Round(time.Second), holder, ctx.Err())
+		case <-ticks.C:
+		}
+	}
+}
+
+// Holder is the process that holds a lock, as the lock file says.
+type Holder struct {
+	// PID of the process; 0 when it is not known.
+	PID int `json:"pid"`
+	// Program is its name, without arguments: they may be secret.
+	Program string `json:"program"`
+	// Dir is its working folder.
+	Dir string `json:"dir"`
+	// Since is when it got the lock.
+	Since time.Time `json:"since"`
+	// Place is the machine and the PID namespace, in which alone PID means something.
+	Place string `json:"place"`
+	// Start of the process in the kernel's ticks, since a PID is used again.
+	Start string `json:"start,omitempty"`
+}
+
+// String names the holder for a message.
+func (h Holder) String() string {
+	if h.PID == 0 {
+		return "another process holds it"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "process %d", h.PID)
+	if h.Program != "" {
+		fmt.Fprintf(&b, " (%s", printable(h.Program))
+		if h.Dir != "" {
+			fmt.Fprintf(&b, " in %s", printable(h.Dir))
+		}
+		b.WriteString(")")
+	}
+	if h.Place != "" && h.Place != place() {
+		b.WriteString(" of another machine or container")
+	}
+	b.WriteString(" holds it")
+	if !h.Since.IsZero() {
+		fmt.Fprintf(&b, " since %s (%s)", h.Since.Local().Format("15:04:05"), time.Since(h.Since).Round(time.Second))
+	}
+	return b.String()
+}
+
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// condition is what can be seen of a process.
+type condition int
+
+const (
+	working condition = iota // or nothing is known
+	stopped
+	ended
+)
+
+func (h Holder) condition() condition {
+	if h.PID == 0 || h.Place != "" && h.Place != place() {
+		return working
+	}
+	return conditionOf(h.PID, h.Start)
+}
+
+// Stopped tells whether a process of this machine is stopped, as by Ctrl-Z, and so will end nothing by itself.
+func Stopped(pid int) bool { return conditionOf(pid, "") == stopped }
+
+// conditionOf tells what a process of this machine is doing. An empty start stands for any process of that ID.
+func conditionOf(pid int, start string) condition {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return ended
+		}
+		return working
+	}
+	state, since, err := processStat(pid)
+	switch {
+	case errors.Is(err, os.ErrNotExist), err == nil && start != "" && since != start, state == "Z", state == "X":
+		return ended
+	case state == "T", state == "t":
+		return stopped
+	}
+	return working
+}
+
+// advice says what to do about a holder that will not come to its end by itself.
+func (h Holder) advice(is condition, file string) string {
+	switch is {
+	case stopped:
+		return fmt.Sprintf("process %[1]d is stopped and will not go on by itself; continue it with: kill -CONT %[1]d, or end it with: kill -KILL %[1]d", h.PID)
+	case ended:
+		return fmt.Sprintf("process %d has ended, but a process that it started still holds the lock; find it with: fuser -v %s", h.PID, file)
+	}
+	return ""
+}
+
+// self is this process as a holder.
+func self() Holder {
+	dir, _ := os.Getwd()
+	_, start, _ := processStat(os.Getpid())
+	return Holder{
+		PID: os.Getpid(), Program: filepath.Base(os.Args[0]), Dir: dir,
+		Since: time.Now().Truncate(time.Second), Place: place(), Start: start,
+	}
+}
+
+// place tells machines and PID namespaces apart.
+func place() string {
+	host, _ := os.Hostname()
+	namespace, _ := os.Readlink("/proc/self/ns/pid")
+	return host + " " + namespace
+}
+
+func (h Holder) write(file *os.File) error {
+	text, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("name the holder of a lock: %w", err)
+	}
+	_, err = file.WriteAt(append(text, '\n'), 0)
+	return errors.Join(err, file.Truncate(int64(len(text)+1)))
+}
+
+// holderOf reads who holds the lock: from the file or, where that says nothing, from the kernel.
+func holderOf(file *os.File) Holder {
+	text := make([]byte, infoLimit)
+	n, _ := file.ReadAt(text, 0)
+	var h Holder
+	if json.Unmarshal(text[:n], &h) == nil && h.PID > 0 {
+		return h
+	}
+	return Holder{PID: kernelHolder(file)}
+}
+
+// kernelHolder is the process that the kernel's list of locks names for the file; 0 if there is none.
+func kernelHolder(file *os.File) int {
+	var stat syscall.Stat_t
+	if syscall.Fstat(int(file.Fd()), &stat) != nil {
+		return 0
+	}
+	list, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	inode := ":" + strconv.FormatUint(stat.Ino, 10)
+	for lines := bufio.NewScanner(bytes.NewReader(list)); lines.Scan(); {
+		// 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 || fields[1] != "FLOCK" || !strings.HasSuffix(fields[5], inode) {
+			continue
+		}
+		if pid, err := strconv.Atoi(fields[4]); err == nil && pid > 0 {
+			return pid
+		}
+	}
+	return 0
+}
+
+// processStat is the state letter of a process and its start, of /proc/PID/stat.
+func processStat(pid int) (state, start string, err error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return "", "", fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	// The name in parentheses may hold anything; the state follows it, and the start is the 20th field from there.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 20 {
+		return "", "", fmt.Errorf("look at process %d: its stat has %d fields", pid, len(fields))
+	}
+	return fields[0], fields[19], nil
+}

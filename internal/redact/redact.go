@@ -1,0 +1,86 @@
+// Package redact finds credentials in text that should hold none, and keeps them out of messages.
+package redact
+
+import (
+	"strings"
+
+	"spire-falco/internal/lazyregexp"
+)
+
+// mark stands where a credential was.
+const mark = "[redacted]"
+
+// form is one kind of credential that can be told by how it looks.
+type form struct {
+	name string
+	// hide matches what must not be shown: its first group stays, the second goes. It rather hides too much.
+	hide lazyregexp.Regexp
+	// find matches what is certainly a credential; nil means hide.
+	find lazyregexp.Regexp
+}
+
+var forms = []form{
+	{
+		name: "a password in a URL",
+		hide: lazyregexp.New(`(://)([^\s"'<>]*)@`), // to the last @, since a password may itself hold @ and /
+		find: lazyregexp.New(`://[^/\s?#@:]*:[^/\s?#@]+@`),
+	},
+	{
+		name: "a user with a password",
+		hide: lazyregexp.New(`([^\s"'/@:=]:)(/?[^\s"'@/][^\s"'@]*)@`),                   // also where a URL lacks its scheme
+		find: lazyregexp.New(`(?:^|[\s"'=])[^\s"'/@:=]+:[^\s"'/@]+@(?:tcp|unix|udp)\(`), // as MySQL's drivers write it
+	},
+	{
+		name: "a credential in the query of a URL",
+		hide: lazyregexp.New(`(?i)([?&;#][^=&;#\s"']*(?:key|token|secret|passw|pwd|auth|sig|credential|session)[^=&;#\s"']*=)([^&;#\s"']+)`),
+		find: lazyregexp.New(`(?i)[?&](?:(?:[a-z0-9_.-]*[_.-])?(?:api[_-]?key|access[_-]?key|token|secret|passw(?:or)?d|pwd|auth|authorization|sig|signature|credentials?)|key|accesstoken|authtoken|clientsecret)=[^&#\s]`),
+	},
+	{name: "a Slack webhook", hide: lazyregexp.New(`(?i)(hooks\.slack(?:-gov)?\.com/(?:services|workflows|triggers)/)([^\s"']+)`)},
+	{name: "a private key", hide: lazyregexp.New(`(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)([\s\S]*)`)},
+	{name: "an access token", hide: lazyregexp.New(`(\b)((?:xox[abeprs]-[0-9A-Za-z-]{8,}|gh[pousr]_[0-9A-Za-z]{20,}|github_pat_[0-9A-Za-z_]{20,}|glpat-[0-9A-Za-z_-]{16,}|AKIA[0-9A-Z]{16}\b|pul-[0-9a-f]{40}\b|eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*))`)},
+}
+
+// String is text with every credential in it replaced.
+func String(text string) string {
+	for _, f := range forms {
+		var b strings.Builder
+		done := 0
+		for _, at := range f.hide().FindAllStringSubmatchIndex(text, -1) {
+			if strings.HasPrefix(text[at[1]:], "sha256:") { // an image by digest, whose registry has a port
+				continue
+			}
+			b.WriteString(text[done:at[4]])
+			b.WriteString(mark)
+			done = at[5]
+		}
+		b.WriteString(text[done:])
+		text = b.String()
+	}
+	return text
+}
+
+// Find says what kind of credential text holds, such as "an access token"; empty if there is none.
+func Find(text string) string {
+	for _, f := range forms {
+		find := f.find
+		if find == nil {
+			find = f.hide
+		}
+		if find.MatchString(text) {
+			return f.name
+		}
+	}
+	return ""
+}
+
+// SecretName tells whether the value of a variable or field of that name is a credential, as in DB_PASSWORD. A name such
+// as TOKEN_FILE says where one is.
+func SecretName(name string) bool {
+	plain := strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(name))
+	for _, ending := range []string{"password", "passwd", "passphrase", "secret", "token", "apikey", "webhookurl", "secretaccesskey", "secretkey", "privatekey", "credential", "credentials"} {
+		if strings.HasSuffix(plain, ending) {
+			return true
+		}
+	}
+	return false
+}
