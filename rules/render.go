@@ -245,11 +245,12 @@ func overrides(in Inputs, documents []document) (File, error) {
 			"(evt.type = mount and (evt.arg.dir contains %s or evt.arg.dir endswith %s) and not spire_mtls_runtime)", quote(dir), quote(parent))),
 		macroOverride("spire_mtls_command_names_socket_dir", fmt.Sprintf("(evt.type = fchmodat2 and proc.args contains %s)", quote(dir))),
 		listOverride("spire_mtls_traced_processes", quoted(tracedProcesses(in.Workloads))),
-		{
-			List: "spire_mtls_allowed_on_node", Items: quoted(unique(in.AllowedSocketProcesses)),
-			Override: map[string]string{"items": "append"},
-		},
 		macroOverride("spire_mtls_may_use_udp", or(workloadTerms(udpWorkloads(in.Workloads)))),
+	}
+	if allowed := unique(in.AllowedSocketProcesses); len(allowed) > 0 {
+		out = append(out, override{
+			List: "spire_mtls_allowed_on_node", Items: quoted(allowed), Override: map[string]string{"items": "append"},
+		})
 	}
 	values := exceptionValues(in)
 	ruleNames := slices.Sorted(maps.Keys(values))

@@ -26,11 +26,12 @@ func twoNamespaces() rules.Inputs {
 		Workloads: []rules.Workload{
 			{
 				Name: "orders", Namespace: "shop", Label: "orders", Port: 8443, Executable: "/orders", Children: []string{"/bin/healthcheck"},
+				Image: "registry.example.org:5000/shop/orders:1.2@sha256:" + strings.Repeat("0a", 32), Health: []string{"/orders", "--check", "ready"},
 				Egress: []rules.Endpoint{{CIDR: "10.1.2.3/8", Port: 5432, Protocol: "TCP"}, {CIDR: "fd00::1", Port: 53, Protocol: "udp"}, {CIDR: "0.0.0.0/0", Port: 443, Protocol: "tcp"}},
 			},
 			{Name: "stock", Namespace: "shop", Label: "stock", Port: 9443, Executable: "/app/stock-service-with-a-long-name", CertificateDirs: []string{"/run/certs"}},
 			// A label that is the name of a stock list, and one that YAML takes for a boolean.
-			{Name: "shell_binaries", Namespace: "tools", Label: "shell_binaries", Executable: "/tool", SocketPath: "/run/agent/api.sock"},
+			{Name: "shell_binaries", Namespace: "tools", Label: "shell_binaries", Executable: "/tool", Image: "acme/tool", SocketPath: "/run/agent/api.sock"},
 			{Name: "on", Namespace: "true", Label: "on", Port: 1, Executable: "/on"},
 		},
 	}
@@ -136,6 +137,7 @@ func TestRules_have_the_guides_names_and_priorities(t *testing.T) {
 		"Service Account Token Access in mTLS Container": "CRITICAL",
 		"Unexpected Child Process in mTLS Container":     "WARNING",
 		"Debugger Attached to mTLS Process":              "CRITICAL",
+		"Detection Evasion Attempt":                      "CRITICAL",
 	}, got)
 }
 

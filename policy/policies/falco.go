@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"spire-falco/charts"
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 )
 
@@ -152,15 +153,15 @@ func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/
 
 // tooSevere reports a threshold above every rule of the stack.
 func tooSevere(threshold value, files []ruleset.File) string {
-	limit, ok := ruleset.ParsePriority(threshold.text())
-	if !ok {
+	limit, err := falco.ParsePriority(threshold.text())
+	if err != nil {
 		return ""
 	}
 	some := false
 	for _, f := range files {
 		for _, item := range documents(f) {
-			p, ok := ruleset.ParsePriority(value{item["priority"]}.text())
-			if !ok {
+			p, err := falco.ParsePriority(value{item["priority"]}.text())
+			if err != nil {
 				continue
 			}
 			if some = true; p <= limit {

@@ -65,6 +65,24 @@ func TestAWorkloadMayConnectToItsServersToDNSAndToItsEgressAlone(t *testing.T) {
 	}, in.Workloads[1].Egress)
 }
 
+func TestAWorkloadIsHeldToItsImageAndItsHealthCommand(t *testing.T) {
+	t.Parallel()
+	declared := map[string]string{"workloads": `[
+		{"name":"server","port":8443,"peers":["client"]},
+		{"name":"client","image":"ghcr.io/acme/client:1.2","health":["/client","ping"]}]`}
+	in, err := Inputs(load(t, declared), ".")
+	require.NoError(t, err)
+	assert.Equal(t, rules.DefaultImage, in.Workloads[0].Image, "as Minikube has it")
+	assert.Equal(t, []string{in.Workloads[0].Executable, "health"}, in.Workloads[0].Health)
+	assert.Equal(t, "ghcr.io/acme/client:1.2", in.Workloads[1].Image)
+	assert.Equal(t, []string{"/client", "ping"}, in.Workloads[1].Health)
+
+	declared["image.repository"] = "registry.example.org/acme/server"
+	in, err = Inputs(load(t, declared), ".")
+	require.NoError(t, err)
+	assert.Equal(t, "registry.example.org/acme/server", in.Workloads[0].Image, "as it is pushed")
+}
+
 func TestRulesAreRenderedOnlyWhileFalcoIsOn(t *testing.T) {
 	t.Parallel()
 	rendered, err := Render(load(t, nil), ".")

@@ -94,7 +94,7 @@ func WriteTable(w io.Writer, results []Result) error {
 			verdict = "FAIL"
 		}
 		name := r.Scenario.Name
-		if r.Scenario.Group == Recording {
+		if g := r.Scenario.Group; g == Recording || g == Act {
 			name = r.Scenario.Recording + ": " + name
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%d\t%d\t%s\n", verdict, r.Scenario.Group, len(r.Scenario.Events), len(r.Fired), name)

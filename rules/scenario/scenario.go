@@ -23,8 +23,20 @@ import (
 //go:embed scenarios.yaml
 var table []byte
 
+//go:embed acts.yaml
+var actTable []byte
+
+//go:embed bypasses.yaml
+var bypassTable []byte
+
 //go:embed testdata/events.tar.gz
 var recordings []byte
+
+//go:embed testdata/acts.tar.gz
+var acts []byte
+
+//go:embed testdata/bypasses.tar.gz
+var bypasses []byte
 
 // Group says where a scenario's events come from.
 type Group string
@@ -33,6 +45,10 @@ type Group string
 const (
 	// Recording is a recording whole.
 	Recording Group = "recording"
+	// Act is an act done on a newer Falco, recorded whole.
+	Act Group = "act"
+	// Bypass are recorded events, changed as an attacker changes the act to pass the rules by.
+	Bypass Group = "bypass"
 	// Guide is a test that the user's guide documents, as single events of a recording.
 	Guide Group = "guide"
 	// Derived are recorded events with fields changed by hand.
@@ -58,6 +74,8 @@ type Scenario struct {
 	Benign bool
 	// Note explains an expectation that is not plain.
 	Note string
+	// Unseen is true when the recording is of an attack that raises no alert of ours; Note says why.
+	Unseen bool
 	// Events in Falco's order.
 	Events []condition.Event
 	// Want is every alert, in the order of events; nothing else may fire.
@@ -70,6 +88,7 @@ type document struct {
 		Kind      string             `yaml:"kind"`
 		Name      string             `yaml:"name"`
 		Note      string             `yaml:"note"`
+		Unseen    bool               `yaml:"unseen"`
 		Alerts    map[string][]int64 `yaml:"alerts"`
 	} `yaml:"recordings"`
 	Guide []struct {
@@ -98,10 +117,52 @@ var loadOnce = sync.OnceValues(func() ([]Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load(table, events)
+	performed, err := readRecordings(acts)
+	if err != nil {
+		return nil, err
+	}
+	for name, evs := range performed {
+		seen := map[int64]bool{}
+		for _, e := range evs {
+			if n := Num(e); !seen[n] { // the recorder wrote some events twice
+				seen[n] = true
+				events[name] = append(events[name], declared(e)) // no two recordings have one name
+			}
+		}
+	}
+	changed, err := readRecordings(bypasses)
+	if err != nil {
+		return nil, err
+	}
+	var out []Scenario
+	for _, part := range []struct {
+		table  []byte
+		events map[string][]condition.Event
+		group  Group
+	}{{table, events, Recording}, {actTable, events, Act}, {bypassTable, changed, Bypass}} {
+		scenarios, err := load(part.table, part.events, part.group)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, scenarios...)
+	}
+	return out, nil
 })
 
-func load(table []byte, events map[string][]condition.Event) ([]Scenario, error) {
+// declared returns an event of the recorded acts as it is with the image of the pods declared: their container mtls-server ran a
+// program that does what it is told, in an image of its own.
+func declared(e condition.Event) condition.Event {
+	const name, repository = "container.name", "container.image.repository"
+	if e.Text(name) != "mtls-server" || e.Text(repository) != "docker.io/library/evilserver" {
+		return e
+	}
+	fields := maps.Clone(e.Fields())
+	fields[repository] = condition.StringValue("docker.io/library/mtls-server")
+	return condition.NewEvent(fields)
+}
+
+// load reads a table; group is that of its recordings.
+func load(table []byte, events map[string][]condition.Event, group Group) ([]Scenario, error) {
 	var doc document
 	dec := yaml.NewDecoder(bytes.NewReader(table))
 	dec.KnownFields(true)
@@ -114,7 +175,7 @@ func load(table []byte, events map[string][]condition.Event) ([]Scenario, error)
 		if !ok {
 			return nil, fmt.Errorf("scenario %q: no recording %q", r.Name, r.Recording)
 		}
-		s := Scenario{Group: Recording, Name: r.Name, Recording: r.Recording, Benign: r.Kind == "benign", Note: r.Note, Events: evs}
+		s := Scenario{Group: group, Name: r.Name, Recording: r.Recording, Benign: r.Kind == "benign", Note: r.Note, Unseen: r.Unseen, Events: evs}
 		var err error
 		if s.Want, err = wanted(evs, r.Alerts); err != nil {
 			return nil, fmt.Errorf("recording %s: %w", r.Recording, err)

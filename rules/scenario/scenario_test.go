@@ -57,35 +57,61 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 36, byGroup[Recording])
+	assert.Equal(t, 110, byGroup[Act])
+	assert.Equal(t, 19, byGroup[Bypass])
 	assert.Equal(t, 9, byGroup[Guide])
 	assert.Greater(t, byGroup[Derived], 100)
 }
 
-func TestLoad_has_every_recording_of_the_manifest(t *testing.T) {
+func TestLoad_has_every_recording_of_the_manifests(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile("testdata/manifest.json")
-	require.NoError(t, err)
-	var manifest struct {
-		Scenarios []struct {
-			ID     string `json:"id"`
-			Kind   string `json:"kind"`
-			Events int    `json:"events"`
-		} `json:"scenarios"`
-	}
-	require.NoError(t, json.Unmarshal(b, &manifest))
 	all, err := Load()
 	require.NoError(t, err)
-	got := map[string]Scenario{}
-	for _, s := range all {
-		if s.Group == Recording {
-			got[s.Recording] = s
+	for file, group := range map[string]Group{"testdata/manifest.json": Recording, "testdata/acts.json": Act} {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var manifest struct {
+			Scenarios []struct {
+				ID     string `json:"id"`
+				Kind   string `json:"kind"`
+				Events int    `json:"events"`
+			} `json:"scenarios"`
+		}
+		require.NoError(t, json.Unmarshal(b, &manifest))
+		got := map[string]Scenario{}
+		for _, s := range all {
+			if s.Group == group {
+				got[s.Recording] = s
+			}
+		}
+		assert.Len(t, got, len(manifest.Scenarios))
+		for _, m := range manifest.Scenarios {
+			if group == Recording {
+				assert.Len(t, got[m.ID].Events, m.Events, m.ID)
+			}
+			assert.NotEmpty(t, got[m.ID].Events, m.ID)
+			assert.Equal(t, m.Kind == "benign", got[m.ID].Benign, m.ID)
 		}
 	}
-	assert.Len(t, got, len(manifest.Scenarios))
-	for _, m := range manifest.Scenarios {
-		assert.Len(t, got[m.ID].Events, m.Events, m.ID)
-		assert.Equal(t, m.Kind == "benign", got[m.ID].Benign, m.ID)
+}
+
+// Nothing is silent without a reason, and no reason is given for what fires.
+func TestLoad_says_why_an_attack_is_not_seen(t *testing.T) {
+	t.Parallel()
+	all, err := Load()
+	require.NoError(t, err)
+	unseen := map[Group]int{}
+	for _, s := range all {
+		if s.Group != Act && s.Group != Bypass || s.Benign {
+			continue
+		}
+		assert.Equal(t, len(s.Want) == 0, s.Unseen, s.Recording)
+		if s.Unseen {
+			unseen[s.Group]++
+			assert.NotEmpty(t, s.Note, s.Recording)
+		}
 	}
+	assert.Equal(t, map[Group]int{Act: 15, Bypass: 1}, unseen)
 }
 
 func TestLoad_derived_events(t *testing.T) {
@@ -104,7 +130,7 @@ derived:
   - name: a near miss
     from: {recording: R, event: 7}
     fires: ""
-`), map[string][]condition.Event{"R": {base}})
+`), map[string][]condition.Event{"R": {base}}, Recording)
 	require.NoError(t, err)
 	require.Len(t, all, 2)
 	require.Len(t, all[0].Events, 2)
@@ -129,7 +155,7 @@ func TestLoad_refuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := load([]byte(tc.table), events)
+			_, err := load([]byte(tc.table), events, Recording)
 			assert.ErrorContains(t, err, tc.want)
 		})
 	}

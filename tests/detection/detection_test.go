@@ -2,6 +2,8 @@
 package detection_test
 
 import (
+	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -95,11 +97,11 @@ func TestBenign_recordings_are_silent(t *testing.T) {
 		}
 		benign++
 		if len(s.Want) > 0 {
-			assert.Equal(t, "D3", s.Recording, "alerts are expected in a recording of normal work")
+			assert.Contains(t, []string{"D3", "N4", "B17", "B22", "B42"}, s.Recording, "alerts are expected in a recording of normal work")
 			assert.NotEmpty(t, s.Note)
 		}
 	}
-	assert.Equal(t, 8, benign)
+	assert.Equal(t, 25, benign)
 }
 
 func TestLint_has_nothing_to_say(t *testing.T) {
@@ -116,33 +118,44 @@ func TestEveryRule(t *testing.T) {
 	all := scenarios(t)
 	caught := map[string]int{}
 	for _, s := range all {
-		if s.Group == scenario.Recording && !s.Benign {
+		if (s.Group == scenario.Recording || s.Group == scenario.Act) && !s.Benign {
 			for _, a := range s.Want {
 				caught[a.Rule]++
 			}
 		}
 	}
+	const generic = "syscall" // fchmodat2, move_mount, open_tree and truncate have no event of their own
 	types := map[string][]string{
-		socketRule: {"connect", "open", "openat", "openat2"},
+		socketRule: {"connect", "creat", "open", "open_by_handle_at", "openat", "openat2"},
 		tamperRule: {
 			"bind", "chmod", "chown", "creat", "fchmod", "fchmodat", "fchown", "fchownat", "lchown", "link", "linkat", "mknod", "mknodat",
-			"rename", "renameat", "renameat2", "rmdir", "symlink", "symlinkat", "unlink", "unlinkat",
+			"mount", "rename", "renameat", "renameat2", "rmdir", "symlink", "symlinkat", generic, "unlink", "unlinkat",
 		},
 		shellRule: {"execve", "execveat"},
 		childRule: {"execve", "execveat"},
-		debugRule: {"process_vm_readv", "process_vm_writev", "ptrace"},
+		debugRule: {"pidfd_getfd", "process_vm_readv", "process_vm_writev", "ptrace"},
 		certificateRule: {
-			"chmod", "chown", "creat", "fchmod", "fchmodat", "fchown", "fchownat", "lchown", "link", "linkat", "open", "openat", "openat2", "rename",
-			"renameat", "renameat2", "symlink", "symlinkat", "unlink", "unlinkat",
+			"chmod", "chown", "creat", "fchmod", "fchmodat", "fchown", "fchownat", "io_uring_setup", "lchown", "link", "linkat", "mount", "open",
+			"open_by_handle_at", "openat", "openat2", "rename", "renameat", "renameat2", "symlink", "symlinkat", generic, "unlink", "unlinkat",
 		},
-		"Container Escape Attempt via Proc": {"chroot", "open", "openat", "openat2"},
-		sensitiveRule:                       {"open", "openat", "openat2"},
-		tokenRule:                           {"open", "openat", "openat2"},
-		portRule:                            {"bind"},
-		egressRule:                          {"connect"},
+		escapeRule: {
+			"chmod", "chown", "chroot", "creat", "execve", "execveat", "fchmod", "fchmodat", "fchown", "fchownat", "io_uring_setup", "lchown", "link",
+			"linkat", "mkdir", "mkdirat", "mknod", "mknodat", "mount", "open", "open_by_handle_at", "openat", "openat2", "rename", "renameat",
+			"renameat2", "rmdir", "setns", "symlink", "symlinkat", "unlink", "unlinkat",
+		},
+		sensitiveRule: {
+			"creat", "link", "linkat", "open", "open_by_handle_at", "openat", "openat2", "rename", "renameat", "renameat2", "symlink", "symlinkat",
+		},
+		tokenRule:   {"creat", "link", "linkat", "open", "open_by_handle_at", "openat", "openat2", "symlink", "symlinkat"},
+		portRule:    {"bind", "listen"},
+		egressRule:  {"connect", "socket"},
+		evasionRule: {"io_uring_setup", "mkdir", "mkdirat", "mount", "open_by_handle_at", "setns", generic, "unshare"},
 	}
 	list := load(t, rules.Static()).rules()
 	assert.Len(t, list, len(types))
+	var opens atomic.Int32
+	// Each costs every open of the node.
+	t.Cleanup(func() { assert.EqualValues(t, 5, opens.Load(), "rules about opens") })
 	for _, r := range list {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
@@ -150,6 +163,9 @@ func TestEveryRule(t *testing.T) {
 			lang := condition.For(recordedBy())
 			needed, err := lang.NeededEventTypes(r.Expr)
 			require.NoError(t, err)
+			if slices.Contains(lang.EventNames(needed), "openat") {
+				opens.Add(1)
+			}
 			assert.Equal(t, types[r.Name], lang.EventNames(needed), "the calls that Falco is asked to capture")
 			for _, name := range lang.EventNames(needed) {
 				assert.True(t, lang.Captured(name), "%s is not captured live", name)
@@ -166,19 +182,30 @@ func TestSettingsOf(t *testing.T) {
 		got[r.Name] = rules.SettingsOf(r)
 	}
 	pods := []string{"Workloads.Label", "Workloads.Namespace"}
+	programs := []string{
+		"Workloads.Children", "Workloads.Executable", "Workloads.Health", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace",
+	}
 	assert.Equal(t, map[string][]string{
 		socketRule: {
-			"AgentSocketPath", "AllowedSocketProcesses", "SPIRENamespaces", "Workloads.Executable", "Workloads.Namespace", "Workloads.SocketPath",
+			"AgentSocketPath", "AllowedSocketProcesses", "SPIRENamespaces", "Workloads.Executable", "Workloads.Image", "Workloads.Name",
+			"Workloads.Namespace", "Workloads.SocketPath",
 		},
-		tamperRule:                          {"AgentSocketPath", "SPIRENamespaces"},
-		shellRule:                           {"Workloads.Children", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
-		childRule:                           {"Workloads.Children", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
-		debugRule:                           {"Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
-		certificateRule:                     {"Workloads.CertificateDirs", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
-		"Container Escape Attempt via Proc": nil,
-		sensitiveRule:                       pods,
-		tokenRule:                           pods,
-		portRule:                            {"Workloads.Executable", "Workloads.Label", "Workloads.Namespace", "Workloads.Port"},
-		egressRule:                          {"Workloads.Children", "Workloads.Egress", "Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+		tamperRule: {"AgentSocketPath", "SPIRENamespaces"},
+		shellRule:  programs,
+		childRule:  programs,
+		debugRule:  {"Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+		certificateRule: {
+			"Workloads.CertificateDirs", "Workloads.Executable", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace",
+		},
+		escapeRule:    nil,
+		sensitiveRule: pods,
+		tokenRule:     pods,
+		portRule: {
+			"Workloads.Executable", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace", "Workloads.Port",
+		},
+		egressRule: {
+			"Workloads.Children", "Workloads.Egress", "Workloads.Executable", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace",
+		},
+		evasionRule: {"AllowedSocketProcesses", "Workloads.Label", "Workloads.Namespace"},
 	}, got)
 }

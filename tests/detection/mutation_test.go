@@ -2,6 +2,7 @@ package detection_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,13 +15,19 @@ import (
 	"spire-falco/rules/scenario"
 )
 
-// redundant are the changes that no event can tell, by rule: the settings-made exceptions name the namespace once more than the rule's own
-// condition does, which matters as soon as there are workloads in two namespaces. TestSettings has two.
-var redundant = map[string][]string{
-	shellRule:  {"without k8s.ns.name = mtls"},
-	childRule:  {"without k8s.ns.name = mtls"},
-	portRule:   {"without k8s.ns.name = mtls"},
-	egressRule: {"without k8s.ns.name = mtls", "without k8s.ns.name = mtls", "without k8s.ns.name = mtls"},
+// otherNamespace is a change that only events of a second namespace notice: the exceptions that the settings make name the namespace
+// once more than the rule's own condition does. TestMutation_of_namespaces has two.
+const otherNamespace = "without k8s.ns.name = mtls"
+
+// severalNamespaces are the rules with such exceptions, and how many there are of the default workloads.
+var severalNamespaces = map[string]int{shellRule: 2, childRule: 2, portRule: 1, egressRule: 4}
+
+// unnoticed are the changes that no event can notice, by rule: a cheap question before a costly one that answers it too.
+var unnoticed = map[string][]string{
+	escapeRule: {
+		"without (fd.name contains /root or fd.name contains /cwd)", "without fd.name contains /fd/",
+		"without (evt.args contains /root or evt.args contains /cwd or evt.args contains /fd/)",
+	},
 }
 
 // mutant is one small change to a condition.
@@ -128,8 +135,45 @@ func TestMutation(t *testing.T) {
 				}
 			}
 			assert.Positive(t, near, "no near miss: no event that only one clause keeps from firing")
-			assert.ElementsMatch(t, redundant[r.Name], survivors, "no scenario notices these changes to the rule (of %d)", len(all))
+			before := len(survivors)
+			survivors = slices.DeleteFunc(survivors, func(what string) bool { return what == otherNamespace })
+			assert.Equal(t, severalNamespaces[r.Name], before-len(survivors), otherNamespace)
+			assert.ElementsMatch(t, unnoticed[r.Name], survivors, "no scenario notices these changes to the rule (of %d)", len(all))
 		})
+	}
+}
+
+// With a workload in a second namespace, the events of the first moved there notice every change to the namespace of an exception.
+func TestMutation_of_namespaces(t *testing.T) {
+	t.Parallel()
+	in := rules.DefaultInputs()
+	in.Workloads = append(in.Workloads, rules.Workload{Name: "orders", Namespace: "shop", Label: "mtls-server", Port: 9443, Executable: "/orders"},
+		rules.Workload{Name: "stock", Namespace: "shop", Label: "mtls-client", Executable: "/stock"})
+	rendered, err := rules.Render(in)
+	require.NoError(t, err)
+	all, err := scenario.Load()
+	require.NoError(t, err)
+	var moved []condition.Event
+	for _, e := range distinct(all) {
+		if e.Text("k8s.ns.name") == "mtls" {
+			fields := maps.Clone(e.Fields())
+			fields["k8s.ns.name"] = condition.StringValue("shop")
+			moved = append(moved, condition.NewEvent(fields))
+		}
+	}
+	require.NotEmpty(t, moved)
+	for _, r := range load(t, rendered.Files()).rules() {
+		if severalNamespaces[r.Name] == 0 {
+			continue
+		}
+		noticed := 0
+		base := matches(t, r.Expr, moved)
+		for _, m := range mutants(r.Expr) {
+			if m.what == otherNamespace && !slices.Equal(base, matches(t, m.expr, moved)) {
+				noticed++
+			}
+		}
+		assert.Equal(t, severalNamespaces[r.Name], noticed, r.Name)
 	}
 }
 
