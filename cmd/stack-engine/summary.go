@@ -14,6 +14,7 @@ import (
 	"spire-falco/policy/policies"
 	"spire-falco/policy/properties"
 	"spire-falco/report"
+	"spire-falco/values"
 )
 
 // planned collects what the engine says that it would do.
@@ -33,7 +34,7 @@ func (p *planned) violations(mirrors ...string) []policies.Violation {
 	var resources []policies.Resource
 	for _, s := range p.steps {
 		if s.New != nil {
-			resources = append(resources, properties.FromEvent(*s.New))
+			resources = append(resources, properties.FromEvent(*s.New, values.SPIRECRDs()))
 		}
 	}
 	return policies.Evaluate(resources, mirrors...)

@@ -24,9 +24,10 @@ import (
 	"spire-falco/rules"
 )
 
-// DefaultToolboxImage has the tools of the attacks: a pinned busybox, the one that the SPIRE chart runs too, so that most
-// nodes have it already.
-const DefaultToolboxImage = "docker.io/library/busybox:1.37.0-uclibc"
+// DefaultToolboxImage has the tools of the attacks: a busybox of the release that the SPIRE chart runs too. It is named by the
+// digest of its index, as docker-library/repo-info records it of 2026-07-31, since it also runs in a privileged pod: a tag can
+// be moved.
+const DefaultToolboxImage = "docker.io/library/busybox:1.37.0-uclibc@sha256:162f541afa4542abb43b3bc51efd26c659dd8fa8b0db3a0b8e348908d75efed1"
 
 // Options of Run. Durations that are zero get the defaults that their comments name.
 type Options struct {

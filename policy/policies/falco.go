@@ -52,6 +52,7 @@ func falcoValues(r Resource) []string {
 		"customRules":                    "the stack's ConfigMap would not be mounted; use the setting falco.extraRules",
 		"falco.config_files":             "further files of configuration can turn rules off",
 		"falco.base_syscalls.custom_set": "Falco would not see the events of all rules",
+		"falco.outputs":                  "alerts beyond a rate would be lost",
 		"affinity":                       "Falco would not run on every node",
 	} {
 		if x := v(p); x.set() && !x.unknown() {
@@ -64,6 +65,15 @@ func falcoValues(r Resource) []string {
 	} {
 		if x := v(p); x.v == false {
 			bad("values.%s is false: %s", p, why)
+		}
+	}
+	for p, why := range map[string]string{
+		"falco.syscall_event_drops.simulate_drops":  "Falco would drop events",
+		"falco.engine.modern_ebpf.drop_failed_exit": "refused attempts would raise no alert",
+		"driver.modernEbpf.dropFailedExit":          "refused attempts would raise no alert",
+	} {
+		if v(p).on() {
+			bad("values.%s is on: %s", p, why)
 		}
 	}
 	if x := v("responseActions.enabled"); x.on() {

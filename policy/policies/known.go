@@ -6,21 +6,34 @@ import (
 	"strings"
 )
 
-// opaque are kinds whose objects are in files, folders or charts that no policy reads.
-var opaque = []string{"ConfigFile", "ConfigGroup", "Directory", "Chart"}
+// opaque are modules of the provider whose resources create what is in files, folders or charts that no policy reads:
+// ConfigFile, ConfigGroup, Directory, Chart.
+var opaque = []string{"yaml", "kustomize", "helm.sh"}
+
+// makers are kinds of controllers that create objects out of charts, repositories or templates.
+var makers = []string{
+	"HelmRelease", "HelmChart", "HelmChartConfig", "HelmRepository", "Kustomization", "GitRepository", "OCIRepository", "Application", "ApplicationSet", "AppProject",
+	"ClusterResourceSet", "Subscription", "CatalogSource", "Addon", "Bundle", "GitRepo", "App", "PackageInstall", "Configuration", "Provider",
+}
 
 // judgedOneByOne refuses what creates objects that are not in the plan, and an object that is not of the kind that its
 // type token says: policies go by the token.
 func judgedOneByOne(r Resource) []string {
+	if strings.HasPrefix(r.Type, "kubernetes-") {
+		return []string{fmt.Sprintf("%s is a component that creates objects of Kubernetes, which no policy reads", r.Type)}
+	}
 	token, ok := strings.CutPrefix(r.Type, "kubernetes:")
 	if !ok {
 		return nil
 	}
 	module, name, _ := strings.Cut(token, ":")
-	if group, _, _ := strings.Cut(module, "/"); r.isRelease() {
+	if k := r.kind(); !k.builtin() && slices.Contains(makers, k.name) {
+		return []string{fmt.Sprintf("a %s has a controller create objects that no policy reads; register each object", k.name)}
+	}
+	if r.isRelease() {
 		return nil
-	} else if slices.Contains(opaque, name) && slices.Contains([]string{"yaml", "kustomize", "helm.sh"}, group) ||
-		slices.Contains([]string{"yaml", "kustomize", "helm.sh"}, group) {
+	}
+	if group, _, _ := strings.Cut(module, "/"); slices.Contains(opaque, group) {
 		return []string{fmt.Sprintf("%s creates objects that no policy reads; register each object, or a release of a chart of the table", token)}
 	}
 	var out []string

@@ -26,7 +26,7 @@ func privileged(resources []Resource) []finding {
 				bad("%s", m)
 			}
 		}
-		if r.kubernetes() && !r.isRelease() && !k.builtin() {
+		if r.kubernetes() && !r.isRelease() && (!k.builtin() || k.name == "PodSecurityPolicy") {
 			for _, m := range dangers(value{r.Inputs}, "") {
 				bad("%s", m)
 			}
@@ -167,7 +167,8 @@ func dangers(v value, at string) []string {
 			x := value{fields[key]}.open()
 			where := path + "." + key
 			switch key {
-			case "privileged", "hostNetwork", "hostPID", "hostIPC", "allowPrivilegeEscalation", "hostProcess":
+			case "privileged", "hostNetwork", "hostPID", "hostIPC", "allowPrivilegeEscalation", "hostProcess",
+				"allowPrivilegedContainer", "allowHostNetwork", "allowHostPID", "allowHostIPC", "allowHostPorts", "allowHostDirVolumePlugin":
 				if x.on() {
 					bad(where, "is "+x.show()+"; it must be false")
 				}

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"sort"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -578,6 +580,37 @@ func TestEveryPolicyHasAMistakeThatBreaksIt(t *testing.T) {
 		seen[p.Name] = true
 		assert.Regexp(t, `^[a-z-]+$`, p.Name)
 		assert.NotEmpty(t, p.Description)
+	}
+}
+
+func TestEveryPolicyIsInTheDocs(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/policies.md")
+	require.NoError(t, err)
+	for _, p := range policies.Policies() {
+		assert.Contains(t, string(text), "| `"+p.Name+"` | "+p.Description+" |\n")
+	}
+}
+
+func TestAViolationPrintsNothingThatMovesACursor(t *testing.T) {
+	t.Parallel()
+	all := stack(t)
+	r := all["server"]
+	r.Name = "server\x1b[2J\u202e"
+	at(t, r.Inputs, container...).(object)["name"] = "a\r\n::error::b\u200b"
+	at(t, r.Inputs, container...).(object)["image"] = "evil:\x1b[31mlatest\u2066"
+	all["server"] = r
+	violations := policies.Evaluate(sorted(all))
+	require.NotEmpty(t, violations)
+	for _, v := range violations {
+		for _, c := range v.String() {
+			assert.True(t, unicode.IsGraphic(c), "%q", v.String())
+		}
+	}
+	r.Name = strings.Repeat("x", 1_000_000)
+	all["server"] = r
+	for _, v := range policies.Evaluate(sorted(all)) {
+		assert.Less(t, len(v.String()), 10_000)
 	}
 }
 

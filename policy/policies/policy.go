@@ -230,7 +230,7 @@ func list(mirrors []string) []Policy {
 		{
 			Name:        "rights-are-named-and-narrow",
 			Description: "No role or binding gives cluster-admin, wildcards, or a right through which others can be had.",
-			resource:    noBroadRights,
+			stack:       noBroadRights,
 		},
 		{
 			Name:        "admission-fails-closed",

@@ -173,6 +173,8 @@ func embedded(r Resource) []string {
 				out = append(out, fmt.Sprintf("%s.%s.enabled opens the chart's pods to outside of the cluster", path, key))
 			case key == "type" && strings.HasSuffix(strings.ToLower(path), "service") && slices.Contains(exposed, x.text()):
 				out = append(out, fmt.Sprintf("%s.type is %s, which opens the chart's pods to outside of the cluster", path, x.show()))
+			case key == "namespaceOverride" && x.set() && !x.unknown():
+				out = append(out, fmt.Sprintf("%s.%s puts objects into another namespace than the release's", path, key))
 			case key == "externalIPs" && x.set():
 				out = append(out, fmt.Sprintf("%s.externalIPs opens the chart's pods to outside of the cluster", path))
 			}
@@ -294,7 +296,7 @@ func sortedKeys[T any](m map[string]T) []string {
 
 var (
 	// fixed are tags that are not moved: a version with all three parts, a hash, a date.
-	fixed = regexp.MustCompile(`^(v?\d+\.\d+\.\d+([._+-][0-9A-Za-z._+-]+)?|(sha-|git-|g)?[0-9a-f]{12,64}|([a-z]+-)?(\d{8}|\d{4}-\d\d-\d\d|RELEASE\.\d{4}-\d\d-\d\dT[0-9A-Z-]+)([.-][0-9A-Za-z.-]+)?)$`)
+	fixed = regexp.MustCompile(`^(v?\d+\.\d+\.\d+([._+-][0-9A-Za-z._+-]+)?|(sha256-|sha-|git-|g)?[0-9a-f]{12,64}|([a-z]+-)?(\d{8}|\d{4}-\d\d-\d\d|RELEASE\.\d{4}-\d\d-\d\dT[0-9A-Z-]+)([.-][0-9A-Za-z.-]+)?)$`)
 	// moving are words in a tag by which it is moved all the same.
 	moving = regexp.MustCompile(`(?i)(^|[._+-])(latest|stable|edge|nightly|dev|devel|develop|main|master|current|lts|canary|rolling|snapshot|prod|production|staging|test|next|head|unstable|x)($|[._+-])`)
 	digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)

@@ -101,16 +101,46 @@ func (r Resource) is(group string, names ...string) bool { return r.kind().is(gr
 
 const spireGroup = "spire.spiffe.io"
 
-// expand adds the items of lists as resources of their own: the API server creates each of them.
+// expand adds the items of lists, and the objects that custom resources carry, as resources of their own: somebody creates
+// each of them.
 func expand(resources []Resource) []Resource {
 	out := make([]Resource, 0, len(resources))
 	for _, r := range resources {
 		out = append(out, r)
 		if r.kubernetes() {
 			out = append(out, itemsOf(r, 0)...)
+			out = append(out, carried(r)...)
 		}
 	}
 	return out
+}
+
+// carried are whole objects inside a custom resource, such as the manifest of a Crossplane Object.
+func carried(r Resource) []Resource {
+	if r.isRelease() || r.kind().builtin() {
+		return nil
+	}
+	var out []Resource
+	for _, key := range sortedKeys(r.Inputs) {
+		walk(value{r.Inputs[key]}, "."+key, func(path string, v value) {
+			name, version := v.at("kind").text(), v.at("apiVersion").text()
+			if name == "" || version == "" || v.at("metadata").fields() == nil {
+				return
+			}
+			one := r
+			one.item, one.Name, one.Inputs = path, r.Name+path, v.fields()
+			one.Type = tokenOf(version, name)
+			out = append(out, one)
+		})
+	}
+	return out
+}
+
+func tokenOf(apiVersion, kind string) string {
+	if apiVersion == "v1" {
+		apiVersion = "core/v1"
+	}
+	return "kubernetes:" + apiVersion + ":" + kind
 }
 
 // deepest is how far lists of lists are followed; the API server takes none.
@@ -128,11 +158,7 @@ func itemsOf(r Resource, depth int) []Resource {
 		one.Name = fmt.Sprintf("%s.items[%d]", r.Name, i)
 		one.Inputs = item.fields()
 		if name := item.at("kind").text(); name != "" {
-			group := item.at("apiVersion").text()
-			if group == "v1" {
-				group = "core/v1"
-			}
-			one.Type = "kubernetes:" + group + ":" + name
+			one.Type = tokenOf(item.at("apiVersion").text(), name)
 		} else {
 			one.Type = r.Type[:strings.LastIndex(r.Type, ":")+1] + listKind
 		}

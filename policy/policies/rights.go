@@ -19,11 +19,28 @@ var harmless = []string{
 // broadGroups are subjects that nobody chose one by one.
 var broadGroups = []string{"system:masters", "system:anonymous", "system:unauthenticated", "system:authenticated", "system:nodes"}
 
-func noBroadRights(r Resource) []string {
+func noBroadRights(resources []Resource) []finding {
+	declared := map[string]bool{}
+	for _, r := range resources {
+		if r.is(rbacGroup, "ClusterRole") && !r.kind().patch {
+			declared[r.in("metadata", "name").text()] = true
+		}
+	}
+	var out []finding
+	for _, r := range resources {
+		for _, m := range rights(r, declared) {
+			out = append(out, finding{r, m})
+		}
+	}
+	return out
+}
+
+// rights judges one object; declared are the cluster roles of the stack, which are judged on their own.
+func rights(r Resource, declared map[string]bool) []string {
 	k := r.kind()
 	switch {
 	case k.is(rbacGroup, "ClusterRoleBinding", "RoleBinding"):
-		return binding(r, k)
+		return binding(r, declared)
 	case k.is(rbacGroup, "ClusterRole", "Role"):
 		return role(r, k)
 	case k.is("certificates.k8s.io", "CertificateSigningRequest"):
@@ -38,7 +55,7 @@ func noBroadRights(r Resource) []string {
 	return nil
 }
 
-func binding(r Resource, k kind) []string {
+func binding(r Resource, declared map[string]bool) []string {
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	name := r.in("roleRef", "name")
@@ -50,6 +67,8 @@ func binding(r Resource, k kind) []string {
 		// A role of the namespace; the stack's own are judged, and others are not stronger than the namespace.
 	case slices.Contains([]string{"cluster-admin", "admin", "edit"}, name.text()), strings.HasPrefix(name.text(), "system:") && !slices.Contains(harmless, name.text()):
 		bad("it gives the role %s, with rights to take over the cluster or the namespace", name.show())
+	case !declared[name.text()] && !slices.Contains(harmless, name.text()):
+		bad("it gives the cluster role %s, which is not part of the stack: which rights that has is not known", name.show())
 	}
 	for i, s := range r.in("subjects").list() {
 		if subject := s.at("name").text(); slices.Contains(broadGroups, subject) || strings.HasPrefix(subject, "system:serviceaccounts") {

@@ -1,8 +1,11 @@
 package policies
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"sync"
@@ -17,7 +20,7 @@ type token struct {
 }
 
 var tokens = []token{
-	{"slack", `hooks\.slack(-gov)?\.com/(services|workflows|triggers)/`},
+	{"slack", `(?i)hooks\.slack(-gov)?\.com(/|%2f)(services|workflows|triggers)(/|%2f)`},
 	{"xox|xapp-", `\bxox[a-z]-[0-9A-Za-z-]{8}|\bxapp-\d-[0-9A-Za-z]`},
 	{"discord|office.com", `discord(app)?\.com/api/webhooks/\d|\.webhook\.office\.com/webhookb2/`},
 	{":aa", `\b\d{8,10}:AA[0-9A-Za-z_-]{33}\b`},
@@ -40,6 +43,8 @@ var tokens = []token{
 	{"$", `\$(2[abxy]|apr1|argon2id?|[156y])\$[0-9A-Za-z./$,=]{8}`},
 	{"://", `[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@"'{}$<>]*:[^/\s@"'{}$<>]+@`}, // user and password in a URL
 	{"key=|token=|password=|passwd=|secret=", `(?i)[?&](api[_-]?key|access[_-]?token|auth[_-]?token|token|password|passwd|secret|client_secret|key)=[^&\s"'${}<>]{4}`},
+	{"mysql|mariadb|sshpass|redis-cli", `(?i)\b(mysql\w*|mariadb|sshpass)\b[^|;&]*\s-p\s?[^\s$]|\bredis-cli\b[^|;&]*\s-a\s+[^\s$]`},
+	{"--", `(?i)(^|\s)--[a-z-]*(password|passwd|passphrase|secret|api-?key|token)[ ]+[^\s$/<{-][^\s]*`},
 	{"curl|wget", `(?i)\b(curl|wget)\b[^|;&]*\s(-u|--user)[ =]["']?[^\s:"'$]+:[^\s"'$]`},
 	{"auth|client-key-data", `"auth"\s*:\s*"[0-9A-Za-z+/=]{8}|(?i)client-key-data["']?\s*:\s*["']?[0-9A-Za-z+/=]{20}`},
 }
@@ -106,11 +111,30 @@ func secretWithin(text string, depth int) bool {
 		if err != nil && len(plain)%4 == 1 { // one letter too many belongs to the text around it
 			decoded, err = base64.RawStdEncoding.DecodeString(plain[:len(plain)-1])
 		}
-		if err == nil && utf8.Valid(decoded) && secretWithin(string(decoded), depth-1) {
+		if err != nil {
+			continue
+		}
+		if plain, ok := unpacked(decoded); ok {
+			decoded = plain
+		}
+		if utf8.Valid(decoded) && secretWithin(string(decoded), depth-1) {
 			return true
 		}
 	}
 	return false
+}
+
+// mostUnpacked bounds what is unpacked of compressed text.
+const mostUnpacked = 1 << 20
+
+// unpacked is what gzip has packed.
+func unpacked(data []byte) ([]byte, bool) {
+	r, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, false
+	}
+	out, err := io.ReadAll(io.LimitReader(r, mostUnpacked))
+	return out, err == nil || len(out) > 0
 }
 
 // secretKey is a name whose value is a secret.
@@ -128,7 +152,7 @@ func keyOfSecret(key string) bool {
 }
 
 // assignment is a setting on a line of a file or of a command, such as db.password = hunter2.
-var assignment = regexp.MustCompile(`(?im)(^|[\s,;{"'&-])([A-Za-z0-9_.-]*(?:password|passwd|passphrase|secret|api[_-]?key|auth[_-]?token|access[_-]?token|access[_-]?key|secret[_-]?key|private[_-]?key|token))["']?\s*[:=]\s*["']?([^\s"',;]{4,})`)
+var assignment = regexp.MustCompile(`(?im)(^|[\s,;{"'&<-])([A-Za-z0-9_.-]*(?:password|passwd|passphrase|secret|api[_-]?key|auth[_-]?token|access[_-]?token|access[_-]?key|secret[_-]?key|private[_-]?key|token))["']?\s*[:=>]\s*["']?([^\s"',;]{4,})`)
 
 // assigned is the name of a setting in text whose value is a secret; "" for none.
 func assigned(text string) string {
@@ -147,17 +171,14 @@ const intoSecret = "put it into a Secret and name that"
 
 // noSecret looks for secrets everywhere but in Secrets: by the mark of Pulumi, by their form, and by their name.
 func noSecret(r Resource) []string {
-	if r.item != "" {
-		return nil // the list itself reports its items
-	}
 	if !r.kubernetes() {
 		return secretForms(r)
 	}
 	var out []string
 	secret := r.is("", "Secret")
 	for _, key := range sortedKeys(r.Inputs) {
-		if secret && (key == "data" || key == "stringData") || key == "status" {
-			continue
+		if secret && (key == "data" || key == "stringData") || key == "status" || key == "items" && strings.HasSuffix(r.Type, "List") {
+			continue // items are resources of their own
 		}
 		out = append(out, secretsIn(r, value{r.Inputs[key]}, key)...)
 	}
@@ -220,11 +241,18 @@ func secretsIn(r Resource, v value, at string) []string {
 	walkRaw(v, at, func(path string, v value) bool {
 		_, secret := v.v.(Secret)
 		text, _ := v.v.(string)
+		for _, key := range sortedKeys(v.fields()) {
+			if looksSecret(key) {
+				out = append(out, path+" has a name that looks like a secret; "+intoSecret)
+			}
+		}
 		switch {
 		case secret:
 			out = append(out, path+" is a secret; "+intoSecret)
 		case text == "":
 			return true
+		case config && keyFile.MatchString(path):
+			out = append(out, path+" is a file of keys by its name; "+intoSecret)
 		case looksSecret(text):
 			out = append(out, path+" looks like a secret by its content; "+intoSecret)
 		case keyOfSecret(path) && !harmlessValue.MatchString(text) && (named && at != "metadata" || annotations && strings.Contains(path, ".annotations.")) && !isFile(path, config):
@@ -240,6 +268,9 @@ func secretsIn(r Resource, v value, at string) []string {
 	})
 	return out
 }
+
+// keyFile is the name of a file that holds keys, also when its content cannot be read.
+var keyFile = regexp.MustCompile(`(?i)\.(p12|pfx|jks|keystore|kdbx|key|ppk|htpasswd|pgpass|netrc|dockercfg|dockerconfigjson)$|\.id_(rsa|dsa|ecdsa|ed25519)$`)
 
 var fileName = regexp.MustCompile(`\.(ya?ml|json|conf|cfg|toml|ini|properties|txt|md|sh|crt|pem)$`)
 

@@ -53,6 +53,22 @@ func TestFromEventReadsWhatTheEngineMasked(t *testing.T) {
 		"masked": policies.Secret{Value: policies.Unknown{}}, "unknown": policies.Unknown{}, "list": []any{"a", policies.Unknown{}},
 		"signed": policies.Secret{Value: policies.Unknown{}}, "asset": "a: b",
 	}}, r)
-	assert.Nil(t, r.DependsOn, "events do not tell")
+	assert.Nil(t, r.DependsOn, "events do not say it")
 	assert.Empty(t, properties.Name(""))
+}
+
+func TestAnAssetOfAnEventIsKnownByItsHash(t *testing.T) {
+	t.Parallel()
+	text, err := asset.FromText("a: b")
+	require.NoError(t, err)
+	elided := func(hash string) apitype.StepEventStateMetadata {
+		return apitype.StepEventStateMetadata{Inputs: map[string]any{
+			"files": []any{map[string]any{resource.SigKey: resource.AssetSig, "hash": hash, "text": "<contents elided>"}},
+		}}
+	}
+	assert.Equal(t, []any{"a: b"}, properties.FromEvent(elided(text.Hash), "x", "a: b").Inputs["files"])
+	assert.Equal(t, []any{policies.Unknown{}}, properties.FromEvent(elided(text.Hash), "x").Inputs["files"])
+	assert.Equal(t, []any{policies.Unknown{}}, properties.FromEvent(elided(""), "a: b").Inputs["files"])
+	remote := &asset.Asset{Sig: asset.AssetSig, URI: "https://example.org/values.yaml"}
+	assert.Equal(t, map[string]any{"a": policies.Unknown{}}, properties.Plain(resource.PropertyMap{"a": resource.NewProperty(remote)}))
 }
