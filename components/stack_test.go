@@ -160,7 +160,7 @@ func TestReleasesTakeTheResolvedChart(t *testing.T) {
 		"falco-release":         {"falco", "4.19.0", "https://falcosecurity.github.io/charts"},
 		"falcosidekick-release": {"falcosidekick", "0.14.0", "https://falcosecurity.github.io/charts"},
 		"spire-release":         {"spire", "0.30.0", "https://spiffe.github.io/helm-charts-hardened/"},
-		"spire-crds":            {"spire-crds", "0.5.0", "https://spiffe.github.io/helm-charts-hardened/"},
+		"spire-crds":            {"spire-crds", "0.6.0", "https://spiffe.github.io/helm-charts-hardened/"},
 	} {
 		res := r.one(t, name)
 		assert.Equal(t, want[0], res.get("chart"), name)
