@@ -88,12 +88,18 @@ var supported = map[string]struct {
 }{
 	// The newest chart of every Falco minor, and of 0.40 also the one that DefaultFalcoVersion resolves to.
 	FalcoName: {FalcoRepository, []row{
-		{version: "4.19.0"}, {version: "4.21.3"}, {version: "6.4.1"},
-		{version: "7.2.1"}, {version: "8.0.5"}, {version: "9.1.0"},
+		{version: "4.19.0"},
+		{version: "4.21.3"},
+		{version: "6.4.1"},
+		{version: "7.2.1"},
+		{version: "8.0.5"},
+		{version: "9.1.0"},
 	}},
 	FalcosidekickName: {FalcoRepository, []row{
-		{version: "0.9.11"}, {version: "0.10.2"},
-		{version: "0.13.1", runs: "2.32.0"}, {version: "0.14.0", runs: "2.32.0"},
+		{version: "0.9.11"},
+		{version: "0.10.2"},
+		{version: "0.13.1", runs: "2.32.0"},
+		{version: "0.14.0", runs: "2.32.0"},
 	}},
 	// The newest chart of every minor, and 0.27.0, from which running stacks come.
 	SPIREName: {SPIRERepository, []row{

@@ -121,7 +121,8 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		{"all there", nil, machine{"minikube": "", "docker": "28"}, nil},
 		{"a Minikube that knows the Kubernetes", nil, machine{"minikube": "v1.39.0\n", "docker": "28"}, nil},
 		{
-			"a Minikube that is too old", nil, machine{"minikube": "v1.38.1", "docker": "28"},
+			"a Minikube that is too old", nil,
+			machine{"minikube": "v1.38.1", "docker": "28"},
 			[]string{"minikube 1.38.1 does not support Kubernetes v1.36.3; 1.39.0 is the first"},
 		},
 		{"an older Kubernetes", map[string]string{"minikube.kubernetesVersion": "v1.35.9"}, machine{"minikube": "v1.38.1", "docker": "28"}, nil},
