@@ -79,8 +79,8 @@ type row struct {
 // stale: runs is what their images say. Patch releases of SPIRE are pinned where they fix vulnerabilities that the
 // chart's own release has, as far as the CHANGELOG of the Go module v1.15.3 lists them:
 //   - 1.13.4: requests that an attestor sends to hosts of the attacker's choice, and its use of CPU time.
-//   - 1.14.7: join tokens that two agents can use, and two attestors that accept forged documents. The resumption of TLS
-//     sessions that skips the validation of the peer's chain was fixed in 1.14.3, never in 1.13.
+//   - 1.14.7: join tokens that two agents can use, and two attestors that accept forged documents. The resumption of
+//     TLS sessions that skips the validation of the peer's chain was fixed in 1.14.3, never in 1.13.
 //   - 1.15.3: dependencies with known vulnerabilities (1.15.2) and a newer Go.
 var supported = map[string]struct {
 	repository string
@@ -88,10 +88,18 @@ var supported = map[string]struct {
 }{
 	// The newest chart of every Falco minor, and of 0.40 also the one that DefaultFalcoVersion resolves to.
 	FalcoName: {FalcoRepository, []row{
-		{version: "4.19.0"}, {version: "4.21.3"}, {version: "6.4.1"}, {version: "7.2.1"}, {version: "8.0.5"}, {version: "9.1.0"},
+		{version: "4.19.0"},
+		{version: "4.21.3"},
+		{version: "6.4.1"},
+		{version: "7.2.1"},
+		{version: "8.0.5"},
+		{version: "9.1.0"},
 	}},
 	FalcosidekickName: {FalcoRepository, []row{
-		{version: "0.9.11"}, {version: "0.10.2"}, {version: "0.13.1", runs: "2.32.0"}, {version: "0.14.0", runs: "2.32.0"},
+		{version: "0.9.11"},
+		{version: "0.10.2"},
+		{version: "0.13.1", runs: "2.32.0"},
+		{version: "0.14.0", runs: "2.32.0"},
 	}},
 	// The newest chart of every minor, and 0.27.0, from which running stacks come.
 	SPIREName: {SPIRERepository, []row{

@@ -50,10 +50,11 @@ func CheckSPIREUpgrade(from, to string) error {
 		}
 	}
 	if next == "" {
-		return fmt.Errorf("chart spire %s is installed, and %s is more than one minor version away, which SPIRE does not support; this stack has no chart of the minor between", from, to)
+		return fmt.Errorf("chart spire %s is installed, and %s is more than one minor version away, which SPIRE does not support; "+
+			"this stack has no chart of the minor between", from, to)
 	}
-	return fmt.Errorf("chart spire %s is installed, and SPIRE never skips a minor version on the way to %s: set spire.chartVersion to %s first, bring the stack up, and then go on",
-		from, to, next)
+	return fmt.Errorf("chart spire %s is installed, and SPIRE never skips a minor version on the way to %s: "+
+		"set spire.chartVersion to %s first, bring the stack up, and then go on", from, to, next)
 }
 
 // chartMinor is the minor number of a version 0.MINOR.PATCH; the chart of SPIRE has no other versions.

@@ -458,7 +458,8 @@ func (l *loader) spireCharts() (charts.SPIRE, charts.Chart) {
 	case crdsErr != nil:
 		l.problem(crdsKey, version, crdsErr.Error())
 	case err == nil && version != chart.CRDs:
-		l.problem(crdsKey, version, fmt.Sprintf("must be %s, which goes with chart spire %s; leave the setting out to get it", chart.CRDs, chart.Version))
+		want := fmt.Sprintf("must be %s, which goes with chart spire %s; leave the setting out to get it", chart.CRDs, chart.Version)
+		l.problem(crdsKey, version, want)
 	}
 	crds.Repository = l.repository(charts.SPIRECRDsName)
 	return chart, crds

@@ -91,7 +91,10 @@ func Pins() ([]Pin, error) {
 			Project: Falcosidekick, Version: s.Sidekick.Chart.AppVersion, Where: "the default of falcosidekick.chartVersion",
 			Kept: "no published chart brings a newer image, and newer images were never run with it",
 		},
-		{Project: Kubernetes, Version: strings.TrimPrefix(s.Cluster.Minikube.KubernetesVersion, "v"), Where: "the default of minikube.kubernetesVersion"},
+		{
+			Project: Kubernetes, Version: strings.TrimPrefix(s.Cluster.Minikube.KubernetesVersion, "v"),
+			Where: "the default of minikube.kubernetesVersion",
+		},
 		{Project: SPIRE, Version: s.SPIRE.Chart.AppVersion, Where: "the default of spire.chartVersion"},
 	}, nil
 }

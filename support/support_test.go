@@ -39,7 +39,7 @@ func TestNoPinnedVersionIsOutOfSupport(t *testing.T) {
 			if os.Getenv("GITHUB_ACTIONS") != "" {
 				mark = "::warning::"
 			}
-			fmt.Println(mark + why) //nolint:forbidigo // CI shows it
+			fmt.Println(mark + why)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func TestEachBreachOfTheContractIsReported(t *testing.T) {
 func helm(t *testing.T, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "helm")
-	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700))
 	return path
 }
 

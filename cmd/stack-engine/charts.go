@@ -31,8 +31,8 @@ func (t *target) helm(log io.Writer) renderer {
 			Module:  "helm.sh/helm/v3",
 			Package: "helm.sh/helm/v3/cmd/helm",
 		}, log)
-		if err != nil {
-			return nil, err
+		if err != nil { // without Helm nothing is known of the chart either
+			return nil, fmt.Errorf("%w: %w", contract.ErrNoChart, err)
 		}
 		ctx, cancel := context.WithTimeout(ctx, contractTimeout)
 		defer cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,6 +13,7 @@ import (
 	"spire-falco/charts"
 	"spire-falco/charts/contract"
 	"spire-falco/config"
+	"spire-falco/gotool"
 	"spire-falco/rules/fromsettings"
 )
 
@@ -111,4 +113,16 @@ func TestAnInstalledSPIREIsUpgradedMinorByMinor(t *testing.T) {
 	require.ErrorContains(t, checkUpgrade(t.Context(), newest, installed(nil)), "no state")
 	newest.SPIRE.Install = false
 	require.NoError(t, checkUpgrade(t.Context(), newest, installed(nil)), "the cluster's own SPIRE is left alone")
+}
+
+func TestWithoutHelmNothingIsKnownOfAChart(t *testing.T) {
+	t.Setenv(gotool.CacheVariable, t.TempDir())
+	p := planOf(t, "9.0.0")
+	none := &target{} // its folder has no tools/helm
+	none.Dir = t.TempDir()
+	line, err := previewContract(t.Context(), p, none.helm(io.Discard))
+	require.NoError(t, err)
+	assert.Contains(t, line, "NOT checked by contract")
+	_, err = checkContract(t.Context(), p, none.helm(io.Discard))
+	require.ErrorContains(t, err, "find the pinned version of helm")
 }

@@ -122,6 +122,13 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		want     []string
 	}{
 		{"all there", nil, machine{"minikube": "", "docker": "28"}, nil},
+		{"a Minikube that knows the Kubernetes", nil, machine{"minikube": "v1.39.0\n", "docker": "28"}, nil},
+		{
+			"a Minikube that is too old", nil,
+			machine{"minikube": "v1.38.1", "docker": "28"},
+			[]string{"minikube 1.38.1 does not support Kubernetes v1.36.3; 1.39.0 is the first"},
+		},
+		{"an older Kubernetes", map[string]string{"minikube.kubernetesVersion": "v1.35.9"}, machine{"minikube": "v1.38.1", "docker": "28"}, nil},
 		{"nothing there", nil, machine{}, []string{"minikube is not installed", "needs docker"}},
 		{"Docker does not answer", nil, machine{"minikube": "", "docker": "fail:Cannot connect"}, []string{"Docker does not answer (Cannot connect)"}},
 		{"another driver's program", map[string]string{"minikube.driver": "kvm2"}, machine{"minikube": ""}, []string{"needs virsh"}},

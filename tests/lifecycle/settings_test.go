@@ -78,7 +78,7 @@ var onMinikube = []flip{
 	{"falco.metrics", false, updates("falco-release")},
 	{"falco.serviceMonitor", true, updates("falco-release")},
 	{"falco.dashboard", true, each("create", []string{"falco-dashboard"})},
-	{"spire.chartVersion", "0.29.0", updates("spire-crds", "spire-release", "spire-spire-agent-ready", "spire-spire-spiffe-csi-driver-ready")},
+	{"spire.chartVersion", "0.29.0", updates(sorted(spireWaits, []string{"spire-crds"})...)},
 	{"falcosidekick.chartVersion", "0.13.1", updates("falcosidekick-release")},
 	{config.SlackWebhookKey, slackWebhook + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
 	{"falcosidekick.slack.minimumPriority", "error", updates("falcosidekick-release")},
