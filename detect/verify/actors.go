@@ -94,6 +94,14 @@ func (r *run) toolboxPod() kube.Object {
 			// The workload's pods mount none. Here is one, of the account default, to be opened.
 			"automountServiceAccountToken": true,
 			"readinessGates":               []kube.Object{{"conditionType": neverReady}},
+			// A tool at the path of the workload's program.
+			"initContainers": []kube.Object{{
+				"name": "tool", "image": r.options.ToolboxImage, "imagePullPolicy": "IfNotPresent",
+				"command":         []string{"sh", "-c", `cp "$(command -v busybox)" /tool/program`},
+				"securityContext": restricted(),
+				"resources":       smallResources(),
+				"volumeMounts":    []kube.Object{{"name": "tool", "mountPath": "/tool"}},
+			}},
 			"containers": []kube.Object{{
 				"name": toolContainer, "image": r.options.ToolboxImage, "imagePullPolicy": "IfNotPresent",
 				"command":         idle,
@@ -102,11 +110,13 @@ func (r *run) toolboxPod() kube.Object {
 				"volumeMounts": []kube.Object{
 					{"name": "workload-api", "mountPath": path.Dir(w.SocketPath), "readOnly": true},
 					{"name": "certificates", "mountPath": "/etc/ssl/certs"},
+					{"name": "tool", "mountPath": w.Executable, "subPath": "program", "readOnly": true},
 				},
 			}},
 			"volumes": []kube.Object{
 				{"name": "workload-api", "csi": kube.Object{"driver": "csi.spiffe.io", "readOnly": true}},
 				{"name": "certificates", "emptyDir": kube.Object{"sizeLimit": "1Mi"}},
+				{"name": "tool", "emptyDir": kube.Object{"sizeLimit": "8Mi"}},
 			},
 		},
 	}

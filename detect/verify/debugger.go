@@ -75,9 +75,37 @@ func executable(machine elf.Machine, code []byte) []byte {
 }
 
 // attach is a shell script that writes the program to file, lets it seize the shell, and removes it.
-func attach(file string) string {
+func attach(file string) string { return runProgram(file, seizeAMD64, seizeARM64) }
+
+// ioUringAMD64 calls io_uring_setup(1, NULL), which the kernel refuses, and exits with 0.
+var ioUringAMD64 = []byte{
+	0xbf, 1, 0, 0, 0, // mov edi, 1
+	0x31, 0xf6, // xor esi, esi
+	0xb8, 0xa9, 0x01, 0, 0, // mov eax, io_uring_setup
+	0x0f, 0x05, // syscall
+	0x31, 0xff, // xor edi, edi
+	0xb8, 60, 0, 0, 0, // mov eax, exit
+	0x0f, 0x05, // syscall
+}
+
+// ioUringARM64 is the same for arm64.
+var ioUringARM64 = words(
+	0xd2800000|1<<5,   // mov x0, 1
+	0xd2800001,        // mov x1, 0
+	0xd2800008|425<<5, // mov x8, io_uring_setup
+	0xd4000001,        // svc 0
+	0xd2800000,        // mov x0, 0
+	0xd2800008|93<<5,  // mov x8, exit
+	0xd4000001,        // svc 0
+)
+
+// ioUring is a shell script that writes the program to file, runs it, and removes it.
+func ioUring(file string) string { return runProgram(file, ioUringAMD64, ioUringARM64) }
+
+// runProgram is a shell script that writes a program to file, runs it, and removes it.
+func runProgram(file string, amd64, arm64 []byte) string {
 	program := func(m elf.Machine, code []byte) string { return base64.StdEncoding.EncodeToString(executable(m, code)) }
 	return fmt.Sprintf(`case "$(uname -m)" in x86_64) p=%s ;; aarch64) p=%s ;; *) echo "no program for $(uname -m)" >&2; exit 1 ;; esac
 echo "$p" | base64 -d >%[3]s && chmod 755 %[3]s && %[3]s; s=$?; rm -f %[3]s; exit $s`,
-		program(elf.EM_X86_64, seizeAMD64), program(elf.EM_AARCH64, seizeARM64), file)
+		program(elf.EM_X86_64, amd64), program(elf.EM_AARCH64, arm64), file)
 }

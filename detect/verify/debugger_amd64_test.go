@@ -66,3 +66,12 @@ func TestTheDebuggerSeizesItsParentAndExitsWithZeroWhenRefused(t *testing.T) {
 	assert.True(t, status.Exited())
 	assert.Zero(t, status.ExitStatus())
 }
+
+func TestTheProgramThatAsksForIoUringEndsWithZeroHoweverItIsAnswered(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "uring")
+	require.NoError(t, os.WriteFile(file, executable(elf.EM_X86_64, ioUringAMD64), 0o700))
+	out, err := exec.CommandContext(t.Context(), file).CombinedOutput()
+	require.NoError(t, err)
+	assert.Empty(t, out)
+}

@@ -153,10 +153,12 @@ func (r *run) startTraffic(ctx context.Context, q *Quiet, begun time.Time) (bool
 		return false, err
 	}
 	pod["metadata"].(kube.Object)["namespace"] = peer.Namespace
+	// The rules know the container by its name.
+	pod["spec"].(kube.Object)["containers"].([]any)[0].(kube.Object)["name"] = peer.Name
 	if err := r.create(ctx, pod); err != nil {
 		return false, err
 	}
-	return true, r.containerRunning(ctx, peer.Namespace, r.quietPod(quietClient), r.target.Name)
+	return true, r.containerRunning(ctx, peer.Namespace, r.quietPod(quietClient), peer.Name)
 }
 
 // peer is the first workload that may connect to the target and runs the project's own client.
@@ -177,7 +179,7 @@ func (r *run) quietPod(name string) string { return Namespace + "-" + r.id + "-"
 func (r *run) serving(ctx context.Context) error {
 	deadline := time.Now().Add(r.options.StartTimeout)
 	for {
-		log, err := r.log(ctx, r.target.Namespace, r.quietPod(quietServer))
+		log, err := r.log(ctx, r.target.Namespace, r.quietPod(quietServer), r.target.Name)
 		if err == nil && bytes.Contains(log, []byte(`"msg":"serving"`)) {
 			return nil
 		}
@@ -190,8 +192,8 @@ func (r *run) serving(ctx context.Context) error {
 	}
 }
 
-func (r *run) log(ctx context.Context, namespace, pod string) ([]byte, error) {
-	return r.kube.GetRaw(ctx, kube.PodPath(namespace, pod)+"/log", url.Values{"container": {r.target.Name}})
+func (r *run) log(ctx context.Context, namespace, pod, container string) ([]byte, error) {
+	return r.kube.GetRaw(ctx, kube.PodPath(namespace, pod)+"/log", url.Values{"container": {container}})
 }
 
 // endTraffic reads what the client and the server say, after the rotation that is due has had its time.
@@ -199,7 +201,7 @@ func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 	peer, _ := r.peer()
 	rotations := 0
 	for latest := begun.Add(max(r.options.Quiet, 2*rotatedAfter) + r.options.Quiet/2); ; {
-		log, err := r.log(ctx, r.target.Namespace, r.quietPod(quietServer))
+		log, err := r.log(ctx, r.target.Namespace, r.quietPod(quietServer), r.target.Name)
 		rotations = bytes.Count(log, []byte(`"msg":"identity rotated"`))
 		if err == nil && rotations > 0 || time.Now().After(latest) || !pause(ctx, r.options.Poll) {
 			break
@@ -217,7 +219,7 @@ func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 		found   bool
 	)
 	for latest := time.Now().Add(r.options.AlertTimeout); ; { // its last requests and its summary take their time
-		log, err = r.log(ctx, peer.Namespace, r.quietPod(quietClient))
+		log, err = r.log(ctx, peer.Namespace, r.quietPod(quietClient), peer.Name)
 		if summary, found = clientSummary(log); found || time.Now().After(latest) || !pause(ctx, r.options.Poll) {
 			break
 		}

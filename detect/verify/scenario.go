@@ -38,8 +38,10 @@ type Scenario struct {
 	command func(env) []string
 	// marker is the text that the alert must carry in one of its fields besides rule and pod; nil for env.marker.
 	marker func(env) string
-	// onNode tells that the alert names no pod: the act was moved out of it.
+	// onNode is true when the alert names no pod: the act was moved out of it.
 	onNode bool
+	// withoutUDP leaves the scenario out when the workload may use UDP, whose sockets then raise no alert.
+	withoutUDP bool
 }
 
 // env is what the acts of one run need to know.
@@ -48,6 +50,8 @@ type env struct {
 	marker string
 	// socket is the agent's socket on the node, and workloadSocket the same in a workload's container.
 	socket, workloadSocket string
+	// executable is the path of the workload's program in its image. In the toolbox pod a tool lies there.
+	executable string
 	// port is one that the workload does not declare, another in every run.
 	port int
 }
@@ -104,6 +108,18 @@ func Scenarios() []Scenario {
 			command: func(e env) []string { return []string{"ls", "/proc/version", "/" + e.marker} },
 		},
 		{
+			ID: "image", Title: "a tool at the path of the workload's program, in a container of another image",
+			Rule: "Unexpected Child Process in mTLS Container", actor: toolbox,
+			// busybox does what argv[0] says.
+			command: func(e env) []string { return []string{"sh", "-c", "exec -a true " + e.executable + " /" + e.marker} },
+		},
+		{
+			ID: "second-start", Title: "kubectl exec of the workload's own program in its pod",
+			Rule: "Unexpected Child Process in mTLS Container", actor: server,
+			// It knows no such argument and ends.
+			command: func(e env) []string { return []string{e.executable, "/" + e.marker} },
+		},
+		{
 			ID: "debugger", Title: "a program in a labelled pod attaches to a process, as a debugger does",
 			Rule: "Debugger Attached to mTLS Process", actor: toolbox,
 			command: func(e env) []string { return []string{"sh", "-c", attach("/etc/ssl/certs/" + e.marker)} },
@@ -139,6 +155,19 @@ func Scenarios() []Scenario {
 			marker: func(e env) string { return strconv.Itoa(e.port + 1) },
 		},
 		{
+			ID: "port-any", Title: "a tool in a labelled pod listens on a port that the kernel chooses",
+			Rule: "Unexpected Network Port Binding", actor: toolbox,
+			// Whoever connects would get a program of the marker's name, which there is not.
+			command: func(e env) []string { return []string{"timeout", "1", "nc", "-l", "-p", "0", "-e", "/" + e.marker} },
+		},
+		{
+			ID: "outbound-udp", Title: "a labelled pod gets a UDP socket, to itself",
+			Rule: "Outbound Connection from mTLS Server", actor: toolbox, withoutUDP: true,
+			command: func(e env) []string {
+				return []string{"sh", "-c", "nc -u -w 1 127.0.0.1 9 -e /" + e.marker}
+			},
+		},
+		{
 			ID: "outbound", Guide: "Custom rules, 5", Title: "a labelled pod connects to the Kubernetes API",
 			Rule: "Outbound Connection from mTLS Server", actor: toolbox,
 			command: func(e env) []string {
@@ -171,6 +200,21 @@ func Scenarios() []Scenario {
 			ID: "escape-core-pattern", Guide: "Custom rules, 4", Title: "opening core_pattern in a labelled pod",
 			Rule: "Container Escape Attempt via Proc", actor: toolbox,
 			command: func(e env) []string { return []string{"cat", "/proc/sys/kernel/core_pattern", "/" + e.marker} },
+		},
+		{
+			ID: "escape-host-proc", Title: "through the node's /proc, mounted elsewhere",
+			Rule: "Container Escape Attempt via Proc", actor: node,
+			command: func(e env) []string { return []string{"cat", hostRoot + "/proc/1/root/proc/version", "/" + e.marker} },
+		},
+		{
+			ID: "escape-io-uring", Title: "a privileged pod asks for io_uring, whose requests raise no event",
+			Rule: "Container Escape Attempt via Proc", actor: node,
+			command: func(e env) []string { return []string{"sh", "-c", ioUring("/tmp/" + e.marker)} },
+		},
+		{
+			ID: "evasion-namespace", Title: "a tool in a labelled pod asks for namespaces of its own",
+			Rule: "Detection Evasion Attempt", actor: toolbox,
+			command: func(e env) []string { return []string{"unshare", "-m", "ls", "/" + e.marker} },
 		},
 		{
 			ID: "escape-namespace", Title: "a privileged pod enters the node's mount namespace",

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -342,7 +343,7 @@ func (r *run) startActors(ctx context.Context, scenarios []Scenario) starts {
 func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 	e := env{
 		marker: "verify-" + r.id + "-" + s.ID, port: r.port,
-		socket: r.options.Settings.SPIRE.AgentSocketPath, workloadSocket: r.target.SocketPath,
+		socket: r.options.Settings.SPIRE.AgentSocketPath, workloadSocket: r.target.SocketPath, executable: r.target.Executable,
 	}
 	res := Result{ID: s.ID, Title: s.Title, Guide: s.Guide, Rule: s.Rule, Marker: e.marker, Outcome: Errored, Priority: r.priority(s.Rule)}
 	if s.marker != nil {
@@ -355,6 +356,10 @@ func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 	}
 	if s.actor == server && !runsOwn(r.target, ownServer) {
 		res.Outcome, res.Detail = Skipped, "left out: workload "+r.target.Name+" does not run the project's own server, and its program may not know SERVER_ADDRESS"
+		return res
+	}
+	if s.withoutUDP && r.usesUDP() {
+		res.Outcome, res.Detail = Skipped, "left out: workload "+r.target.Name+" may use UDP"
 		return res
 	}
 	begun, said, err := r.act(ctx, s, e, started)
@@ -391,6 +396,12 @@ func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 	return res
 }
 
+// usesUDP reports whether the workload under attack declares a destination by UDP; one that connects to other workloads asks for names.
+func (r *run) usesUDP() bool {
+	return len(config.Servers(r.target, r.options.Settings.Workloads)) > 0 ||
+		slices.ContainsFunc(r.target.Egress, func(e config.Endpoint) bool { return strings.EqualFold(e.Protocol, "udp") })
+}
+
 func (r *run) priority(rule string) string {
 	for _, known := range r.options.Rules.Rules {
 		if known.Name == rule {
@@ -415,7 +426,7 @@ func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.
 	if err := started[base].err; err != nil {
 		return time.Now(), "", err
 	}
-	if s.actor == server {
+	if s.actor == server && s.command == nil {
 		return started[server].at, "", nil
 	}
 	begun := time.Now()

@@ -91,7 +91,9 @@ stage_unit() {
 	mkdir -p "$STATE/staged$(dirname "$DROP_IN")"
 	{
 		printf '# Written by spire-falco: the order in which rule files load.\n[Service]\nExecStart=\n'
-		printf 'ExecStart=/usr/bin/falco -o engine.kind=modern_ebpf'
+		# Up to 0.41 the first action on lost events is the only one, and logging is the other. A list in config.d would be
+		# added to Falco's own.
+		printf 'ExecStart=/usr/bin/falco -o engine.kind=modern_ebpf -o syscall_event_drops.actions[0]=alert'
 		printf '%s\n' "$order" | sed 's/%/%%/g' | while IFS= read -r path; do printf ' -r %s' "$path"; done
 		printf '\n'
 	} >"$STATE/staged$DROP_IN"
@@ -112,7 +114,7 @@ validate() {
 		mount --bind "$1$2" "$2"
 		mount --bind "$1$3" "$3"
 		shift 3
-		exec /usr/bin/falco --dry-run -o engine.kind=modern_ebpf -o log_syslog=false "$@"
+		exec /usr/bin/falco --dry-run -o engine.kind=modern_ebpf -o "syscall_event_drops.actions[0]=alert" -o log_syslog=false "$@"
 	' validate "$STATE/preview" "$RULES_DIR" "$CONFIG_DIR" "$@" >"$log" 2>&1 9>&- </dev/null; then
 		return 0
 	fi
