@@ -11,7 +11,7 @@ func (l *Language) KnownEventType(name string) bool {
 	if c.syscalls[name] || len(c.codes[name]) > 0 {
 		return true
 	}
-	return name == c.events[0].name
+	return name == c.events[0].name || slices.Contains(l.grammar().pluginEvents, name)
 }
 
 // Captured tells whether Falco captures a call live without -A. It leaves out
@@ -128,6 +128,9 @@ func (l *Language) EventNames(s EventTypes) []string {
 // EventTypesOf returns the events that go by a name.
 func (l *Language) EventTypesOf(name string) EventTypes { return l.eventTypesNamed([]string{name}) }
 
+// asyncEvent is the event in which the events of plugins come.
+const asyncEvent = "asyncevent"
+
 // eventTypesNamed returns the codes of the names. One name without an event of
 // its own, but known as a system call, brings in the generic events.
 func (l *Language) eventTypesNamed(names []string) EventTypes {
@@ -137,6 +140,11 @@ func (l *Language) eventTypesNamed(names []string) EventTypes {
 		codes := c.codes[name]
 		for _, code := range codes {
 			s.add(code)
+		}
+		if l.lenientAncestors && slices.Contains(l.grammar().pluginEvents, name) {
+			for _, code := range c.codes[asyncEvent] {
+				s.add(code)
+			}
 		}
 		if len(codes) == 0 && c.syscalls[name] {
 			s.add(0)

@@ -396,16 +396,29 @@ func (l *Language) tracer(c fieldClass, val string) (n int, ref FieldRef, done b
 		rest := val[len(f.Name):]
 		if strings.HasPrefix(rest, "[") {
 			arg, end, closed := bracketed(f.Name, val)
-			if !closed {
-				return 0, l.makeRef(f.Name, f.Name, arg), true, nil
-			}
 			if _, ok := scanSigned(arg, 32); !ok {
 				return 0, FieldRef{}, true, notNumber(arg)
 			}
+			if !closed {
+				return 0, l.makeRef(f.Name, f.Name, arg), true, nil
+			}
 			return end, l.makeRef(f.Name, val[:end], arg), true, nil
 		}
-		n, ref, err = l.dotted(f.Name, val, isWord)
-		return n, ref, true, err
+		arg, ok := strings.CutPrefix(rest, ".")
+		switch {
+		case !ok:
+			return 0, FieldRef{}, true, syntaxError(val)
+		case c.name == "evtin":
+			p := l.longestParam(arg)
+			if p == nil {
+				return 0, FieldRef{}, true, fieldError("unknown event argument " + arg)
+			}
+			arg = p.name
+		case f.Name == "span.tag":
+			return 0, FieldRef{}, true, fieldError("invalid syntax for span.tag")
+		}
+		n = len(f.Name) + 1 + len(arg)
+		return n, l.makeRef(f.Name, val[:n], arg), true, nil
 	}
 	return 0, FieldRef{}, false, nil
 }

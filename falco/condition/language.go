@@ -113,6 +113,8 @@ type grammar struct {
 	modifiers []string
 	// transformers change the value of a field; tokens have the parenthesis.
 	transformers, transformerTokens []string
+	// pluginEvents are the events that the container plugin raises.
+	pluginEvents []string
 }
 
 func loadGrammar(table string) *grammar {
@@ -137,6 +139,8 @@ func loadGrammar(table string) *grammar {
 			g.operators = append(g.operators, word)
 		case "modifier":
 			g.modifiers = append(g.modifiers, word+" ")
+		case "plugin event":
+			g.pluginEvents = append(g.pluginEvents, word)
 		case "transformer":
 			g.transformers = append(g.transformers, word)
 			g.transformerTokens = append(g.transformerTokens, word+"(")
@@ -150,6 +154,10 @@ func (l *Language) IsOperator(name string) bool { return slices.Contains(l.gramm
 
 // TakesList reports whether an operator takes a list.
 func (l *Language) TakesList(op string) bool { return slices.Contains(l.grammar().listOperators, op) }
+
+// RefusesBrokenRegex reports whether an invalid regular expression is an error,
+// as it is since Falco 0.44.
+func (l *Language) RefusesBrokenRegex() bool { return l.nestedTransformers }
 
 // Modifiers lists the list modifiers that operators of texts take.
 func (l *Language) Modifiers() []string {

@@ -103,11 +103,13 @@ func identifierLen(s string) int {
 func (l *lexer) identifier() bool { return l.take(identifierLen(l.text[l.off:])) }
 
 // fieldName reads identifiers joined by dots, two at least.
-func (l *lexer) fieldName() bool {
-	rest := l.text[l.off:]
+func (l *lexer) fieldName() bool { return l.take(fieldNameLen(l.text[l.off:])) }
+
+// fieldNameLen returns the length of the field name that a text starts with, 0 when there is none.
+func fieldNameLen(rest string) int {
 	n := identifierLen(rest)
 	if n == 0 {
-		return false
+		return 0
 	}
 	end := 0
 	for n < len(rest) && rest[n] == '.' {
@@ -118,7 +120,7 @@ func (l *lexer) fieldName() bool {
 		n += 1 + m
 		end = n
 	}
-	return l.take(end)
+	return end
 }
 
 func (l *lexer) notBlank() bool {

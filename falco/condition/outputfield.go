@@ -6,11 +6,10 @@ import "strings"
 type OutputField struct {
 	// Length is how many bytes of the output name it.
 	Length int
-	// Fields are the fields that it reads, without transformers, by the names
-	// under which alerts list them.
-	Fields []NamedField
-	// Shown is what the output shows.
-	Shown *Extractor
+	lang   *Language
+	// expr is nil for a field without argument and transformer, which op names.
+	expr Expr
+	op   operand
 }
 
 // NamedField is a field by the name that alerts have for it.
@@ -27,22 +26,39 @@ func (l *Language) OutputField(text string) (f OutputField, ok bool, err error) 
 	if !l.nestedTransformers {
 		return OutputField{}, false, nil
 	}
-	e, op, length, err := l.readOutputField(text)
-	if err != nil {
-		return OutputField{}, true, err
+	// Nearly all are plain fields, for which the parser need not be set up.
+	if n := fieldNameLen(text); n > 0 && (n == len(text) || text[n] != '[') {
+		if ref, ok, err := l.LookupField(text[:n]); ok && err == nil {
+			return OutputField{Length: n, lang: l, op: operand{ref: ref, typ: ref.Type, list: ref.Info.List}}, true, nil
+		}
 	}
-	f.Length = length
-	c := &compiler{lang: l, layout: &Layout{}}
-	f.Shown = c.extractor(&op)
-	Walk(e, func(e Expr) bool {
+	e, op, length, err := l.readOutputField(text)
+	return OutputField{Length: length, lang: l, expr: e, op: op}, true, err
+}
+
+// Shown is what the output shows.
+func (f *OutputField) Shown() *Extractor {
+	c := &compiler{lang: f.lang, layout: &Layout{}}
+	return c.extractor(&f.op)
+}
+
+// Fields are the fields that it reads, without transformers, by the names under
+// which alerts list them.
+func (f *OutputField) Fields() []NamedField {
+	var fields []NamedField
+	c := &compiler{lang: f.lang}
+	if f.expr == nil {
+		return []NamedField{{f.op.ref.Name, c.extractor(&f.op)}}
+	}
+	Walk(f.expr, func(e Expr) bool {
 		if n, isField := e.(*Field); isField {
-			if field, _, err := c.operand(n); err == nil { // read before
-				f.Fields = append(f.Fields, NamedField{n.FullName(), c.extractor(&field)})
+			if op, _, err := c.operand(n); err == nil { // read before
+				fields = append(fields, NamedField{n.FullName(), c.extractor(&op)})
 			}
 		}
 		return true
 	})
-	return f, true, nil
+	return fields
 }
 
 // unknownOutputField is what Falco says in the end whatever was wrong: its last

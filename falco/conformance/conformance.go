@@ -6,9 +6,13 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	_ "embed" // the verdicts
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,11 +21,20 @@ import (
 //go:embed data/cases.jsonl.gz
 var casesGzip []byte
 
-// File is one rule file of a case. The text of files that are not this project's is not kept: SHA256 identifies it.
+// File is one rule file of a case. The text of files that are not this project's, such as the stock rules, is not
+// kept: SHA256 identifies it, and Edits are made to it.
 type File struct {
 	Name   string `json:"name"`
 	Text   string `json:"text,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
+	Edits  []Edit `json:"edits,omitempty"`
+}
+
+// Edit replaces bytes of a text.
+type Edit struct {
+	Offset int    `json:"offset"`
+	Delete int    `json:"delete"`
+	Insert string `json:"insert"`
 }
 
 // Case is rule files that are loaded in order, and what each Falco said of them.
@@ -70,6 +83,40 @@ func (c Case) Verdict(falco string) (Verdict, bool) {
 // Complete reports whether the text of every file is here.
 func (c Case) Complete() bool {
 	return !slices.ContainsFunc(c.Files, func(f File) bool { return f.SHA256 != "" && f.Text == "" })
+}
+
+// With returns the case with the texts that were not kept, from a map of texts by their SHA-256 in hexadecimal. Texts
+// that are not in the map stay absent, see Complete.
+func (c Case) With(texts map[string]string) Case {
+	c.Files = slices.Clone(c.Files)
+	for i, f := range c.Files {
+		text, ok := texts[f.SHA256]
+		if f.Text != "" || !ok {
+			continue
+		}
+		for _, e := range slices.Backward(f.Edits) {
+			text = text[:e.Offset] + e.Insert + text[e.Offset+e.Delete:]
+		}
+		c.Files[i].Text = text
+	}
+	return c
+}
+
+// Texts reads the files below a folder and returns their contents by SHA-256, for Case.With.
+func Texts(dir string) (map[string]string, error) {
+	texts := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(filepath.Clean(path))
+		texts[fmt.Sprintf("%x", sha256.Sum256(b))] = string(b)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the rule files of %s: %w", dir, err)
+	}
+	return texts, nil
 }
 
 // Cases returns all cases, read once; callers must not change them.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 
 	"github.com/stretchr/testify/require"
@@ -78,9 +79,21 @@ func stockFiles(t testing.TB) []ruleset.File {
 	return []ruleset.File{{Name: filepath.Base(name), Content: content}}
 }
 
+// benchedFalco is the Falco that FALCO_VERSION names, 0.40.0 when it names none.
+func benchedFalco(b *testing.B) ruleset.Options {
+	number := os.Getenv("FALCO_VERSION")
+	if number == "" {
+		return falco040
+	}
+	v, err := falco.Lookup(number)
+	require.NoError(b, err)
+	return ruleset.Options{Falco: v}
+}
+
 // BenchmarkCheckStockAndOurs measures what stands before a deployment: loading
 // and checking the stock rules (when FALCO_STOCK_RULES names them) and ours.
 func BenchmarkCheckStockAndOurs(b *testing.B) {
+	options := benchedFalco(b)
 	files := append(stockFiles(b), ourFiles(b)...)
 	size := 0
 	for _, f := range files {
@@ -89,7 +102,7 @@ func BenchmarkCheckStockAndOurs(b *testing.B) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for b.Loop() {
-		rs, report := ruleset.Load(files, falco040)
+		rs, report := ruleset.Load(files, options)
 		if !report.OK() {
 			b.Fatal(report.Err())
 		}

@@ -472,7 +472,7 @@ func (l *linter) binary(b *condition.Binary) {
 	values := constants(b)
 	name := fieldName(b.Left)
 	switch {
-	case b.Op == "regex":
+	case b.Op == "regex" && !l.lang.RefusesBrokenRegex():
 		for _, v := range values {
 			if !condition.ValidRegex(v) {
 				l.report(LintBrokenRegex, l.at(b.Right), "the expression "+quote(v)+" is invalid: the check is never true",

@@ -50,12 +50,12 @@ func parseOutput(lang *condition.Language, format string) *outputFormat {
 	f := &outputFormat{}
 	err := scanOutput(lang, format, func(p outputPart) {
 		if p.parsed != nil {
-			for _, field := range p.parsed.Fields {
+			for _, field := range p.parsed.Fields() {
 				if !slices.ContainsFunc(f.names, func(o outputField) bool { return o.name == field.Name }) {
 					f.names = append(f.names, outputField{field.Name, field.Field})
 				}
 			}
-			f.tokens = append(f.tokens, outputToken{field: p.parsed.Shown, width: p.width})
+			f.tokens = append(f.tokens, outputToken{field: p.parsed.Shown(), width: p.width})
 			return
 		}
 		if p.name == "" {

@@ -89,10 +89,7 @@ func (r *reader) readItem(it node) error {
 func (r *reader) warnUnknownKeys(it node, kind string, known []string) error {
 	for i := 0; i+1 < len(it.Content); i += 2 {
 		k := it.wrap(it.Content[i])
-		key, ok := stringOf(k)
-		if !ok {
-			return badConversion(ErrYAMLParse, k, kind)
-		}
+		key, _ := stringOf(k) // keys are texts, see oddKey
 		if key == kind || slices.Contains(known, key) {
 			continue
 		}

@@ -126,8 +126,47 @@ func parseYAML(src *source) ([]node, error) {
 	docs := make([]node, len(roots))
 	for i, r := range roots {
 		docs[i] = node{r, src}
+		// Falco turns each document into JSON to compare it with its schema, which
+		// fails at a key that is no text.
+		if key := oddKey(r, len(src.content)); key != nil {
+			return nil, badConversion(ErrYAMLParse, node{key, src}, "")
+		}
 	}
 	return docs, nil
+}
+
+// oddKey returns the first key below a node that is a list or a map. Aliases put
+// nodes into a tree more than once, without end even: after as many steps as
+// there can be nodes it looks at each node once.
+func oddKey(root *yaml.Node, nodes int) *yaml.Node {
+	var seen map[*yaml.Node]bool
+	steps := 0
+	var find func(n *yaml.Node) *yaml.Node
+	find = func(n *yaml.Node) *yaml.Node {
+		if steps++; steps > nodes {
+			if seen == nil {
+				seen = map[*yaml.Node]bool{}
+			}
+			if seen[n] {
+				return nil
+			}
+			seen[n] = true
+		}
+		for i, c := range n.Content {
+			isKey := n.Kind == yaml.Map && i%2 == 0
+			if isKey && (c.Kind == yaml.Map || c.Kind == yaml.Sequence) {
+				return c
+			}
+			if isKey || len(c.Content) == 0 {
+				continue
+			}
+			if key := find(c); key != nil {
+				return key
+			}
+		}
+		return nil
+	}
+	return find(root)
 }
 
 // parseAll returns what parses each file when it is asked for, and begins with
