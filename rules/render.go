@@ -34,6 +34,10 @@ type Rendered struct {
 	Hash string
 	// Rules of ours, in load order.
 	Rules []Summary
+	// Falco is the release that the files were checked for.
+	Falco falco.Version
+	// Set is what was checked: ours, placeholders for the stock rules where the user has files, and the user's.
+	Set *ruleset.Ruleset
 }
 
 // Summary is what a list of rules shows of one.
@@ -143,10 +147,11 @@ func Render(in Inputs) (*Rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := check(own, extra, release); err != nil {
+	set, err := check(own, extra, release)
+	if err != nil {
 		return nil, err
 	}
-	r := &Rendered{BeforeStock: own, AfterStock: extra, Rules: summaries}
+	r := &Rendered{BeforeStock: own, AfterStock: extra, Rules: summaries, Falco: release, Set: set}
 	r.Hash = Hash(r.Files())
 	return r, nil
 }

@@ -35,8 +35,8 @@ func newRulesCommand(t *cli.Target) *cobra.Command {
 	return cmd
 }
 
-// ownRules renders the rules of the stack's settings, whether Falco is on or not.
-func ownRules(t *cli.Target) (*rules.Rendered, error) {
+// ownRules renders the rules of the stack's settings for a Falco, whether Falco is on or not.
+func ownRules(t *cli.Target, v falco.Version) (*rules.Rendered, error) {
 	if err := t.Find(); err != nil {
 		return nil, err
 	}
@@ -45,6 +45,7 @@ func ownRules(t *cli.Target) (*rules.Rendered, error) {
 		return nil, err
 	}
 	settings.EnableFalco = true
+	settings.Falco.Chart.AppVersion, settings.Falco.Chart.Falco = v.Number, v
 	return fromsettings.Render(settings, t.Dir)
 }
 
@@ -85,17 +86,9 @@ func chooseFalco(t *cli.Target, number string) (chosenFalco, error) {
 	return chosenFalco{chart.Falco, "of chart " + chart.Version + ", which the stack " + t.Name + " installs; --falco chooses another"}, nil
 }
 
-// loadRules loads the named files in order, or the stack's own rules when there are none. The files of before come first
-// and are not among those returned.
-func loadRules(t *cli.Target, paths []string, v chosenFalco, before ...ruleset.File) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
+// loadRules loads the named files in order. The files of before come first and are not among those returned.
+func loadRules(paths []string, v chosenFalco, before ...ruleset.File) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
-	if len(paths) == 0 {
-		rendered, err := ownRules(t)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		files = asFiles(rendered)
-	}
 	for _, path := range paths {
 		content, err := safefile.Read(path, fromsettings.MaxRules)
 		if err != nil {
@@ -107,24 +100,12 @@ func loadRules(t *cli.Target, paths []string, v chosenFalco, before ...ruleset.F
 	return set, files, report, nil
 }
 
-func asFiles(rendered *rules.Rendered) []ruleset.File {
-	var files []ruleset.File
-	for _, f := range rendered.Files() {
-		files = append(files, ruleset.File{Name: f.Name, Content: []byte(f.Content)})
-	}
-	return files
-}
-
 // loadValidRules is loadRules for commands that need rules that Falco accepts.
-func loadValidRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
-	set, _, report, err := loadRules(t, paths, v)
+func loadValidRules(paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
+	set, _, report, err := loadRules(paths, v)
 	if err != nil {
 		return nil, err
 	}
-	return validRules(set, report, v)
-}
-
-func validRules(set *ruleset.Ruleset, report *ruleset.Report, v chosenFalco) (*ruleset.Ruleset, error) {
 	if !report.OK() {
 		return nil, fmt.Errorf("%s would refuse these rules: %w", v, report.Err())
 	}
@@ -155,7 +136,7 @@ func newRulesCheckCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, files, report, err := loadRules(&cli.Target{}, args, v, before...)
+			set, files, report, err := loadRules(args, v, before...)
 			if err != nil {
 				return err
 			}
@@ -311,11 +292,14 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, err := loadValidRules(t, paths, v)
+			set, leftOut, err := evaluable(t, paths, v)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "evaluating as %s does\n", v)
+			report.Fprintf(cmd.ErrOrStderr(), "evaluating as %s does\n", v)
+			for _, name := range leftOut {
+				report.Fprintf(cmd.ErrOrStderr(), "not evaluated: rule %q uses lists or macros of the stock rules, which are not here; give all files with --rules\n", name)
+			}
 			in := cmd.InOrStdin()
 			if args[0] != "-" {
 				f, err := safefile.Open(args[0])
@@ -332,6 +316,21 @@ func newRulesEvalCommand(t *cli.Target) *cobra.Command {
 	cmd.Flags().StringVar(&matching, "matching", "first", "first: an event fires the first rule that matches; all: every one")
 	falcoFlag(cmd, &number)
 	return cmd
+}
+
+// evaluable is the rules that events are held against: the named files, or what was checked of the stack's, without what
+// cannot be evaluated.
+func evaluable(t *cli.Target, paths []string, v chosenFalco) (set *ruleset.Ruleset, leftOut []string, err error) {
+	if len(paths) > 0 {
+		set, err = loadValidRules(paths, v)
+		return set, nil, err
+	}
+	rendered, err := ownRules(t, v.Version)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, leftOut = rendered.Evaluable()
+	return set, leftOut, nil
 }
 
 // maxEventLine is the longest line of events that is read, in bytes: Falco's longest argument lists fit many times over.
@@ -367,16 +366,17 @@ func evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 
 // recordedRules loads the named files, or the stack's own rules for the names that the recordings were made with: other
 // namespaces than those of a recording cannot be tested on it.
-func recordedRules(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
+func recordedRules(paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
 	if len(paths) > 0 {
-		return loadValidRules(t, paths, v)
+		return loadValidRules(paths, v)
 	}
-	rendered, err := rules.Render(rules.DefaultInputs())
+	in := rules.DefaultInputs()
+	in.FalcoVersion = v.Number
+	rendered, err := rules.Render(in)
 	if err != nil {
 		return nil, fmt.Errorf("render the rules for the recordings: %w", err)
 	}
-	set, report := ruleset.Load(asFiles(rendered), ruleset.Options{Falco: v.Version})
-	return validRules(set, report, v)
+	return rendered.Set, nil
 }
 
 func newRulesTestCommand(t *cli.Target) *cobra.Command {
@@ -391,7 +391,7 @@ func newRulesTestCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, err := recordedRules(t, paths, v)
+			set, err := recordedRules(paths, v)
 			if err != nil {
 				return err
 			}
@@ -455,7 +455,7 @@ func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			set, err := loadValidRules(t, paths, v)
+			set, err := explained(t, paths, v)
 			if err != nil {
 				return err
 			}
@@ -473,6 +473,18 @@ func newRulesExplainCommand(t *cli.Target) *cobra.Command {
 	cmd.Flags().StringArrayVar(&paths, "rules", nil, "rule file, in load order; again for more (default: this stack's rules)")
 	falcoFlag(cmd, &number)
 	return cmd
+}
+
+// explained is the rules to explain: the named files, or what was checked of the stack's.
+func explained(t *cli.Target, paths []string, v chosenFalco) (*ruleset.Ruleset, error) {
+	if len(paths) > 0 {
+		return loadValidRules(paths, v)
+	}
+	rendered, err := ownRules(t, v.Version)
+	if err != nil {
+		return nil, err
+	}
+	return rendered.Set.Only(func(r ruleset.Rule) bool { return !stock.IsPlaceholder(r.File) }), nil
 }
 
 func writeRule(out io.Writer, r ruleset.Rule, v chosenFalco) error {
@@ -513,7 +525,11 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 		Short: "Print what goes into the rules ConfigMap, or write it to a folder",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rendered, err := ownRules(t)
+			v, err := chooseFalco(t, "")
+			if err != nil {
+				return err
+			}
+			rendered, err := ownRules(t, v.Version)
 			if err != nil {
 				return err
 			}

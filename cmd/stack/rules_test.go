@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/charts"
 	"spire-falco/cmd/internal/cli"
 	"spire-falco/falco/ruleset"
 	"spire-falco/report/reporttest"
@@ -254,5 +255,93 @@ func TestNothingOfARuleFileReachesATerminalRaw(t *testing.T) {
 		}
 		reporttest.Harmless(t, out)
 		assert.Contains(t, out, "h", args)
+	}
+}
+
+func TestWhatWasCheckedIsWhatIsEvaluatedAndExplained(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	write("Pulumi.yaml", "name: spire-falco\nruntime: go\n")
+	write("Pulumi.dev.yaml", "config:\n  spire-falco:falco.chartVersion: 9.1.0\n  spire-falco:falco.extraRules: [mine.yaml]\n")
+	write("mine.yaml", "- rule: Built on stock\n  desc: d\n  condition: spawned_process and proc.name startswith anyof (nc, socat)\n  output: o\n  priority: INFO\n"+
+		"- rule: By itself\n  desc: d\n  condition: evt.type = openat and fd.name startswith anyof (/srv/till, /srv/ledger)\n  output: o %fd.name\n  priority: INFO\n")
+	write("events.jsonl", `{"evt.type":"openat","fd.name":"/srv/ledger.db"}`+"\n"+`{"evt.type":"execve","proc.name":"nc"}`+"\n")
+
+	out, err := run(t, dir, "rules", "eval", filepath.Join(dir, "events.jsonl"))
+	require.NoError(t, err)
+	assert.Contains(t, out, "evaluating as Falco 0.44.1 (of chart 9.1.0")
+	assert.Contains(t, out, `not evaluated: rule "Built on stock" uses lists or macros of the stock rules`)
+	assert.Contains(t, out, `"rule":"By itself"`)
+	assert.Equal(t, 1, strings.Count(out, `"rule":`), "no placeholder fires")
+
+	for _, rule := range []string{"Built on stock", "By itself", "Unauthorized Access to SPIRE Socket"} {
+		out, err = run(t, dir, "rules", "explain", rule)
+		require.NoError(t, err, rule)
+		assert.Contains(t, out, "of chart 9.1.0")
+	}
+	_, err = run(t, dir, "rules", "explain", "Terminal shell in container")
+	require.ErrorContains(t, err, "there is no rule", "a placeholder is not explained")
+
+	_, err = run(t, dir, "rules", "eval", "--falco", "0.40.0", filepath.Join(dir, "events.jsonl"))
+	require.ErrorContains(t, err, "mine.yaml:3:", "with an older Falco the same files are refused, with their place")
+}
+
+// TestAnExtraRuleFileIsJudgedByTheFalcoOfItsChart holds one table of files against every chart: what is refused, and with
+// which words.
+func TestAnExtraRuleFileIsJudgedByTheFalcoOfItsChart(t *testing.T) {
+	rule := func(condition string) string {
+		return "- rule: R\n  desc: d\n  condition: " + condition + "\n  output: o\n  priority: INFO\n"
+	}
+	for name, tt := range map[string]struct {
+		text    string
+		refused map[string]string // by chart; a chart that is not here accepts
+	}{
+		"a list modifier": {rule("evt.type = execve and proc.name startswith anyof (nc, socat)"), map[string]string{
+			"4.19.0": "'anyof' needs Falco 0.44 or newer", "6.4.1": "'anyof' needs", "7.2.1": "'anyof' needs", "8.0.5": "'anyof' needs",
+		}},
+		"a field that was removed": {rule("evt.type = sendto and syslog.severity <= 3"), map[string]string{
+			"6.4.1": "syslog.severity", "7.2.1": "syslog.severity", "8.0.5": "syslog.severity", "9.1.0": "syslog.severity",
+		}},
+		"a label with a dot": {rule("evt.type = execve and k8s.pod.label.app = shop"), map[string]string{
+			"6.4.1": "k8s.pod.label[app]", "7.2.1": "k8s.pod.label[app]", "8.0.5": "k8s.pod.label[app]", "9.1.0": "k8s.pod.label[app]",
+		}},
+		"a label in brackets":    {rule("evt.type = execve and k8s.pod.label[app] = shop"), nil},
+		"a macro of every Falco": {rule("spawned_process and proc.name = nc"), nil},
+		"a macro of the sandbox": {rule("open_write and bin_dir"), map[string]string{
+			"4.19.0": "bin_dir", "6.4.1": "bin_dir", "7.2.1": "bin_dir", "8.0.5": "bin_dir", "9.1.0": "bin_dir",
+		}},
+		"an engine of Falco 0.44": {"- required_engine_version: 0.62.0\n", map[string]string{
+			"4.19.0": "0.62.0", "6.4.1": "0.62.0", "7.2.1": "0.62.0", "8.0.5": "0.62.0",
+		}},
+		"the container plugin of Falco 0.43": {"- required_plugin_versions:\n    - name: container\n      version: 0.6.4\n", map[string]string{
+			"4.19.0": "container", "6.4.1": "container", "7.2.1": "container",
+		}},
+	} {
+		for _, chart := range charts.SupportedFalco() {
+			t.Run(name+" with chart "+chart.Version, func(t *testing.T) {
+				dir := t.TempDir()
+				for file, text := range map[string]string{
+					"Pulumi.yaml":     "name: spire-falco\nruntime: go\n",
+					"Pulumi.dev.yaml": "config:\n  spire-falco:falco.chartVersion: " + chart.Version + "\n  spire-falco:falco.extraRules: [mine.yaml]\n",
+					"mine.yaml":       tt.text,
+				} {
+					require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
+				}
+				_, err := run(t, dir, "rules", "render", "--output", filepath.Join(dir, "out"))
+				want, refused := tt.refused[chart.Version]
+				if chart.Version == "4.21.3" { // the same Falco as 4.19.0
+					want, refused = tt.refused["4.19.0"]
+				}
+				if !refused {
+					require.NoError(t, err)
+					return
+				}
+				require.ErrorContains(t, err, want)
+				require.ErrorContains(t, err, "mine.yaml")
+			})
+		}
 	}
 }

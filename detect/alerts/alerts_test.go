@@ -53,7 +53,7 @@ func TestPriority(t *testing.T) {
 		assert.Equal(t, want, got, name)
 	}
 	_, err := falco.ParsePriority("severe")
-	require.ErrorContains(t, err, `unknown priority "severe"; must be one of: emergency, alert, critical, error, warning, notice, informational, debug`)
+	require.ErrorContains(t, err, `unknown priority "severe"; must be one of emergency, alert, critical, error, warning, notice, informational, debug`)
 	assert.Less(t, falco.PriorityCritical, falco.PriorityWarning)
 }
 

@@ -67,7 +67,7 @@ var lintDescriptions = map[FindingCode]string{
 	LintBrokenRegex:    "holds a regular expression that Falco accepts and never matches",
 	LintDeadField:      "reads a field that Falco never fills",
 	LintDeadOutput:     "prints a field that Falco never fills",
-	LintOutputIndex:    "prints a field of the ancestors without an index, which Falco up to 0.43 cannot",
+	LintOutputIndex:    "prints a field of the ancestors without an index, which up to Falco 0.43 is none of them",
 	LintNameTooLong:    "compares a process name with more than the 15 characters that the kernel keeps",
 	LintNameWithPath:   "compares a process name, which has no slash, with a path",
 	LintResult:         "compares evt.res with what is no result: it is SUCCESS or the name of an error",

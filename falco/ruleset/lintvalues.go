@@ -59,9 +59,12 @@ func (l *linter) output() {
 		switch {
 		case deadField(l.lang, bare):
 			l.report(LintDeadOutput, at, "%"+bare+" always prints <NA>: Falco never fills it", deadHint(bare))
-		case m[6] == m[7] && slices.Contains(outputNeedsIndex, bare) && !l.lang.Version().AtLeast("0.44"):
-			l.report(LintOutputIndex, at, "%"+bare+" prints no ancestor without an index: Falco "+l.lang.Version().Number+" reads it so in conditions alone",
-				"write %"+bare+"[1], %"+bare+"[2] and so on, each with its number")
+		case m[6] == m[7] && slices.Contains(outputNeedsIndex, bare):
+			why := " prints no ancestor without an index: Falco " + l.lang.Version().Number + " reads it so in conditions alone"
+			if l.lang.Version().AtLeast("0.44") {
+				why = " prints all ancestors in a row without an index, and up to Falco 0.43 none"
+			}
+			l.report(LintOutputIndex, at, "%"+bare+why, "write %"+bare+"[1], %"+bare+"[2] and so on, each with its number")
 		}
 	}
 }

@@ -38,7 +38,7 @@ func TestValuesThatAFieldNeverHas(t *testing.T) {
 		{"an output with a dead field at its end", "0.44.1", printing("in %k8s.svc.name."), codes(ruleset.LintDeadOutput), "%k8s.svc.name"},
 		{"an output of ancestors", "0.40.0", printing("at %proc.aname up"), codes(ruleset.LintOutputIndex), "%proc.aname"},
 		{"an output of ancestors at its end", "0.43.1", printing("up %proc.acmdline"), codes(ruleset.LintOutputIndex), "%proc.acmdline"},
-		{"an output of ancestors from 0.44 on", "0.44.1", printing("at %proc.aname up"), nil, ""},
+		{"an output of ancestors from 0.44 on", "0.44.1", printing("at %proc.aname up"), codes(ruleset.LintOutputIndex), "up to Falco 0.43 none"},
 		{"an output of one ancestor", "0.40.0", printing("at %proc.aname[2] %proc.pname %proc.env"), nil, ""},
 		{"a process name of 16 characters", "0.44.1", exec("proc.name = abcdefghijklmnop"), codes(ruleset.LintNameTooLong), "the rule never fires"},
 		{"a process name of 15 characters", "0.44.1", exec("proc.name = abcdefghijklmno"), nil, ""},

@@ -15,6 +15,19 @@ func (rs *Ruleset) Rules() []Rule {
 	return rules
 }
 
+// Only returns the set with those of its rules that keep takes.
+func (rs *Ruleset) Only(keep func(Rule) bool) *Ruleset {
+	some, kept := *rs, *rs.compiled
+	kept.rules = nil
+	for _, r := range rs.compiled.rules {
+		if keep(rs.describe(r)) {
+			kept.rules = append(kept.rules, r)
+		}
+	}
+	some.compiled = &kept
+	return &some
+}
+
 // Rule returns the rule of that name.
 func (rs *Ruleset) Rule(name string) (Rule, bool) {
 	for _, r := range rs.compiled.rules {
