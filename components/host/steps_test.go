@@ -145,6 +145,7 @@ func TestSteps(t *testing.T) {
 		assert.Contains(t, b.Run(t, "root", "systemctl is-enabled falcoctl-artifact-follow.service", "").Stdout, "masked")
 		assert.Contains(t, b.Read(t, "/etc/systemd/system/falco-modern-bpf.service.d/spire-falco.conf"),
 			"-r /etc/falco/rules.d/10-socket.yaml -r /etc/falco/falco_rules.yaml -r /etc/falco/falco_rules.local.yaml -r /etc/falco/rules.d/90-extra.yaml\n")
+		assert.Contains(t, b.Read(t, "/etc/systemd/system/falco-modern-bpf.service.d/spire-falco.conf"), " -o syscall_event_drops.actions[0]=alert -r ")
 		keys := b.MustRun(t, "gpg --homedir /tmp --show-keys --with-colons "+keyringFile)
 		assert.Equal(t, 1, strings.Count(keys, "\npub:")+strings.Count(keys[:4], "pub:"), "only the pinned key is in the keyring")
 		assert.Contains(t, b.Read(t, sourcesFile), "signed-by="+keyringFile)
