@@ -21,22 +21,28 @@ func FuzzLoadRuleFile(f *testing.F) {
 	}
 	ev := event(f, eventLine)
 	f.Fuzz(func(t *testing.T, content []byte) {
-		rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: content}}, falco040)
-		for _, p := range append(report.Errors, report.Warnings...) {
-			if p.Line == 0 || p.Column == 0 || p.File == "" {
-				t.Fatalf("no place: %s", p)
-			}
-			_ = ruleset.NewExcerpts(content).At(p.Line, p.Column)
-		}
-		if !report.OK() {
-			return
-		}
-		ruleset.Lint(rs, ruleset.LintOptions{})
-		_ = rs.Rules()
-		for _, a := range rs.NewEngine(ruleset.All).Eval(ev) {
-			if _, err := a.JSON(); err != nil {
-				t.Fatal(err)
-			}
+		for _, options := range []ruleset.Options{falco040, {}} {
+			fuzzRuleFile(t, content, options, ev)
 		}
 	})
+}
+
+func fuzzRuleFile(t *testing.T, content []byte, options ruleset.Options, ev ruleset.Event) {
+	rs, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: content}}, options)
+	for _, p := range append(report.Errors, report.Warnings...) {
+		if p.Line == 0 || p.Column == 0 || p.File == "" {
+			t.Fatalf("no place: %s", p)
+		}
+		_ = ruleset.NewExcerpts(content).At(p.Line, p.Column)
+	}
+	if !report.OK() {
+		return
+	}
+	ruleset.Lint(rs, ruleset.LintOptions{})
+	_ = rs.Rules()
+	for _, a := range rs.NewEngine(ruleset.All).Eval(ev) {
+		if _, err := a.JSON(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
