@@ -3,20 +3,20 @@ package ruleset_test
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"spire-falco/falco/conformance"
 	"spire-falco/falco/ruleset"
 )
 
 // FuzzLoadRuleFile looks for rule files that panic or hang anywhere between
 // reading and evaluation, and for problems without a place.
 func FuzzLoadRuleFile(f *testing.F) {
-	for i, j := range judgedFiles(f, "rule-files.jsonl.gz") {
-		if j.Kind != "op" || i%20 == 0 {
-			f.Add([]byte(j.YAML))
-		}
-	}
-	for i, j := range judgedFiles(f, "own-rule-files.jsonl.gz") {
-		if j.Kind == "lists" || j.Kind == "exception" || j.Kind == "file" || i%15 == 0 {
-			f.Add([]byte(j.Files[0].YAML))
+	cases, err := conformance.Cases()
+	require.NoError(f, err)
+	for i, c := range cases {
+		if c.Complete() && (c.Kind != "op" && c.Kind != "multi" || i%20 == 0) {
+			f.Add([]byte(c.Files[0].Text))
 		}
 	}
 	ev := event(f, eventLine)
