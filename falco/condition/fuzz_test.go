@@ -5,6 +5,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"spire-falco/falco"
 	"spire-falco/falco/condition"
 )
 
@@ -23,33 +24,46 @@ func FuzzParseCondition(f *testing.F) {
 	}
 	events, _ := recordedEvents(f)
 	events = events[:10]
+	for _, s := range []string{
+		`proc.name startswith anyof (a, "b c")`, "proc.name = oneof names", `join(",", (proc.name, tolower("X"), 5)) = a`,
+		`concat(proc.name, 'x')[a] in (b)`, `getopt((proc.args[0]), "ab:")[a] = x`, `proc.aname[""] = a`, "len(()) = 0",
+	} {
+		f.Add(s)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
-		e, err := falco040.Parse(text)
-		if err != nil {
-			return
-		}
-		printed := e.String()
-		p, _, err := falco040.Compile(e)
-		if err != nil {
-			return
-		}
-		_, _ = falco040.NeededEventTypes(e)
-		if printsBare(e) {
-			return
-		}
-		again, err := falco040.Parse(printed)
-		if err != nil {
-			t.Fatalf("%q is printed as %q: %v", text, printed, err)
-		}
-		if again.String() != printed {
-			t.Fatalf("%q is printed as %q, and that as %q", text, printed, again.String())
-		}
-		ctx := p.Layout().NewContext()
-		for _, ev := range events {
-			ctx.Reset(ev)
-			p.Match(ctx)
+		for _, l := range []*condition.Language{falco040, condition.For(falco.Newest())} {
+			fuzzCondition(t, l, text, events)
+			_, _, _ = l.OutputField(text)
 		}
 	})
+}
+
+func fuzzCondition(t *testing.T, l *condition.Language, text string, events []condition.Event) {
+	e, err := l.Parse(text)
+	if err != nil {
+		return
+	}
+	printed := e.String()
+	p, _, err := l.Compile(e)
+	if err != nil {
+		return
+	}
+	_, _ = l.NeededEventTypes(e)
+	if printsBare(e) {
+		return
+	}
+	again, err := l.Parse(printed)
+	if err != nil {
+		t.Fatalf("%q is printed as %q: %v", text, printed, err)
+	}
+	if again.String() != printed {
+		t.Fatalf("%q is printed as %q, and that as %q", text, printed, again.String())
+	}
+	ctx := p.Layout().NewContext()
+	for _, ev := range events {
+		ctx.Reset(ev)
+		p.Match(ctx)
+	}
 }
 
 // printsBare tells whether a value is printed without the quotes that it would

@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,13 +13,19 @@ import (
 	"spire-falco/falco/ruleset"
 )
 
-// judge loads the files of a case as this project does.
-func judge(c conformance.Case, v falco.Version) conformance.Verdict {
+// judge loads the files of a case as this project does. Every problem has its place.
+func judge(t *testing.T, c conformance.Case, v falco.Version) conformance.Verdict {
+	t.Helper()
 	files := make([]ruleset.File, len(c.Files))
 	for i, f := range c.Files {
 		files[i] = ruleset.File{Name: f.Name, Content: []byte(f.Text)}
 	}
 	_, report := ruleset.Load(files, ruleset.Options{Falco: v})
+	for _, p := range slices.Concat(report.Errors, report.Warnings) {
+		if p.Line == 0 || p.Column == 0 {
+			t.Errorf("%s: no place: %s", c.ID, p)
+		}
+	}
 	var verdict conformance.Verdict
 	for _, f := range report.Files {
 		fv := conformance.FileVerdict{Accepted: len(f.Errors) == 0}
@@ -59,7 +66,7 @@ func TestEveryVerdictIsThatOfTheRealFalco(t *testing.T) {
 					continue
 				}
 				judged++
-				if differences := conformance.Differences(want, judge(c, v)); len(differences) > 0 {
+				if differences := conformance.Differences(want, judge(t, c, v)); len(differences) > 0 {
 					disagreements++
 					if disagreements <= 20 {
 						t.Errorf("%s:\n%.2000s\n%v", c.ID, c.Files[len(c.Files)-1].Text, differences)

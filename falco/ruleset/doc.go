@@ -1,8 +1,8 @@
-// Package ruleset loads Falco rule files as the rule loader of Falco 0.40
-// does, with its error and warning codes, and makes of them an engine that
-// evaluates recorded events. It also knows traps that Falco does not tell of
-// (Lint) and what a rule comes down to once macros and lists are expanded.
+// Package ruleset loads Falco rule files as the rule loader of a Falco version
+// does, with its error and warning codes, and builds an engine from them that
+// evaluates recorded events. It also knows traps that Falco does not report
+// (Lint) and what a rule is once macros and lists are expanded.
 //
-// It needs no Falco, no kernel and no root. Tests hold it to verdicts that a
-// real Falco gave.
+// It needs no Falco, no kernel and no root. Package conformance holds it to
+// verdicts that real Falcos of each version gave.
 package ruleset

@@ -480,13 +480,13 @@ func (l *linter) binary(b *condition.Binary) {
 			}
 		}
 	case name == "fd.ip" && (b.Op == "in" || b.Op == "intersects"):
-		l.report(LintListIgnored, l.at(b), "fd.ip with a list never matches in Falco 0.40",
+		l.report(LintListIgnored, l.at(b), "fd.ip with a list never matches in Falco",
 			"write fd.ip = A or fd.ip = B, or use fd.cip and fd.sip with the list")
 	case name == "fd.net" && b.Op == "in" && len(values) > 1:
 		l.report(LintListIgnored, l.at(b), "fd.net compares with the first network of the list only",
 			"write fd.net = A or fd.net = B, or use fd.cnet and fd.snet with the list")
 	case name == "proc.apid" && (b.Op == "in" || b.Op == "intersects"):
-		l.report(LintListIgnored, l.at(b), "proc.apid without an index never matches a list in Falco 0.40",
+		l.report(LintListIgnored, l.at(b), "proc.apid without an index never matches a list in Falco",
 			"write proc.apid = A or proc.apid = B")
 	}
 }

@@ -1,9 +1,6 @@
 package stock_test
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -15,6 +12,7 @@ import (
 
 	"spire-falco/falco"
 	"spire-falco/falco/condition"
+	"spire-falco/falco/conformance"
 	"spire-falco/falco/ruleset"
 	"spire-falco/falco/stock"
 )
@@ -105,29 +103,19 @@ func TestAFileIsJudgedAsBehindTheRulesOfItsFalco(t *testing.T) {
 func userFiles(t *testing.T, v falco.Version) []string {
 	t.Helper()
 	var all []string
-	for _, name := range []string{"rule-files", "own-rule-files", "own-several-files"} {
-		f, err := os.Open("../ruleset/testdata/parity/" + name + ".jsonl.gz")
-		require.NoError(t, err)
-		defer func() { _ = f.Close() }()
-		z, err := gzip.NewReader(f)
-		require.NoError(t, err)
-		lines := bufio.NewScanner(z)
-		lines.Buffer(nil, 16<<20)
-		for lines.Scan() {
-			var j struct {
-				YAML  string                  `json:"yaml"`
-				Files []struct{ YAML string } `json:"files"`
-			}
-			require.NoError(t, json.Unmarshal(lines.Bytes(), &j))
-			content := j.YAML
-			for _, f := range j.Files {
-				content += f.YAML + "\n"
-			}
-			if len(content) < 20_000 {
-				all = append(all, content)
-			}
+	cases, err := conformance.Cases()
+	require.NoError(t, err)
+	for _, c := range cases {
+		if folder, _, _ := strings.Cut(c.ID, "/"); !strings.HasSuffix(folder, "-files") {
+			continue
 		}
-		require.NoError(t, lines.Err())
+		content := ""
+		for _, f := range c.Files {
+			content += f.Text + "\n"
+		}
+		if len(content) < 20_000 {
+			all = append(all, content)
+		}
 	}
 	facts, err := stock.Facts(v)
 	require.NoError(t, err)
