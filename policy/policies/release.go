@@ -48,6 +48,11 @@ func tableChart(r Resource, mirrors []string) (name, wrong string) {
 		return "", "repositoryOpts.repo is not set: which repository the chart comes from would depend on the machine"
 	}
 	c, err := charts.Resolve(name, version.text())
+	if name == charts.FalcoName { // stack preview and up hold the rendered chart to a contract; the pack sees its values
+		var f charts.Falco
+		f, err = charts.ResolveFalco(version.text())
+		c = f.Chart
+	}
 	switch {
 	case name != charts.FalcoName && name != charts.FalcosidekickName && name != charts.SPIREName && name != charts.SPIRECRDsName:
 		return "", fmt.Sprintf("the chart %s is not one of the table: no policy sees what it creates", chart.show())
