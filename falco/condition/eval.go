@@ -354,6 +354,12 @@ func (c *Context) transform(s *slot, st *slotState) {
 	}
 	from := &c.layout.slots[s.from]
 	switch {
+	case s.name == "len" && from.made != nil && from.made.name == "getopt" && from.list:
+		// Falco takes the options for one text, and ends where there are several.
+		options := c.slots[s.from].list
+		if st.ok = len(options) == 1; st.ok {
+			st.val.num = uint64(len(options[0]))
+		}
 	case s.name == "len" && from.list:
 		st.val.num = uint64(len(c.slots[s.from].list))
 	case s.name == "len":
@@ -438,6 +444,11 @@ func (c *compiler) compareConstants(op, modifier string, left *operand, values [
 	}
 	i := c.slotOf(left)
 	if left.list {
+		if len(left.chain) > 0 {
+			// A transformed text keeps its final zero byte in a list, and so never
+			// equals a constant.
+			values = nil
+		}
 		return listCheck(op, i, values)
 	}
 	if isDomainField(name) {

@@ -206,13 +206,25 @@ func (l *Language) indexedArgument(ref FieldRef, plain getter) getter {
 		if plain(ev, into) {
 			return true
 		}
-		params := l.currentParams(ev.Text("evt.type"), ev.Text("evt.dir") != ">")
+		exit := ev.Text("evt.dir") != ">"
+		params := l.currentParams(ev.Text("evt.type"), exit)
+		if _, generic := ev.fields["evt.arg.ID"]; generic {
+			params = l.genericParams(exit)
+		}
 		if index < 0 || int(index) >= len(params) {
 			return false
 		}
 		v, ok := ev.fields["evt.arg."+params[index].name]
 		return ok && convert(ref.Type, v, into)
 	}
+}
+
+// genericParams returns the parameters of the events of calls that have none of their own.
+func (l *Language) genericParams(exit bool) []param {
+	if exit {
+		return l.eventParams()[1]
+	}
+	return l.eventParams()[0]
 }
 
 // currentParams returns the parameters of the newest version of an event.
@@ -341,6 +353,13 @@ func readSocket(ev *Event, s *socket) bool {
 	}
 	if s.ends == 0 {
 		s.fromName(ev.fields["fd.name"].str)
+	}
+	if name, ok := ev.fields["fd.name"]; s.ends == 0 && ok && name.str == "" {
+		// A socket that is not connected has two ends that are nowhere.
+		s.ends, s.addrs, s.ports = 2, [2]netip.Addr{netip.IPv4Unspecified(), netip.IPv4Unspecified()}, [2]uint16{}
+		if ev.fields["fd.type"].str == "ipv6" {
+			s.addrs = [2]netip.Addr{netip.IPv6Unspecified(), netip.IPv6Unspecified()}
+		}
 	}
 	return s.ends > 0
 }
