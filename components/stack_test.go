@@ -403,9 +403,14 @@ func TestHostsGetTheClustersRulesAndTheirKeysStaySecret(t *testing.T) {
 func TestWhatTheSettingsAcceptTheHostsAcceptToo(t *testing.T) {
 	type change struct{ key, value string }
 	changes := []change{
-		{"falco.priority", "info"}, {"falco.priority", "Informational"}, {"falco.bufferPreset", "1"}, {"falco.bufferPreset", "10"},
-		{"hosts.rotateMB", "1"}, {"hosts.rotateMB", strconv.Itoa(config.MaxRotateMB)},
-		{"hosts.rotateKeep", "1"}, {"hosts.rotateKeep", strconv.Itoa(config.MaxRotateKeep)},
+		{"falco.priority", "info"},
+		{"falco.priority", "Informational"},
+		{"falco.bufferPreset", "1"},
+		{"falco.bufferPreset", "10"},
+		{"hosts.rotateMB", "1"},
+		{"hosts.rotateMB", strconv.Itoa(config.MaxRotateMB)},
+		{"hosts.rotateKeep", "1"},
+		{"hosts.rotateKeep", strconv.Itoa(config.MaxRotateKeep)},
 	}
 	for _, p := range falco.PrioritySettings() {
 		changes = append(changes, change{"falco.priority", p})

@@ -39,8 +39,8 @@ const textLimit = 1 << 20
 
 // Environment variables that name the passphrase of the state.
 const (
-	passphraseVariable     = "PULUMI_CONFIG_PASSPHRASE"
-	passphraseFileVariable = "PULUMI_CONFIG_PASSPHRASE_FILE"
+	passphraseVariable     = "PULUMI_CONFIG_PASSPHRASE"      //nolint:gosec // the name of a variable, no credential
+	passphraseFileVariable = "PULUMI_CONFIG_PASSPHRASE_FILE" //nolint:gosec // the name of a variable, no credential
 )
 
 // OpenBackend takes the user's backend if there is one: PULUMI_BACKEND_URL, PULUMI_ACCESS_TOKEN, a backend in Pulumi.yaml

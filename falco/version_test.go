@@ -83,9 +83,15 @@ func TestParsePriority(t *testing.T) {
 		in   string
 		want falco.Priority
 	}{
-		{"EMERGENCY", falco.PriorityEmergency}, {"Alert", falco.PriorityAlert}, {"critical", falco.PriorityCritical},
-		{"error", falco.PriorityError}, {"Warning", falco.PriorityWarning}, {"notice", falco.PriorityNotice},
-		{"info", falco.PriorityInformational}, {"INFORMATIONAL", falco.PriorityInformational}, {"debug", falco.PriorityDebug},
+		{"EMERGENCY", falco.PriorityEmergency},
+		{"Alert", falco.PriorityAlert},
+		{"critical", falco.PriorityCritical},
+		{"error", falco.PriorityError},
+		{"Warning", falco.PriorityWarning},
+		{"notice", falco.PriorityNotice},
+		{"info", falco.PriorityInformational},
+		{"INFORMATIONAL", falco.PriorityInformational},
+		{"debug", falco.PriorityDebug},
 	} {
 		t.Run(tt.in, func(t *testing.T) {
 			got, err := falco.ParsePriority(tt.in)

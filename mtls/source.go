@@ -286,7 +286,7 @@ func (w *watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
 // setCause keeps the last reason why there is no SVID.
 func (w *watcher) setCause(err error) {
 	select {
-	case <-w.cause: // makes room
+	case <-w.cause: //nolint:errcheck // the older cause makes room
 	default:
 	}
 	w.cause <- err

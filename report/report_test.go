@@ -157,6 +157,7 @@ func TestJSON(t *testing.T) {
 	t.Parallel()
 	in := "{\"a\":\"\x7f\u009b\u202e\U000e0041é\xff ##[error]\",\n \"b\":[\"\\u001b\"]}"
 	got := report.JSON([]byte(in))
+	//nolint:testifylint // the text, not what it means
 	assert.Equal(t, "{\"a\":\"\\u007f\\u009b\\u202e\\udb40\\udc41é\\ufffd ##\\u005berror]\",\n \"b\":[\"\\u001b\"]}", string(got))
 	var before, after any
 	require.NoError(t, json.Unmarshal([]byte(in), &before))
@@ -167,6 +168,7 @@ func TestJSON(t *testing.T) {
 
 	var b bytes.Buffer
 	require.NoError(t, report.WriteJSON(&b, map[string]string{"a": "<\u0085>"}))
+	//nolint:testifylint // the text, not what it means
 	assert.Equal(t, "{\n  \"a\": \"<\\u0085>\"\n}\n", b.String())
 	require.Error(t, report.WriteJSON(&b, func() {}))
 }

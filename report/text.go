@@ -76,10 +76,9 @@ type escaper struct {
 	begun  bool
 	colons int
 	// command follows the older form of a workflow command, ##[name], or ##vso[name] of Azure, which counts anywhere in a line.
-	hashes  int
-	vso     int
-	held    bool // a carriage return: a line feed may follow
-	newLine bool // the last that was written is a line feed
+	hashes int
+	vso    int
+	held   bool // a carriage return: a line feed may follow
 }
 
 // append adds one rune of the input, which is size bytes long and begins with the byte first.

@@ -126,7 +126,7 @@ func TestNoSettingBecomesSyntax(t *testing.T) {
 		} {
 			_, err := rules.Render(with(change))
 			if name == "Workloads.Health" && config.ValidArgument(v) {
-				assert.NoErrorf(t, err, "an argument is in quotes: %q", v)
+				require.NoErrorf(t, err, "an argument is in quotes: %q", v)
 				continue
 			}
 			var bad *rules.InputError

@@ -76,7 +76,7 @@ func chooseFalco(t *cli.Target, number string) (chosenFalco, error) {
 		return chosenFalco{v, "chosen by --falco"}, nil
 	}
 	if t.Find() != nil {
-		return chosenFalco{falco.Newest(), "the newest known; --falco chooses another"}, nil
+		return chosenFalco{falco.Newest(), "the newest known; --falco chooses another"}, nil //nolint:nilerr // outside of a project
 	}
 	settings, _, err := config.LoadStackFile(t.Dir, t.Name)
 	if err != nil {

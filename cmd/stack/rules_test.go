@@ -242,10 +242,17 @@ func TestNothingOfARuleFileReachesATerminalRaw(t *testing.T) {
 	events := filepath.Join(t.TempDir(), "events.jsonl")
 	require.NoError(t, os.WriteFile(events, []byte(`{"evt.type":"open","proc.name":"cat","fd.name":`+hostile+`}`+"\n"), 0o600))
 	for _, args := range [][]string{
-		{"rules", "check", bad}, {"rules", "check", "--json", bad}, {"rules", "check", "--sarif", bad},
-		{"rules", "check", dead}, {"rules", "check", "--json", dead}, {"rules", "check", "--sarif", dead},
-		{"rules", "explain", reporttest.Hostile, "--rules", good}, {"rules", "explain", "none", "--rules", good},
-		{"rules", "eval", events, "--rules", good}, {"rules", "test", "--rules", good}, {"rules", "check", reporttest.Hostile},
+		{"rules", "check", bad},
+		{"rules", "check", "--json", bad},
+		{"rules", "check", "--sarif", bad},
+		{"rules", "check", dead},
+		{"rules", "check", "--json", dead},
+		{"rules", "check", "--sarif", dead},
+		{"rules", "explain", reporttest.Hostile, "--rules", good},
+		{"rules", "explain", "none", "--rules", good},
+		{"rules", "eval", events, "--rules", good},
+		{"rules", "test", "--rules", good},
+		{"rules", "check", reporttest.Hostile},
 	} {
 		out, err := run(t, project, args...)
 		if err != nil {

@@ -139,7 +139,7 @@ func insideAnother(read []*alerts.Alert) bool {
 // stops it, or in a text that could not be read. The seed is fixed, so that a failure can be found again.
 func TestNoMutatedLineWithCriticalPassesTheGate(t *testing.T) {
 	t.Parallel()
-	m := mutator{rand.New(rand.NewPCG(1, 2))} //nolint:gosec // it must be the same every time
+	m := mutator{rand.New(rand.NewPCG(1, 2))} // the same every time
 	const wanted = 10_000
 	var lines, holding, stopped, unread, inside int
 	for ; holding < wanted; lines++ {

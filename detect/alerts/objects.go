@@ -104,7 +104,7 @@ func (s *scanner) feed(data []byte, number int) {
 			}
 			s.addText(data[:next], number)
 			if data[next] == '\r' { // the line end of old, or of a progress bar
-				s.newline(number)
+				s.newline()
 			} else {
 				s.buf, s.strings = s.buf[:0], s.strings[:0]
 				s.push(frame{line: number}, '{')
@@ -115,9 +115,9 @@ func (s *scanner) feed(data []byte, number int) {
 		n, ok := s.step(data, number)
 		data = data[n:]
 		if !ok {
-			s.giveUp(number, "is not complete")
+			s.giveUp("is not complete")
 		} else if len(s.buf) > maxAlert {
-			s.giveUp(number, "is longer than 1 MiB")
+			s.giveUp("is longer than 1 MiB")
 		}
 	}
 }
@@ -130,7 +130,7 @@ func (s *scanner) feedText(data []byte, number int) {
 		if !more {
 			return
 		}
-		s.newline(number)
+		s.newline()
 		data = rest
 	}
 }
@@ -424,14 +424,14 @@ func (s *scanner) inside(wrapped []byte, number int) {
 	}
 	child := scanner{reader: s.reader, depth: s.depth + 1}
 	child.feedText(wrapped, number)
-	child.end(number)
+	child.end()
 }
 
 // newline ends a line. An object goes on in the next one, as jq prints it, but a string does not.
-func (s *scanner) newline(number int) {
+func (s *scanner) newline() {
 	s.inWord = false
 	if s.inString {
-		s.giveUp(number, "is cut off")
+		s.giveUp("is cut off")
 	}
 	if len(s.frames) > 0 {
 		s.buf = append(s.buf, '\n')
@@ -440,21 +440,21 @@ func (s *scanner) newline(number int) {
 }
 
 // end ends the text.
-func (s *scanner) end(number int) {
+func (s *scanner) end() {
 	if len(s.frames) > 0 {
-		s.giveUp(number, "is cut off")
+		s.giveUp("is cut off")
 	}
 	s.endText()
 	for _, stream := range []string{"stdout", "stderr"} {
 		if child := s.docker[stream]; child != nil {
-			child.end(number)
+			child.end()
 		}
 	}
 	s.docker = nil
 }
 
 // giveUp takes what was read of an object for text, or for an alert that cannot be read.
-func (s *scanner) giveUp(number int, why string) {
+func (s *scanner) giveUp(why string) {
 	outer := s.frames[0]
 	var has keys
 	for _, f := range s.frames {

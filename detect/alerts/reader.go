@@ -105,7 +105,7 @@ func (r *Reader) begin(line []byte) {
 
 func (r *Reader) endLine() {
 	if !r.partial {
-		r.current.newline(r.number)
+		r.current.newline()
 	}
 	r.long = false
 	r.number++
@@ -118,7 +118,7 @@ func (r *Reader) End() {
 		r.flushLine()
 	}
 	for _, source := range r.order {
-		r.sources[source].end(r.number)
+		r.sources[source].end()
 	}
 	r.sources, r.order, r.long = map[string]*scanner{}, nil, false
 }
@@ -129,7 +129,7 @@ func (r *Reader) source(name string) *scanner {
 		if len(r.order) == maxSources {
 			oldest := r.order[0]
 			r.order = r.order[1:]
-			r.sources[oldest].end(r.number)
+			r.sources[oldest].end()
 			delete(r.sources, oldest)
 		}
 		s = &scanner{reader: r}

@@ -125,7 +125,7 @@ func (s *scanner) readMessage(message []byte, number int, give bool) (escaped bo
 		before := s.reader.alerts + s.reader.unread
 		child := scanner{reader: s.reader, depth: s.depth + 1}
 		child.feedText(unescape(message), number)
-		child.end(number)
+		child.end()
 		if s.reader.alerts+s.reader.unread > before {
 			return true
 		}

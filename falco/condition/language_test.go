@@ -79,7 +79,7 @@ func TestWhatAVersionHasAndOthersLack(t *testing.T) {
 			for _, v := range falco.Versions() {
 				err := check(condition.For(v), tt.condition)
 				if v.AtLeast(tt.since) && (tt.until == "" || !v.AtLeast(tt.until)) {
-					assert.NoError(t, err, v.Number)
+					require.NoError(t, err, v.Number)
 					continue
 				}
 				var ce *condition.Error

@@ -150,7 +150,7 @@ func (out *compiled) blameName(p *Problem, l *listDef, owner order, expanded tex
 	}
 	for _, seg := range expanded.at {
 		if seg.list != nil && seg.list.name == l.name {
-			loc := seg.place.location()
+			loc := seg.location()
 			p.File, p.Line, p.Column = loc.File, loc.Line, loc.Column
 			break
 		}

@@ -148,9 +148,20 @@ func userFiles(t *testing.T, v falco.Version) []string {
 			}
 		case stock.KindRule:
 			for _, kv := range [][2]string{
-				{"condition", "and proc.name = a"}, {"condition", "or evt.type = read"}, {"condition", ") or (proc.name = a"}, {"condition", "and proc.nme = a"},
-				{"output", "x %proc.name"}, {"output", "x %proc.nme"}, {"tags", "[a]"}, {"desc", "x"}, {"priority", "INFO"}, {"enabled", "false"}, {"warn_evttypes", "false"},
-				{"exceptions", "[{name: e, fields: [proc.name], values: [[a]]}]"}, {"exceptions", "[{name: e, values: [[a]]}]"}, {"exceptions", "[{name: e, fields: [proc.name]}]"},
+				{"condition", "and proc.name = a"},
+				{"condition", "or evt.type = read"},
+				{"condition", ") or (proc.name = a"},
+				{"condition", "and proc.nme = a"},
+				{"output", "x %proc.name"},
+				{"output", "x %proc.nme"},
+				{"tags", "[a]"},
+				{"desc", "x"},
+				{"priority", "INFO"},
+				{"enabled", "false"},
+				{"warn_evttypes", "false"},
+				{"exceptions", "[{name: e, fields: [proc.name], values: [[a]]}]"},
+				{"exceptions", "[{name: e, values: [[a]]}]"},
+				{"exceptions", "[{name: e, fields: [proc.name]}]"},
 			} {
 				all = append(all, override("rule", f.Name, kv[0], kv[1], "append"), override("rule", f.Name, kv[0], kv[1], "replace"))
 			}

@@ -127,6 +127,6 @@ func TestOnlyRegularFilesOfABoundedSizeAreRead(t *testing.T) {
 
 func TestALimitIsSaidAsPeopleWriteIt(t *testing.T) {
 	t.Parallel()
-	assert.ErrorContains(t, TooLargeError(1<<20), "the 1 MiB that")
+	require.ErrorContains(t, TooLargeError(1<<20), "the 1 MiB that")
 	assert.ErrorContains(t, TooLargeError(4096), "the 4096 bytes that")
 }

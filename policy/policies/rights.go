@@ -128,7 +128,7 @@ func role(r Resource, k kind) []string {
 			switch {
 			case slices.Contains(shells, resource) && len(verbs) > 0:
 				bad("%s gives %s: a shell in other pods, or their ports", at, resource)
-			case slices.Contains(unwritable, resource) && intersects(verbs, writes) && !(named && resource == "secrets" && !intersects(verbs, []string{"delete", "deletecollection"})):
+			case slices.Contains(unwritable, resource) && intersects(verbs, writes) && (!named || resource != "secrets" || intersects(verbs, []string{"delete", "deletecollection"})):
 				bad("%s may change %s, through which other rights can be had", at, resource)
 			case slices.Contains(unreadable, resource) && intersects(verbs, reads) && (!named || k.name == "ClusterRole"):
 				bad("%s may read %s that are not named", at, resource)

@@ -167,7 +167,7 @@ func assigned(text string) string {
 	return ""
 }
 
-const intoSecret = "put it into a Secret and name that"
+const intoSecret = "put it into a Secret and name that" //nolint:gosec // advice, no credential
 
 // noSecret looks for secrets everywhere but in Secrets: by the mark of Pulumi, by their form, and by their name.
 func noSecret(r Resource) []string {
