@@ -36,6 +36,9 @@ func (l *Language) OutputField(text string) (f OutputField, ok bool, err error) 
 	return OutputField{Length: length, lang: l, expr: e, op: op}, true, err
 }
 
+// Expr is the field with its transformers, nil for a field without argument and transformer.
+func (f *OutputField) Expr() Expr { return f.expr }
+
 // Shown is what the output shows.
 func (f *OutputField) Shown() *Extractor {
 	c := &compiler{lang: f.lang, layout: &Layout{}}

@@ -84,6 +84,10 @@ func (t Type) kind() kind {
 	}
 }
 
+// PrintedInLists reports whether fields of the type are numbers that Falco
+// prints when they stand in a list of a transformer.
+func (t Type) PrintedInLists() bool { return t == TypePID || t == TypeInt64 || t == TypeUint64 }
+
 // bits returns the width of a numeric type.
 func (t Type) bits() uint {
 	switch t {

@@ -29,6 +29,8 @@ const (
 	LintBrokenRegex FindingCode = "broken-regex"
 	// LintListIgnored: Falco ignores all or part of the list of this check.
 	LintListIgnored FindingCode = "ignored-list"
+	// LintCrash: the rule loads, and Falco ends at an event.
+	LintCrash FindingCode = "crashes-falco"
 	// LintNotUTF8: Falco loads the bytes of the file as they are, and a ConfigMap cannot hold them.
 	LintNotUTF8 FindingCode = "not-utf-8"
 	// LintDeadField: the condition reads a field that Falco never fills.
@@ -79,13 +81,14 @@ var lintDescriptions = map[FindingCode]string{
 	LintNotUTF8:        "is not UTF-8: Falco loads it, a ConfigMap cannot hold it",
 	LintKeyIgnored:     "has a key that Falco passes over",
 	LintListIgnored:    "gives a list to a check that looks at its first value, or at none",
+	LintCrash:          "loads, and ends Falco when an event comes that it cannot read a value of",
 }
 
 // LintCodes returns every kind of finding.
 func LintCodes() []FindingCode {
 	return []FindingCode{
 		LintUncaptured, LintNoDescriptor, LintUnixSocketName, LintEnterEvent,
-		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintKeyIgnored, LintNotUTF8,
+		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintCrash, LintKeyIgnored, LintNotUTF8,
 		LintDeadField, LintDeadOutput, LintOutputIndex, LintNameTooLong, LintNameWithPath, LintResult,
 		LintFoldedCase, LintTypographic, LintSlash, LintOldCall, LintContradiction,
 	}
@@ -448,8 +451,15 @@ func (l *linter) checks() {
 		if b, ok := e.(*condition.Binary); ok {
 			l.binary(b)
 		}
+		l.crashes(e, l.at(e))
 		return true
 	})
+	for _, e := range outputExpressions(l.lang, l.rule.output) {
+		condition.Walk(e, func(e condition.Expr) bool {
+			l.crashes(e, l.rule.info.outputPlace().location())
+			return true
+		})
+	}
 	l.allowances = nil
 	l.allowLists(l.rule.condition, false, false)
 	if len(l.allowances) == 0 {
@@ -466,6 +476,31 @@ func (l *linter) checks() {
 	}
 	l.report(LintRenamable, l.at(l.allowances[0]), msg,
 		"ask for proc.exepath too, and in containers for proc.is_exe_upper_layer=false")
+}
+
+// crashes finds what Falco 0.44 loads and ends at: a number in a list of a
+// transformer that an event does not have (a crash), and the length of several
+// options (an error that ends it). Seen with 0.44.1.
+func (l *linter) crashes(e condition.Expr, at condition.Location) {
+	switch n := e.(type) {
+	case *condition.TransformerList:
+		for _, item := range n.Items {
+			f, ok := item.(*condition.Field)
+			if !ok || f.Name == "evt.num" {
+				continue
+			}
+			ref, ok, err := l.lang.LookupField(f.FullName())
+			if ok && err == nil && ref.Type.PrintedInLists() {
+				l.report(LintCrash, at, "Falco crashes at an event without "+f.FullName()+", a number in the list of a transformer",
+					"take the number out of the list")
+			}
+		}
+	case *condition.Transformer:
+		if inner, ok := n.Value.(*condition.Transformer); ok && n.Name == "len" && inner.Name == "getopt" && inner.Selector == nil {
+			l.report(LintCrash, at, "Falco ends at a process with several options: len() takes what getopt() finds for one text",
+				"compare one option, as in getopt(...)[o] exists")
+		}
+	}
 }
 
 func (l *linter) binary(b *condition.Binary) {

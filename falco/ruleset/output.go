@@ -79,6 +79,18 @@ func parseOutput(lang *condition.Language, format string) *outputFormat {
 	return f
 }
 
+// outputExpressions returns the fields and transformers of an output that Falco
+// reads with the parser of conditions, as it does since 0.44.
+func outputExpressions(lang *condition.Language, format string) []condition.Expr {
+	var all []condition.Expr
+	_ = scanOutput(lang, format, func(p outputPart) { // checked when it was loaded
+		if p.parsed != nil && p.parsed.Expr() != nil {
+			all = append(all, p.parsed.Expr())
+		}
+	})
+	return all
+}
+
 // outputPart is a text of an output, or when it has a name a field, with the
 // transformers around it and the width that it is shown in.
 type outputPart struct {

@@ -55,6 +55,22 @@ func (r *reader) read(docs []node, err error) error {
 	return nil
 }
 
+// itemKinds are the kinds of items in the order in which Falco looks for their
+// keys, with the other keys that an item of the kind may have.
+var itemKinds = []struct {
+	key  string
+	keys []string
+	read func(*reader, node) error
+}{
+	{"required_engine_version", nil, (*reader).readEngineVersion},
+	{"required_plugin_versions", nil, func(r *reader, it node) error {
+		return r.readPluginVersions(it.get("required_plugin_versions"))
+	}},
+	{"list", []string{"items", "append", "override"}, (*reader).readList},
+	{"macro", []string{"condition", "append", "override"}, (*reader).readMacro},
+	{"rule", slices.Concat([]string{"source", "append", "override"}, replaceableOrCapture), (*reader).readRule},
+}
+
 func (r *reader) readItem(it node) error {
 	if !it.isMap() {
 		return fail(ErrYAMLValidate, it.place(), "", "Unexpected element type. Each element should be a yaml associative array.")
@@ -62,31 +78,24 @@ func (r *reader) readItem(it node) error {
 	if !it.spend() {
 		return fail(ErrYAMLValidate, it.place(), "", msgAliases)
 	}
-	for _, kind := range []struct {
-		key  string
-		keys []string
-		read func(node) error
-	}{
-		{"required_engine_version", nil, r.readEngineVersion},
-		{"required_plugin_versions", nil, func(it node) error { return r.readPluginVersions(it.get("required_plugin_versions")) }},
-		{"list", []string{"items", "append", "override"}, r.readList},
-		{"macro", []string{"condition", "append", "override"}, r.readMacro},
-		{"rule", slices.Concat([]string{"source", "append", "override"}, replaceableOrCapture), r.readRule},
-	} {
+	for _, kind := range itemKinds {
 		if !it.get(kind.key).defined() {
 			continue
 		}
-		if err := kind.read(it); err != nil || !r.loader.unknownKeys {
+		if err := kind.read(r, it); err != nil {
 			return err
 		}
-		return r.warnUnknownKeys(it, kind.key, kind.keys)
+		if r.loader.unknownKeys {
+			r.warnUnknownKeys(it, kind.key, kind.keys)
+		}
+		return nil
 	}
 	r.warn(WarnUnknownItem, it.place(), "", "Unknown top level item")
 	return nil
 }
 
 // warnUnknownKeys warns of keys that Falco ignores, as it does itself from 0.44 on.
-func (r *reader) warnUnknownKeys(it node, kind string, known []string) error {
+func (r *reader) warnUnknownKeys(it node, kind string, known []string) {
 	for i := 0; i+1 < len(it.Content); i += 2 {
 		k := it.wrap(it.Content[i])
 		key, _ := stringOf(k) // keys are texts, see oddKey
@@ -99,7 +108,6 @@ func (r *reader) warnUnknownKeys(it node, kind string, known []string) error {
 		}
 		r.warn(WarnUnknownKey, k.place(), what, "Unknown key '"+key+"'. The key will be ignored.")
 	}
-	return nil
 }
 
 // scope is an item of a rule file while its keys are read.

@@ -124,3 +124,32 @@ func TestOutputsShowWhatTheVersionAddsToThem(t *testing.T) {
 		"k8s_pod_name=<NA> k8s_ns_name=<NA>", alerts[0].Message)
 	assert.Equal(t, "Cat", alerts[0].OutputFields["proc.name"])
 }
+
+func TestARuleThatEndsFalcoIsReported(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, rules string
+		findings    int
+	}{
+		{"a number that an event may lack, in a condition", rule("r", `evt.type=open and join(",", (proc.name, fd.num)) = x`), 1},
+		{"a number that an event may lack, in an output", strings.Replace(rule("r", "evt.type=open"), "o %proc.name", `'%join(",", (proc.pid, "x"))'`, 1), 1},
+		{"the length of options", rule("r", `evt.type=open and len(getopt((proc.args), "ab")) = 1`), 1},
+		{"the number of the event", rule("r", `evt.type=open and join(",", (evt.num, proc.name)) = x`), 0},
+		{"texts", rule("r", `evt.type=open and join(",", (proc.name, fd.name)) = x`), 0},
+		{"one option", rule("r", `evt.type=open and len(getopt((proc.args), "ab:")[b]) = 1`), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			set, report := ruleset.Load([]ruleset.File{{Name: "r.yaml", Content: []byte(tt.rules)}}, ruleset.Options{})
+			require.NoError(t, report.Err())
+			n := 0
+			for _, f := range ruleset.Lint(set, ruleset.LintOptions{}) {
+				if f.Code == ruleset.LintCrash {
+					n++
+					assert.NotZero(t, f.Line)
+				}
+			}
+			assert.Equal(t, tt.findings, n)
+		})
+	}
+}
