@@ -58,7 +58,7 @@ support: ## Report the pinned versions whose support ends or has ended
 
 .PHONY: race
 race: ## Run the tests of the packages that do not need the Pulumi SDK under the race detector
-	go test -race -timeout 45m $$(go list -f '{{if not .Standard}}{{.ImportPath}} {{join .Deps ","}}{{end}}' ./charts/... ./cmd/... ./config ./support ./values ./gotool ./rules/... ./mtls/... ./detect/... ./policy/... | awk '!/pulumi\/pulumi\/sdk/ {print $$1}')
+	go test -race -timeout 45m $$(go list -f '{{if not .Standard}}{{.ImportPath}} {{join .Deps ","}}{{end}}' ./falco/... ./charts/... ./cmd/... ./report/... ./internal/... ./config ./support ./values ./gotool ./rules/... ./mtls/... ./detect/... ./policy/... | awk '!/pulumi\/pulumi\/sdk/ {print $$1}')
 
 # Each linter is built in the module that pins it: their dependencies do not go together.
 BUILD = go build -o "$(CURDIR)/.bin/"
