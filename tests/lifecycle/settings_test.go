@@ -93,7 +93,7 @@ var onMinikube = []flip{
 	{config.UIPasswordKey, uiPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
 	{"charts.falcoRepository", "https://mirror.example/falco", updates("falco-release", "falcosidekick-release")},
 	{"charts.spireRepository", "https://mirror.example/spire", updates("spire-crds", "spire-release")},
-	{"image.repository", "ghcr.io/you/mtls-server", updates(sorted(deployments, []string{"image"})...)},
+	{"image.repository", "ghcr.io/you/mtls-server", sorted(updates(sorted(deployments, []string{"image"})...), ruleEdit)}, // the rules ask for the image
 }
 
 // Everything of the stack in an existing cluster but its image.
