@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/url"
 	"path"
@@ -11,15 +9,16 @@ import (
 	"strings"
 
 	"spire-falco/charts"
+	"spire-falco/config"
 	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
 )
 
 const (
-	rulesDir    = falco.RulesDir // where the charts' falco.yaml looks for rules of the user's own
-	rulesPrefix = "falco-rules-" // of the names of rules ConfigMaps; the hash follows
-	ownPrefix   = "spire-mtls-"  // of the files that the stack brings; they are loaded first
+	rulesDir    = falco.RulesDir        // where the charts' falco.yaml looks for rules of the user's own
+	rulesPrefix = "falco-rules-"        // of the names of rules ConfigMaps; the hash follows
+	ownPrefix   = config.OwnRulesPrefix // of the files that the stack brings; they are loaded first
 )
 
 // mount is a ConfigMap that a Falco release mounts over rulesDir.
@@ -160,11 +159,11 @@ func rulesConfigMap(resources []Resource) []finding {
 
 // hashOf is the hash that rules.Rendered has for these files.
 func hashOf(files []ruleset.File) string {
-	sum := sha256.New()
-	for _, f := range files {
-		sum.Write(fmt.Appendf(nil, "%d:%s%d:%s", len(f.Name), f.Name, len(f.Content), f.Content))
+	same := make([]rules.File, len(files))
+	for i, f := range files {
+		same[i] = rules.File{Name: f.Name, Content: string(f.Content)}
 	}
-	return hex.EncodeToString(sum.Sum(nil))
+	return rules.Hash(same)
 }
 
 func rulesValid(resources []Resource) []finding {
