@@ -2,10 +2,6 @@ package policies
 
 import (
 	"sort"
-	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"spire-falco/report"
 )
@@ -63,25 +59,13 @@ func (p Policy) judge(resources []Resource) []Violation {
 	}
 	out := make([]Violation, len(found))
 	for i, f := range found {
-		out[i] = Violation{Policy: p.Name, URN: f.resource.URN, Resource: readable(f.resource.Name), Message: readable(f.message)}
+		out[i] = Violation{Policy: p.Name, URN: f.resource.URN, Resource: report.Bounded(f.resource.Name, longest), Message: report.Bounded(f.message, longest)}
 	}
 	return out
 }
 
-// longest is how much of a message or a name is shown.
+// longest is how much of a message or a name is shown, in characters.
 const longest = 4000
-
-// readable is text from outside as it may reach a terminal: what cannot be seen is escaped, bidirectional controls too.
-func readable(text string) string {
-	if len(text) > longest {
-		text = strings.ToValidUTF8(text[:longest], "") + "..."
-	}
-	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) || r == utf8.RuneError }) {
-		return text
-	}
-	quoted := strconv.QuoteToGraphic(text)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-}
 
 // Evaluate judges the resources by every policy. The order of the violations is that of the policies, then of the
 // resources' URNs. mirrors are repositories that the settings name in place of those of the table of charts.
