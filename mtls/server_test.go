@@ -464,6 +464,7 @@ func TestLimits(t *testing.T) {
 		svid := a.identity("/client").svid
 		first, firstConn := keepAlive(t, s.address, svid)
 		ask(t, first, firstConn)
+		time.Sleep(200 * time.Millisecond) // the answer arrives before the server notes that the connection is idle
 		second, secondConn := keepAlive(t, s.address, svid)
 		ask(t, second, secondConn)
 		third, thirdConn := keepAlive(t, s.address, svid)
