@@ -273,7 +273,7 @@ func (e *Excerpts) At(line, column int) string {
 		start, prefix = runeStart(row, col-side), "..."
 	}
 	if len(row)-col > side {
-		end, suffix = runeStart(row, col+side), "..."
+		end, suffix = max(col, runeStart(row, col+side)), "..." // bytes that are no text have no start
 	}
 	var caret strings.Builder
 	for _, r := range prefix + visible(row[start:col]) {
