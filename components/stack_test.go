@@ -17,7 +17,6 @@ import (
 	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 	"spire-falco/rules"
-	"spire-falco/rules/fromsettings"
 	"spire-falco/values"
 )
 
@@ -430,7 +429,7 @@ func TestWhatTheSettingsAcceptTheHostsAcceptToo(t *testing.T) {
 
 func mustRender(t *testing.T, s *config.Settings) *rules.Rendered {
 	t.Helper()
-	rendered, err := fromsettings.Render(s, ".")
+	rendered, err := rules.RenderSettings(s, ".")
 	require.NoError(t, err)
 	return rendered
 }

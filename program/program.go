@@ -15,7 +15,6 @@ import (
 	"spire-falco/config"
 	"spire-falco/image"
 	"spire-falco/rules"
-	"spire-falco/rules/fromsettings"
 )
 
 // Image is the project's own image, built.
@@ -67,7 +66,7 @@ func New(opts Options) pulumi.RunFunc {
 
 // prepare does everything that needs no engine, so that what is wrong is known before the first resource is registered.
 func prepare(ctx context.Context, settings *config.Settings, dir string, opts Options) (*components.StackArgs, error) {
-	rendered, err := fromsettings.Render(settings, dir)
+	rendered, err := rules.RenderSettings(settings, dir)
 	if err != nil {
 		return nil, err
 	}

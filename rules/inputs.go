@@ -1,214 +1,176 @@
 package rules
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"spire-falco/config"
-	"spire-falco/falco"
-	"spire-falco/internal/lazyregexp"
+	"spire-falco/internal/safefile"
 )
 
-// Inputs are the settings that the generated file of overrides is made from. They are plain values: no setting is read here.
+// Inputs are what the generated file of overrides is made from. Every value has a form that config allows, so that none
+// becomes syntax of a condition or of YAML: take them from [FromSettings].
 type Inputs struct {
 	// FalcoVersion is the version of Falco that will load the files, such as 0.40.0: one that falco.Lookup knows.
 	FalcoVersion string
 	// AgentSocketPath is the path on the node at which the SPIRE agent listens, such as /tmp/spire-agent/public/api.sock.
-	// It must lie at least two directories deep: the last two name the directory that no one else may change.
+	// Its last two directories are those that no one else may change.
 	AgentSocketPath string
 	// SPIRENamespaces are the namespaces of SPIRE's own pods, at least one.
 	SPIRENamespaces []string
-	// AllowedSocketProcesses are absolute paths of further executables that may use the agent's socket, on the node or in any pod,
-	// as long as they do not come from a container's writable layer. Names without a path are refused: a renamed binary has any name.
+	// AllowedSocketProcesses are absolute paths of further executables that may use the agent's socket, on the node or in
+	// any pod, as long as they do not come from a container's writable layer.
 	AllowedSocketProcesses []string
+	// Image of workloads that declare none; empty means DefaultImage.
+	Image string
 	// Workloads are the pods under watch; without any, the rules about workloads match nothing.
-	Workloads []Workload
+	Workloads []config.Workload
 	// ExtraFiles are the user's own rule files, checked with ours and loaded after the stock rules.
 	ExtraFiles []File
-}
-
-// Workload is what Falco takes for normal in the pods of one workload.
-type Workload struct {
-	// Name of the workload and of its container; empty means that Label names the container.
-	Name string
-	// Namespace of its pods.
-	Namespace string
-	// Label is the value of the pods' label "app".
-	Label string
-	// Port is the one port that Executable may bind, 1 to 65535; 0 when it listens nowhere.
-	Port int
-	// Image of its container, with or without tag or digest, such as ghcr.io/you/orders:1.2; empty means DefaultImage. No other image
-	// may hold its programs. A digest is held to as well.
-	Image string
-	// Executable is the absolute path of its program in the image, such as /mtls-server.
-	Executable string
-	// Health is the command that the kubelet runs in its container, with arguments; empty means none. Executable may be started once,
-	// as the container's first process, and by this command.
-	Health []string
-	// Children are absolute paths of further executables of the image that may run in its pods.
-	Children []string
-	// Egress lists where it may connect to; empty means nowhere (loopback aside).
-	Egress []Endpoint
-	// CertificateDirs are absolute directories in which Executable may write certificate and key files.
-	CertificateDirs []string
-	// SocketPath is the path of the Workload API socket in its containers; empty means DefaultSocketPath.
-	SocketPath string
-}
-
-// Endpoint is one destination that a workload may connect to.
-type Endpoint struct {
-	// CIDR such as 10.0.0.0/8, or one IP address; empty means any address. Names are refused: neither a NetworkPolicy nor Falco can hold
-	// a connection to one.
-	CIDR string
-	// Port, 1 to 65535.
-	Port int
-	// Protocol is tcp or udp.
-	Protocol string
 }
 
 // DefaultImage is the name that the container runtime of Minikube gives to the project's own image.
 const DefaultImage = "docker.io/library/mtls-server"
 
-// DefaultSocketPath is where the SPIFFE CSI driver's volume shows the agent's socket in a container.
-const DefaultSocketPath = "/spiffe-workload-api/api.sock"
+// MaxRules is how large a user's rule files may be together, in bytes: they go into a ConfigMap, which holds 1 MiB.
+const MaxRules = 1 << 20
 
-// InputError is one setting that cannot be used.
-type InputError struct {
-	// Field in Go notation, such as Workloads[0].Port.
-	Field string
-	// Value as it was given.
-	Value string
-	// Want says what is allowed.
-	Want string
-}
+const wantRules = "must be regular files of at most 1 MiB together, since they go into a ConfigMap"
 
-// Error names the field, the value and what is allowed.
-func (e *InputError) Error() string {
-	return fmt.Sprintf("rules: %s: %q: want %s", e.Field, e.Value, e.Want)
-}
-
-// As in config, whose forms these values have, no pattern lets a setting become condition syntax or YAML structure.
-var (
-	namePattern  = lazyregexp.New(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-	labelPattern = lazyregexp.New(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-)
-
-const (
-	wantPath  = config.WantPath
-	wantName  = "a Kubernetes name: lower-case letters, digits and -, at most 63"
-	wantLabel = "a label value: letters, digits and -_., at most 63, beginning and ending with a letter or digit"
-)
-
-func isPath(p string) bool  { return config.ValidPath(p) }
-func isName(s string) bool  { return len(s) <= 63 && namePattern.MatchString(s) }
-func isLabel(s string) bool { return len(s) <= 63 && labelPattern.MatchString(s) }
-
-type problems struct{ errs []error }
-
-func (p *problems) check(ok bool, field, value, want string) {
-	if !ok {
-		p.errs = append(p.errs, &InputError{Field: field, Value: value, Want: want})
+// RenderSettings renders and checks the rules of the settings; nil when Falco is off. Relative paths in the settings are
+// taken from dir.
+func RenderSettings(settings *config.Settings, dir string) (*Rendered, error) {
+	if !settings.EnableFalco {
+		return nil, nil //nolint:nilnil // no Falco, no rules: not an error
 	}
+	in, err := FromSettings(settings, dir)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := Render(in)
+	if err != nil {
+		return nil, fmt.Errorf("the rules cannot be deployed: %w", err)
+	}
+	return rendered, nil
 }
 
-// Validate reports every setting that cannot be used, joined; each is an [*InputError].
-func (in Inputs) Validate() error {
-	var p problems
-	_, err := falco.Lookup(in.FalcoVersion)
-	p.check(err == nil, "FalcoVersion", in.FalcoVersion, "a Falco that this project knows, such as "+falco.Newest().Number)
-	p.check(isPath(in.AgentSocketPath) && strings.Count(in.AgentSocketPath, "/") >= 3, "AgentSocketPath", in.AgentSocketPath,
-		wantPath+", at least two directories deep, such as /tmp/spire-agent/public/api.sock")
-	p.check(len(in.SPIRENamespaces) > 0, "SPIRENamespaces", "", "at least one namespace")
-	for i, ns := range in.SPIRENamespaces {
-		p.check(isName(ns), fmt.Sprintf("SPIRENamespaces[%d]", i), ns, wantName)
+// FromSettings returns what the settings tell the rules, so that what Falco takes for normal comes from the same
+// declarations as identities and network policies. It reads the user's rule files; relative paths are taken from dir.
+func FromSettings(s *config.Settings, dir string) (Inputs, error) {
+	in := Inputs{
+		FalcoVersion:           s.Falco.Chart.AppVersion,
+		AgentSocketPath:        s.SPIRE.AgentSocketPath,
+		SPIRENamespaces:        []string{s.SPIRE.Namespace},
+		AllowedSocketProcesses: s.Falco.AllowedProcesses,
+		Image:                  s.ImageRepository,
+		Workloads:              s.Workloads,
 	}
-	for i, exe := range in.AllowedSocketProcesses {
-		want := wantPath
-		if exe != "" && !strings.Contains(exe, "/") {
-			want = "the absolute path of the executable: a bare name would let any binary of that name through"
+	total := 0
+	for i, path := range s.Falco.ExtraRules {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
 		}
-		p.check(isPath(exe), fmt.Sprintf("AllowedSocketProcesses[%d]", i), exe, want)
+		content, err := safefile.Read(path, MaxRules)
+		if err != nil {
+			return in, fmt.Errorf("falco.extraRules[%d] = %q: %w: %s", i, s.Falco.ExtraRules[i], err, wantRules)
+		}
+		if total += len(content); total > MaxRules {
+			return in, fmt.Errorf("falco.extraRules: the files up to %q have %d bytes together: %s",
+				s.Falco.ExtraRules[i], total, wantRules)
+		}
+		in.ExtraFiles = append(in.ExtraFiles, File{Name: filepath.Base(path), Content: string(content)})
 	}
-	seen := map[string]int{}
+	return in, nil
+}
+
+// Key is the setting that a field of Inputs comes from, as people write it.
+func Key(field string) string {
+	switch field {
+	case "AgentSocketPath":
+		return "spire.agentSocketPath"
+	case "SPIRENamespaces":
+		return "spire.namespace"
+	case "AllowedSocketProcesses":
+		return "falco.allowedProcesses"
+	case "FalcoVersion":
+		return "falco.chartVersion"
+	case "Image":
+		return "image.repository"
+	case "ExtraFiles":
+		return "falco.extraRules"
+	}
+	if name, ok := strings.CutPrefix(field, "Workloads."); ok {
+		return "workloads[]." + strings.ToLower(name[:1]) + name[1:]
+	}
+	return field
+}
+
+// workload is a declared workload, with what the rules derive from all declarations.
+type workload struct {
+	config.Workload
+	// repository of the image as the container runtime gives it, and digest if the image has one.
+	repository, digest string
+	// destinations that it may connect to; without any, nowhere (loopback aside).
+	destinations []destination
+}
+
+// destination is where a workload may connect to.
+type destination struct {
+	prefix   netip.Prefix // not valid for any address
+	port     int
+	protocol string // tcp or udp
+}
+
+// workloads derives what the rules ask for.
+func (in Inputs) workloads() ([]workload, error) {
+	out := make([]workload, len(in.Workloads))
 	for i, w := range in.Workloads {
-		field := fmt.Sprintf("Workloads[%d]", i)
-		w.validate(&p, field)
-		key := w.Namespace + "/" + w.Label
-		if j, dup := seen[key]; dup {
-			p.check(false, field+".Label", w.Label, fmt.Sprintf("a pair of namespace and label that Workloads[%d] does not have", j))
-		} else {
-			seen[key] = i
+		destinations, err := destinationsOf(w, in.Workloads)
+		if err != nil {
+			return nil, fmt.Errorf("workloads[%d].egress: %w", i, err)
 		}
-		p.check(!slices.Contains(in.SPIRENamespaces, w.Namespace), field+".Namespace", w.Namespace,
-			"a namespace that is not SPIRE's: there the rules trust what runs")
-	}
-	ours := map[string]bool{settingsFile: true}
-	for _, f := range Static() {
-		ours[f.Name] = true
-	}
-	for i, f := range in.ExtraFiles {
-		field := fmt.Sprintf("ExtraFiles[%d].Name", i)
-		p.check(config.ValidRuleFile(f.Name), field, f.Name, "a file name ending in .yaml")
-		p.check(!ours[f.Name], field, f.Name, "a name that no other rule file has")
-		ours[f.Name] = true
-	}
-	return errors.Join(p.errs...)
-}
-
-func (w Workload) validate(p *problems, field string) {
-	p.check(isName(w.Namespace), field+".Namespace", w.Namespace, wantName)
-	p.check(isLabel(w.Label), field+".Label", w.Label, wantLabel)
-	p.check(w.Port >= 0 && w.Port <= 65535, field+".Port", strconv.Itoa(w.Port), "1 to 65535, or 0 for a workload that listens nowhere")
-	p.check(w.Name == "" || isLabel(w.Name), field+".Name", w.Name, wantLabel)
-	p.check(w.Image == "" || config.ValidImage(w.Image), field+".Image", w.Image,
-		"an image such as ghcr.io/you/orders:1.2, with or without tag or digest")
-	p.check(isPath(w.Executable), field+".Executable", w.Executable, wantPath)
-	for i, a := range w.Health {
-		if i == 0 {
-			p.check(isPath(a), field+".Health[0]", a, wantPath)
-			continue
+		out[i] = workload{Workload: w, destinations: destinations}
+		image := w.Image
+		for _, fallback := range []string{in.Image, DefaultImage} {
+			if image == "" {
+				image = fallback
+			}
 		}
-		p.check(config.ValidArgument(a), fmt.Sprintf("%s.Health[%d]", field, i), a, "an argument "+config.WantArgument)
+		out[i].repository, out[i].digest = splitImage(image)
 	}
-	for i, c := range w.Children {
-		p.check(isPath(c), fmt.Sprintf("%s.Children[%d]", field, i), c, wantPath)
-	}
-	for i, d := range w.CertificateDirs {
-		p.check(isPath(d), fmt.Sprintf("%s.CertificateDirs[%d]", field, i), d, wantPath)
-	}
-	if w.SocketPath != "" {
-		p.check(isPath(w.SocketPath) && strings.Count(w.SocketPath, "/") >= 2, field+".SocketPath", w.SocketPath,
-			wantPath+", in a directory of its own, such as "+DefaultSocketPath)
-	}
-	for i, e := range w.Egress {
-		f := fmt.Sprintf("%s.Egress[%d]", field, i)
-		_, err := e.prefix()
-		p.check(err == nil, f+".CIDR", e.CIDR, "an IP address, a CIDR such as 10.0.0.0/8, or nothing for any address; names cannot be held to")
-		p.check(e.Port >= 1 && e.Port <= 65535, f+".Port", strconv.Itoa(e.Port), "1 to 65535")
-		_, ok := e.protocol()
-		p.check(ok, f+".Protocol", e.Protocol, "tcp or udp")
-	}
+	return out, nil
 }
 
-// container returns the name of the workload's container.
-func (w Workload) container() string {
-	if w.Name == "" {
-		return w.Label
+// destinationsOf lists what w may connect to. Where a server's pods or the cluster's DNS are is not known beforehand, so
+// Falco holds these to the port and the network policy holds them to the pods.
+func destinationsOf(w config.Workload, all []config.Workload) ([]destination, error) {
+	var out []destination
+	for _, server := range config.Servers(w, all) {
+		out = append(out, destination{port: server.Port, protocol: "tcp"})
 	}
-	return w.Name
+	if len(out) > 0 {
+		out = append(out, destination{port: config.DNSPort, protocol: "udp"}, destination{port: config.DNSPort, protocol: "tcp"})
+	}
+	for _, e := range w.Egress {
+		prefix, err := netip.ParsePrefix(e.CIDR)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a CIDR: %w", e.CIDR, err)
+		}
+		d := destination{prefix: prefix.Masked(), port: e.Port, protocol: e.Protocol}
+		if prefix.Bits() == 0 {
+			d.prefix = netip.Prefix{}
+		}
+		out = append(out, d)
+	}
+	return out, nil
 }
 
-// image returns the name of the workload's image as the container runtime gives it, and its digest if it has one.
-func (w Workload) image() (repository, digest string) {
-	name := w.Image
-	if name == "" {
-		name = DefaultImage
-	}
-	name, digest, _ = strings.Cut(name, "@")
+// splitImage returns the name of an image as the container runtime gives it, and its digest if it has one.
+func splitImage(image string) (repository, digest string) {
+	name, digest, _ := strings.Cut(image, "@")
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		name = name[:i] // a tag
 	}
@@ -222,32 +184,7 @@ func (w Workload) image() (repository, digest string) {
 	return name, digest
 }
 
-// prefix returns the destination as a prefix, and no valid prefix for any address.
-func (e Endpoint) prefix() (netip.Prefix, error) {
-	if e.CIDR == "" {
-		return netip.Prefix{}, nil
-	}
-	var pre netip.Prefix
-	if strings.Contains(e.CIDR, "/") {
-		parsed, err := netip.ParsePrefix(e.CIDR)
-		if err != nil {
-			return netip.Prefix{}, fmt.Errorf("parse destination %q: %w", e.CIDR, err)
-		}
-		pre = parsed.Masked()
-	} else {
-		addr, err := netip.ParseAddr(e.CIDR)
-		if err != nil || addr.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("parse destination %q: want an IP address or CIDR", e.CIDR)
-		}
-		pre = netip.PrefixFrom(addr, addr.BitLen())
-	}
-	if pre.Bits() == 0 {
-		return netip.Prefix{}, nil
-	}
-	return pre, nil
-}
-
-func (e Endpoint) protocol() (string, bool) {
-	p := strings.ToLower(e.Protocol)
-	return p, p == "tcp" || p == "udp"
+// mayUseUDP tells whether the workload has a destination by UDP.
+func (w workload) mayUseUDP() bool {
+	return slices.ContainsFunc(w.destinations, func(d destination) bool { return d.protocol == "udp" })
 }

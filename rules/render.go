@@ -13,6 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"spire-falco/config"
 	"spire-falco/falco"
 	"spire-falco/falco/ruleset"
 )
@@ -104,21 +105,19 @@ func DefaultInputs() Inputs {
 		FalcoVersion:    "0.40.0",
 		AgentSocketPath: "/tmp/spire-agent/public/api.sock",
 		SPIRENamespaces: []string{"spire", "spire-server", "spire-system"},
-		Workloads: []Workload{
-			{Name: "mtls-server", Namespace: "mtls", Label: "mtls-server", Port: 8443, Executable: "/mtls-server", Health: []string{"/mtls-server", "health"}},
-			{Name: "mtls-client", Namespace: "mtls", Label: "mtls-client", Executable: "/mtls-client", Egress: []Endpoint{
-				{Port: 8443, Protocol: "tcp"}, {Port: 53, Protocol: "udp"}, {Port: 53, Protocol: "tcp"},
-			}},
+		Workloads: []config.Workload{
+			{
+				Name: "mtls-server", Namespace: "mtls", Port: 8443, Peers: []string{"mtls-client"},
+				Executable: "/mtls-server", Health: []string{"/mtls-server", "health"},
+			},
+			{Name: "mtls-client", Namespace: "mtls", Executable: "/mtls-client"},
 		},
 	}
 }
 
-// Render validates the settings, joins the generated file to the static ones and checks the whole as Falco would. An error names the
-// setting, or file, line and column.
+// Render joins the generated file to the static ones and checks the whole as Falco would. An error names the setting, or
+// file, line and column.
 func Render(in Inputs) (*Rendered, error) {
-	if err := in.Validate(); err != nil {
-		return nil, fmt.Errorf("settings of the rules: %w", err)
-	}
 	static := Static()
 	var documents []document
 	var summaries []Summary
@@ -218,6 +217,10 @@ func macroOverride(name, condition string) override {
 
 // overrides renders the generated file.
 func overrides(in Inputs, documents []document) (File, error) {
+	workloads, err := in.workloads()
+	if err != nil {
+		return File{}, err
+	}
 	socketDir := path.Dir(in.AgentSocketPath)
 	// A parent of the directory may be mounted anywhere, so only its last two names are sure.
 	dir := path.Join("/", path.Base(path.Dir(socketDir)), path.Base(socketDir))
@@ -232,9 +235,10 @@ func overrides(in Inputs, documents []document) (File, error) {
 		return terms
 	}
 
+	udp := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return !w.mayUseUDP() })
 	out := []override{
 		listOverride("spire_mtls_spire_namespaces", quoted(in.SPIRENamespaces)),
-		macroOverride("spire_mtls_workload", or(workloadTerms(in.Workloads))),
+		macroOverride("spire_mtls_workload", or(workloadTerms(workloads))),
 		macroOverride("spire_mtls_connected_to_agent", or(prefixed("fd.name endswith ", quoted(unique([]string{
 			" " + in.AgentSocketPath, " " + path.Join(chartSocketDir, base),
 		}))))),
@@ -242,22 +246,22 @@ func overrides(in Inputs, documents []document) (File, error) {
 		macroOverride("spire_mtls_addr_names_socket", or(containsAny("evt.arg.addr"))),
 		macroOverride("spire_mtls_opened_socket", or(append(containsAny("fd.name"),
 			fmt.Sprintf("(evt.res = ENXIO and fd.name endswith %s)", quote("/"+base))))),
-		macroOverride("spire_mtls_workload_starting", starting(in.Workloads)),
+		macroOverride("spire_mtls_workload_starting", starting(workloads)),
 		macroOverride("spire_mtls_args_name_socket_dir", or(prefixed("evt.args contains ", quoted([]string{dir, "/" + base})))),
 		macroOverride("spire_mtls_socket_parent_moved", fmt.Sprintf(
 			"(evt.type in (rename, renameat, renameat2) and (evt.arg.oldpath endswith %[1]s or evt.arg.newpath endswith %[1]s))", quote(parent))),
 		macroOverride("spire_mtls_socket_dir_mounted_over", fmt.Sprintf(
 			"(evt.type = mount and (evt.arg.dir contains %s or evt.arg.dir endswith %s) and not spire_mtls_runtime)", quote(dir), quote(parent))),
 		macroOverride("spire_mtls_command_names_socket_dir", fmt.Sprintf("(evt.type = fchmodat2 and proc.args contains %s)", quote(dir))),
-		listOverride("spire_mtls_traced_processes", quoted(tracedProcesses(in.Workloads))),
-		macroOverride("spire_mtls_may_use_udp", or(workloadTerms(udpWorkloads(in.Workloads)))),
+		listOverride("spire_mtls_traced_processes", quoted(tracedProcesses(workloads))),
+		macroOverride("spire_mtls_may_use_udp", or(workloadTerms(udp))),
 	}
 	if allowed := unique(in.AllowedSocketProcesses); len(allowed) > 0 {
 		out = append(out, override{
 			List: "spire_mtls_allowed_on_node", Items: quoted(allowed), Override: map[string]string{"items": "append"},
 		})
 	}
-	values := exceptionValues(in)
+	values := exceptionValues(in.AllowedSocketProcesses, workloads)
 	ruleNames := slices.Sorted(maps.Keys(values))
 	for _, name := range ruleNames {
 		i := slices.IndexFunc(documents, func(d document) bool { return d.Rule == name })
@@ -270,7 +274,7 @@ func overrides(in Inputs, documents []document) (File, error) {
 		}
 		o := override{Rule: name, Exceptions: exceptions, Override: map[string]string{"exceptions": "replace"}}
 		if name == portRule {
-			o.Output = strings.ReplaceAll(strings.TrimSpace(documents[i].Output), "expected=8443", "expected="+expectedPorts(in.Workloads))
+			o.Output = strings.ReplaceAll(strings.TrimSpace(documents[i].Output), "expected=8443", "expected="+expectedPorts(workloads))
 			o.Override["output"] = "replace"
 		}
 		out = append(out, o)
@@ -301,9 +305,9 @@ const (
 
 // exceptionValues returns the rows that the settings give to exceptions, by rule and exception. A named exception without rows loses
 // the rows it has in the static file; an exception not named keeps them.
-func exceptionValues(in Inputs) map[string]map[string][]row {
+func exceptionValues(allowedProcesses []string, workloads []workload) map[string]map[string][]row {
 	var sockets, starts, health, children, ports, egress, anywhere, directories, allowed []row
-	for _, g := range groups(in.Workloads) {
+	for _, g := range groups(workloads) {
 		ns, containers, images := quote(g.namespace), quoted(g.containers), quoted(g.repositories)
 		add := func(rows *[]row, values ...any) { *rows = append(*rows, row{tuple(values), g.digest}) }
 		exes := quoted(g.executables)
@@ -313,38 +317,35 @@ func exceptionValues(in Inputs) map[string]map[string][]row {
 			add(&children, ns, containers, images, quoted(g.children), false)
 		}
 		for _, w := range g.workloads {
-			repository, _ := w.image()
+			name, repository := quote(w.Name), quote(w.repository)
 			if len(w.Health) > 0 {
-				add(&health, ns, quote(w.container()), quote(repository), quote(w.Health[0]), quote(strings.Join(w.Health[1:], " ")), false)
+				add(&health, ns, name, repository, quote(w.Health[0]), quote(strings.Join(w.Health[1:], " ")), false)
 			}
 			for _, d := range w.CertificateDirs {
-				add(&directories, ns, quote(w.Label), quote(w.container()), quote(repository), quote(w.Executable), false, quote(d+"/"))
+				add(&directories, ns, name, name, repository, quote(w.Executable), false, quote(d+"/"))
 			}
 		}
 		// Whoever may start a pod in the namespace may give it any label, so each label goes with each program.
 		programs := quoted(unique(slices.Concat(g.executables, g.children)))
-		for _, w := range in.Workloads {
+		for _, w := range workloads {
 			if w.Namespace != g.namespace {
 				continue
 			}
-			label := quote(w.Label)
+			label := quote(w.Name)
 			if w.Port != 0 {
 				add(&ports, ns, label, w.Port, containers, images, exes, false)
 			}
-			for _, e := range w.Egress {
-				// Both were validated.
-				prefix, _ := e.prefix()
-				protocol, _ := e.protocol()
-				if prefix.IsValid() {
-					add(&egress, ns, label, []string{prefix.String()}, e.Port, protocol, containers, images, programs, false)
+			for _, d := range w.destinations {
+				if d.prefix.IsValid() {
+					add(&egress, ns, label, []string{d.prefix.String()}, d.port, d.protocol, containers, images, programs, false)
 				} else {
-					add(&anywhere, ns, label, e.Port, protocol, containers, images, programs, false)
+					add(&anywhere, ns, label, d.port, d.protocol, containers, images, programs, false)
 				}
 			}
 		}
 	}
-	if len(in.AllowedSocketProcesses) > 0 {
-		allowed = []row{{tuple: tuple{quoted(unique(in.AllowedSocketProcesses)), false}}}
+	if len(allowedProcesses) > 0 {
+		allowed = []row{{tuple: tuple{quoted(unique(allowedProcesses)), false}}}
 	}
 	programs := map[string][]row{"workload_programs": starts, "workload_health": health, "workload_children": children}
 	return map[string]map[string][]row{
@@ -411,20 +412,20 @@ func socketDirs(in Inputs, agent string) []string {
 	for _, w := range in.Workloads {
 		p := w.SocketPath
 		if p == "" {
-			p = DefaultSocketPath
+			p = config.DefaultWorkloadSocketPath
 		}
 		dirs = append(dirs, path.Dir(p))
 	}
 	return unique(dirs)
 }
 
-func workloadTerms(ws []Workload) []string {
+func workloadTerms(ws []workload) []string {
 	var terms []string
 	for _, ns := range namespaces(ws) {
 		var labels []string
 		for _, w := range ws {
 			if w.Namespace == ns {
-				labels = append(labels, quote(w.Label))
+				labels = append(labels, quote(w.Name))
 			}
 		}
 		terms = append(terms, fmt.Sprintf("(k8s.ns.name = %s and k8s.pod.label[app] in (%s))", quote(ns), strings.Join(labels, ", ")))
@@ -432,14 +433,13 @@ func workloadTerms(ws []Workload) []string {
 	return terms
 }
 
-func starting(ws []Workload) string {
+func starting(ws []workload) string {
 	if len(ws) == 0 {
 		return never
 	}
 	var exes, images []string
 	for _, w := range ws {
-		repository, _ := w.image()
-		exes, images = append(exes, w.Executable), append(images, repository)
+		exes, images = append(exes, w.Executable), append(images, w.repository)
 	}
 	return fmt.Sprintf("(container.id != host and not k8s.ns.name exists and proc.is_exe_upper_layer = false and proc.vpid = 1 and "+
 		"proc.exepath in (%s) and not proc.duration > 60000000000 and "+
@@ -447,19 +447,8 @@ func starting(ws []Workload) string {
 		strings.Join(quoted(unique(exes)), ", "), strings.Join(quoted(unique(images)), ", "))
 }
 
-// udpWorkloads returns the workloads that declare a destination by UDP.
-func udpWorkloads(ws []Workload) []Workload {
-	var out []Workload
-	for _, w := range ws {
-		if slices.ContainsFunc(w.Egress, func(e Endpoint) bool { p, _ := e.protocol(); return p == "udp" }) {
-			out = append(out, w)
-		}
-	}
-	return out
-}
-
 // tracedProcesses returns process names as the kernel keeps them: SPIRE's and the workloads'.
-func tracedProcesses(ws []Workload) []string {
+func tracedProcesses(ws []workload) []string {
 	const taskNameLength = 15 // TASK_COMM_LEN in Linux, less the final zero
 	names := []string{"spire-agent", "spire-server"}
 	for _, w := range ws {
@@ -469,12 +458,12 @@ func tracedProcesses(ws []Workload) []string {
 	return unique(names)
 }
 
-func expectedPorts(ws []Workload) string {
+func expectedPorts(ws []workload) string {
 	var all, named []string
 	for _, w := range ws {
 		if w.Port != 0 {
 			all = append(all, strconv.Itoa(w.Port))
-			named = append(named, fmt.Sprintf("%s/%s:%d", w.Namespace, w.Label, w.Port))
+			named = append(named, fmt.Sprintf("%s/%s:%d", w.Namespace, w.Name, w.Port))
 		}
 	}
 	switch all = unique(all); len(all) {
@@ -512,7 +501,7 @@ func quoted(items []string) []string {
 	return out
 }
 
-func namespaces(ws []Workload) []string {
+func namespaces(ws []workload) []string {
 	var names []string
 	for _, w := range ws {
 		names = append(names, w.Namespace)
@@ -524,23 +513,22 @@ func namespaces(ws []Workload) []string {
 // start a pod in the namespace may give it any label.
 type group struct {
 	namespace, digest                               string
-	workloads                                       []Workload
+	workloads                                       []workload
 	containers, repositories, executables, children []string
 }
 
-func groups(ws []Workload) []group {
+func groups(ws []workload) []group {
 	var out []group
 	for _, w := range ws {
-		repository, digest := w.image()
-		i := slices.IndexFunc(out, func(g group) bool { return g.namespace == w.Namespace && g.digest == digest })
+		i := slices.IndexFunc(out, func(g group) bool { return g.namespace == w.Namespace && g.digest == w.digest })
 		if i < 0 {
 			i = len(out)
-			out = append(out, group{namespace: w.Namespace, digest: digest})
+			out = append(out, group{namespace: w.Namespace, digest: w.digest})
 		}
 		g := &out[i]
 		g.workloads = append(g.workloads, w)
-		g.containers = unique(append(g.containers, w.container()))
-		g.repositories = unique(append(g.repositories, repository))
+		g.containers = unique(append(g.containers, w.Name))
+		g.repositories = unique(append(g.repositories, w.repository))
 		g.executables = unique(append(g.executables, w.Executable))
 		g.children = unique(append(g.children, w.Children...))
 	}
@@ -570,7 +558,7 @@ func unique(items []string) []string {
 
 // fedBy says which settings make a macro, a list or an exception of the static file, in terms of [Inputs].
 var fedBy = map[string][]string{
-	"spire_mtls_workload":             {"Workloads.Namespace", "Workloads.Label"},
+	"spire_mtls_workload":             {"Workloads.Namespace", "Workloads.Name"},
 	"spire_mtls_spire_namespaces":     {"SPIRENamespaces"},
 	"spire_mtls_connected_to_agent":   {"AgentSocketPath"},
 	"spire_mtls_fd_names_socket":      {"AgentSocketPath", "Workloads.SocketPath"},
@@ -580,23 +568,23 @@ var fedBy = map[string][]string{
 	"spire_mtls_args_name_socket_dir": {"AgentSocketPath"},
 	"spire_mtls_traced_processes":     {"Workloads.Executable"},
 	"spire_mtls_allowed_on_node":      {"AllowedSocketProcesses"},
-	"spire_mtls_may_use_udp":          {"Workloads.Namespace", "Workloads.Label", "Workloads.Egress"},
+	"spire_mtls_may_use_udp":          {"Workloads.Namespace", "Workloads.Name", "Workloads.Egress", "Workloads.Peers"},
 	"workloads":                       {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Executable"},
 	"allowed_processes":               {"AllowedSocketProcesses"},
 	"workload_programs":               {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Executable"},
 	"workload_health":                 {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Health"},
 	"workload_children":               {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Children"},
 	"workload_ports": {
-		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Port", "Workloads.Image", "Workloads.Executable",
+		"Workloads.Namespace", "Workloads.Name", "Workloads.Port", "Workloads.Image", "Workloads.Executable",
 	},
 	"workload_egress": {
-		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Egress", "Workloads.Image", "Workloads.Executable", "Workloads.Children",
+		"Workloads.Namespace", "Workloads.Name", "Workloads.Egress", "Workloads.Peers", "Workloads.Image", "Workloads.Executable", "Workloads.Children",
 	},
 	"workload_egress_anywhere": {
-		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Egress", "Workloads.Image", "Workloads.Executable", "Workloads.Children",
+		"Workloads.Namespace", "Workloads.Name", "Workloads.Egress", "Workloads.Peers", "Workloads.Image", "Workloads.Executable", "Workloads.Children",
 	},
 	"workload_directories": {
-		"Workloads.Namespace", "Workloads.Label", "Workloads.Name", "Workloads.Image", "Workloads.Executable", "Workloads.CertificateDirs",
+		"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Executable", "Workloads.CertificateDirs",
 	},
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/config"
 	"spire-falco/falco"
 	"spire-falco/falco/stock"
 	"spire-falco/rules"
@@ -25,16 +26,16 @@ func twoNamespaces() rules.Inputs {
 		AgentSocketPath:        "/run/spire/sockets/agent.sock",
 		SPIRENamespaces:        []string{"spire"},
 		AllowedSocketProcesses: []string{"/usr/local/bin/spiffe-step-ssh", "/usr/bin/ghostunnel"},
-		Workloads: []rules.Workload{
+		Workloads: []config.Workload{
 			{
-				Name: "orders", Namespace: "shop", Label: "orders", Port: 8443, Executable: "/orders", Children: []string{"/bin/healthcheck"},
+				Name: "orders", Namespace: "shop", Port: 8443, Executable: "/orders", Children: []string{"/bin/healthcheck"},
 				Image: "registry.example.org:5000/shop/orders:1.2@sha256:" + strings.Repeat("0a", 32), Health: []string{"/orders", "--check", "ready"},
-				Egress: []rules.Endpoint{{CIDR: "10.1.2.3/8", Port: 5432, Protocol: "TCP"}, {CIDR: "fd00::1", Port: 53, Protocol: "udp"}, {CIDR: "0.0.0.0/0", Port: 443, Protocol: "tcp"}},
+				Egress: []config.Endpoint{{CIDR: "10.1.2.3/8", Port: 5432, Protocol: "tcp"}, {CIDR: "fd00::1/128", Port: 53, Protocol: "udp"}, {CIDR: "0.0.0.0/0", Port: 443, Protocol: "tcp"}},
 			},
-			{Name: "stock", Namespace: "shop", Label: "stock", Port: 9443, Executable: "/app/stock-service-with-a-long-name", CertificateDirs: []string{"/run/certs"}},
+			{Name: "stock", Namespace: "shop", Port: 9443, Executable: "/app/stock-service-with-a-long-name", CertificateDirs: []string{"/run/certs"}},
 			// A label that is the name of a stock list, and one that YAML takes for a boolean.
-			{Name: "shell_binaries", Namespace: "tools", Label: "shell_binaries", Executable: "/tool", Image: "acme/tool", SocketPath: "/run/agent/api.sock"},
-			{Name: "on", Namespace: "true", Label: "on", Port: 1, Executable: "/on"},
+			{Name: "shell_binaries", Namespace: "tools", Executable: "/tool", Image: "acme/tool", SocketPath: "/run/agent/api.sock"},
+			{Name: "on", Namespace: "true", Port: 1, Executable: "/on"},
 		},
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"spire-falco/charts/contract"
 	"spire-falco/config"
 	"spire-falco/gotool"
-	"spire-falco/rules/fromsettings"
+	"spire-falco/rules"
 )
 
 // planOf is the plan of a stack with that chart of Falco.
@@ -22,7 +22,7 @@ func planOf(t *testing.T, chart string) *plan {
 	t.Helper()
 	s, err := config.Load(config.Source{Stack: "test", Values: map[string]string{"enableFalco": "true", "falco.chartVersion": chart}})
 	require.NoError(t, err)
-	rendered, err := fromsettings.Render(s, t.TempDir())
+	rendered, err := rules.RenderSettings(s, t.TempDir())
 	require.NoError(t, err)
 	return &plan{loaded: &loaded{settings: s}, rules: rendered}
 }

@@ -11,7 +11,6 @@ import (
 	"spire-falco/program"
 	"spire-falco/report"
 	"spire-falco/rules"
-	"spire-falco/rules/fromsettings"
 )
 
 // loaded is the settings of a stack and the keys that are set. A teardown and a query need no more: they must work when a
@@ -50,7 +49,7 @@ func (t *target) plan() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := fromsettings.Render(l.settings, t.Dir)
+	rendered, err := rules.RenderSettings(l.settings, t.Dir)
 	if err != nil {
 		return nil, err
 	}

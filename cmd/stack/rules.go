@@ -22,7 +22,6 @@ import (
 	"spire-falco/internal/safefile"
 	"spire-falco/report"
 	"spire-falco/rules"
-	"spire-falco/rules/fromsettings"
 	"spire-falco/rules/scenario"
 )
 
@@ -46,7 +45,7 @@ func ownRules(t *cli.Target, v falco.Version) (*rules.Rendered, error) {
 	}
 	settings.EnableFalco = true
 	settings.Falco.Chart.AppVersion, settings.Falco.Chart.Falco = v.Number, v
-	return fromsettings.Render(settings, t.Dir)
+	return rules.RenderSettings(settings, t.Dir)
 }
 
 // falcoFlag adds --falco to a command, the Falco whose rules apply.
@@ -90,7 +89,7 @@ func chooseFalco(t *cli.Target, number string) (chosenFalco, error) {
 func loadRules(paths []string, v chosenFalco, before ...ruleset.File) (*ruleset.Ruleset, []ruleset.File, *ruleset.Report, error) {
 	var files []ruleset.File
 	for _, path := range paths {
-		content, err := safefile.Read(path, fromsettings.MaxRules)
+		content, err := safefile.Read(path, rules.MaxRules)
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("read the rules: %w", err)
 		}
@@ -505,7 +504,7 @@ func writeRule(out io.Writer, r ruleset.Rule, v chosenFalco) error {
 	report.Fprintf(w, "exceptions\t%s\n", strings.Join(r.Exceptions, ", "))
 	var settings []string
 	for _, field := range rules.SettingsOf(r) {
-		settings = append(settings, fromsettings.Key(field))
+		settings = append(settings, rules.Key(field))
 	}
 	report.Fprintf(w, "settings\t%s\n", strings.Join(settings, ", "))
 	if err := w.Flush(); err != nil {

@@ -181,9 +181,9 @@ func TestSettingsOf(t *testing.T) {
 	for _, r := range load(t, rules.Static()).rules() {
 		got[r.Name] = rules.SettingsOf(r)
 	}
-	pods := []string{"Workloads.Label", "Workloads.Namespace"}
+	pods := []string{"Workloads.Name", "Workloads.Namespace"}
 	programs := []string{
-		"Workloads.Children", "Workloads.Executable", "Workloads.Health", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace",
+		"Workloads.Children", "Workloads.Executable", "Workloads.Health", "Workloads.Image", "Workloads.Name", "Workloads.Namespace",
 	}
 	assert.Equal(t, map[string][]string{
 		socketRule: {
@@ -193,19 +193,19 @@ func TestSettingsOf(t *testing.T) {
 		tamperRule: {"AgentSocketPath", "SPIRENamespaces"},
 		shellRule:  programs,
 		childRule:  programs,
-		debugRule:  {"Workloads.Executable", "Workloads.Label", "Workloads.Namespace"},
+		debugRule:  {"Workloads.Executable", "Workloads.Name", "Workloads.Namespace"},
 		certificateRule: {
-			"Workloads.CertificateDirs", "Workloads.Executable", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace",
+			"Workloads.CertificateDirs", "Workloads.Executable", "Workloads.Image", "Workloads.Name", "Workloads.Namespace",
 		},
 		escapeRule:    nil,
 		sensitiveRule: pods,
 		tokenRule:     pods,
 		portRule: {
-			"Workloads.Executable", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace", "Workloads.Port",
+			"Workloads.Executable", "Workloads.Image", "Workloads.Name", "Workloads.Namespace", "Workloads.Port",
 		},
 		egressRule: {
-			"Workloads.Children", "Workloads.Egress", "Workloads.Executable", "Workloads.Image", "Workloads.Label", "Workloads.Name", "Workloads.Namespace",
+			"Workloads.Children", "Workloads.Egress", "Workloads.Executable", "Workloads.Image", "Workloads.Name", "Workloads.Namespace", "Workloads.Peers",
 		},
-		evasionRule: {"AllowedSocketProcesses", "Workloads.Label", "Workloads.Namespace"},
+		evasionRule: {"AllowedSocketProcesses", "Workloads.Name", "Workloads.Namespace"},
 	}, got)
 }

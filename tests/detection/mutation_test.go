@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/config"
 	"spire-falco/falco/condition"
 	"spire-falco/rules"
 	"spire-falco/rules/scenario"
@@ -147,8 +148,14 @@ func TestMutation(t *testing.T) {
 func TestMutation_of_namespaces(t *testing.T) {
 	t.Parallel()
 	in := rules.DefaultInputs()
-	in.Workloads = append(in.Workloads, rules.Workload{Name: "orders", Namespace: "shop", Label: "mtls-server", Port: 9443, Executable: "/orders"},
-		rules.Workload{Name: "stock", Namespace: "shop", Label: "mtls-client", Executable: "/stock"})
+	// Names are the labels, so both namespaces have the same; what one may connect to is declared, not derived from peers.
+	in.Workloads[0].Peers = nil
+	for _, to := range []config.Endpoint{{Port: 8443, Protocol: "tcp"}, {Port: 53, Protocol: "udp"}, {Port: 53, Protocol: "tcp"}} {
+		to.CIDR = "0.0.0.0/0"
+		in.Workloads[1].Egress = append(in.Workloads[1].Egress, to)
+	}
+	in.Workloads = append(in.Workloads, config.Workload{Name: "mtls-server", Namespace: "shop", Port: 9443, Executable: "/orders"},
+		config.Workload{Name: "mtls-client", Namespace: "shop", Executable: "/stock"})
 	rendered, err := rules.Render(in)
 	require.NoError(t, err)
 	all, err := scenario.Load()

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"spire-falco/config"
 	"spire-falco/falco/condition"
 	"spire-falco/rules"
 	"spire-falco/rules/scenario"
@@ -67,32 +68,32 @@ type fields = map[string]any
 // Each setting changes what the rules take for normal, and nothing else.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	server := func(change func(*rules.Workload)) func(*rules.Inputs) {
+	server := func(change func(*config.Workload)) func(*rules.Inputs) {
 		return func(in *rules.Inputs) { change(&in.Workloads[0]) }
 	}
 	otherSocket := func(in *rules.Inputs) { in.AgentSocketPath = "/run/spire/sockets/agent.sock" }
-	egress := func(es ...rules.Endpoint) func(*rules.Inputs) {
-		return server(func(w *rules.Workload) { w.Egress = es })
+	egress := func(es ...config.Endpoint) func(*rules.Inputs) {
+		return server(func(w *config.Workload) { w.Egress = es })
 	}
 	shop := func(in *rules.Inputs) {
-		in.Workloads = append(in.Workloads, rules.Workload{
-			Name: "orders", Namespace: "shop", Label: "orders", Port: 9443, Executable: "/orders",
-			Egress: []rules.Endpoint{{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}},
+		in.Workloads = append(in.Workloads, config.Workload{
+			Name: "orders", Namespace: "shop", Port: 9443, Executable: "/orders",
+			Egress: []config.Endpoint{{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}},
 		})
 	}
 	inShop := fields{"k8s.ns.name": "shop", "k8s.pod.label.app": "orders", "container.name": "orders", "proc.exepath": "/orders"}
 	const registry = "registry.example.org:5000/acme/server"
 	image := func(image string) func(*rules.Inputs) {
-		return server(func(w *rules.Workload) { w.Image = image })
+		return server(func(w *config.Workload) { w.Image = image })
 	}
 	digest := "sha256:" + strings.Repeat("0a", 32)
-	pinned := func(change func(*rules.Workload)) func(*rules.Inputs) {
-		return server(func(w *rules.Workload) {
+	pinned := func(change func(*config.Workload)) func(*rules.Inputs) {
+		return server(func(w *config.Workload) {
 			w.Image = registry + ":1.2@" + digest
 			change(w)
 		})
 	}
-	as := func(*rules.Workload) {}
+	as := func(*config.Workload) {}
 	first := fields{"proc.exepath": "/mtls-server", "proc.vpid": 1}
 	moved := func(in *rules.Inputs) { in.AgentSocketPath = "/run/spire/agent-sockets/api.sock" }
 	none := func(in *rules.Inputs) { in.Workloads = nil }
@@ -109,8 +110,8 @@ func TestSettings(t *testing.T) {
 		"another socket's name in a foreign mount":                      {otherSocket, catOpensSocket, fields{"fd.name": "/mnt/x/agent.sock"}, socketRule},
 		"another socket's directory is watched":                         {otherSocket, socketChmod, fields{"evt.args": "res=0 filename=/host/run/spire/sockets mode=0777"}, tamperRule},
 		"and the directory of the default is not":                       {otherSocket, socketChmod, nil, ""},
-		"another place of the socket in containers":                     {server(func(w *rules.Workload) { w.SocketPath = "/run/api/api.sock" }), evilFailsConnect, fields{"evt.arg.fd": "<u>/run/api/api.sock"}, socketRule},
-		"the same on newer Falco":                                       {server(func(w *rules.Workload) { w.SocketPath = "/run/api/api.sock" }), evilFailsConnect, fields{"evt.arg.fd": "<u>", "evt.arg.addr": "/run/api/x"}, socketRule},
+		"another place of the socket in containers":                     {server(func(w *config.Workload) { w.SocketPath = "/run/api/api.sock" }), evilFailsConnect, fields{"evt.arg.fd": "<u>/run/api/api.sock"}, socketRule},
+		"the same on newer Falco":                                       {server(func(w *config.Workload) { w.SocketPath = "/run/api/api.sock" }), evilFailsConnect, fields{"evt.arg.fd": "<u>", "evt.arg.addr": "/run/api/x"}, socketRule},
 		"which is nothing by default":                                   {nil, evilFailsConnect, fields{"evt.arg.fd": "<u>/run/api/api.sock"}, ""},
 		"the chart's agent binds its own path wherever the node has it": {moved, socatConnects, nil, socketRule},
 		"an agent on a host binds the node's path":                      {moved, socatConnects, fields{"fd.name": "ffff->ffff /run/spire/agent-sockets/api.sock"}, socketRule},
@@ -124,21 +125,21 @@ func TestSettings(t *testing.T) {
 		"the declared image has a tag and no registry":                  {image("acme/server:1.2"), lsStarts, merged(first, fields{"container.image.repository": "docker.io/acme/server"}), ""},
 		"the declared image is one of the registry's own":               {image("server:1.2"), lsStarts, merged(first, fields{"container.image.repository": "docker.io/library/server"}), ""},
 		"the declared image is of the machine":                          {image("localhost/server"), lsStarts, merged(first, fields{"container.image.repository": "localhost/server"}), ""},
-		"another image than the declared one":                           {server(func(w *rules.Workload) { w.Image, w.Namespace = registry, "pay" }), lsStarts, merged(first, fields{"k8s.ns.name": "pay"}), childRule},
+		"another image than the declared one":                           {server(func(w *config.Workload) { w.Image, w.Namespace = registry, "pay" }), lsStarts, merged(first, fields{"k8s.ns.name": "pay"}), childRule},
 		"the declared digest":                                           {pinned(as), lsStarts, merged(first, fields{"container.image.repository": registry, "container.image.digest": digest}), ""},
 		"another digest of the declared image":                          {pinned(as), lsStarts, merged(first, fields{"container.image.repository": registry, "container.image.digest": "sha256:0b"}), childRule},
 		"an image without the declared digest":                          {pinned(as), lsStarts, merged(first, fields{"container.image.repository": registry}), childRule},
 		"the socket, from the declared digest":                          {pinned(as), serverConnects, fields{"container.image.repository": registry, "container.image.digest": digest}, ""},
 		"the socket, from another digest":                               {pinned(as), serverConnects, fields{"container.image.repository": registry, "container.image.digest": "sha256:0b"}, socketRule},
 		"the port, from another digest":                                 {pinned(as), serverBinds8443, fields{"container.image.repository": registry, "container.image.digest": "sha256:0b"}, portRule},
-		"a child, from the declared digest":                             {pinned(func(w *rules.Workload) { w.Children = []string{"/bin/busybox"} }), lsStarts, fields{"container.image.repository": registry, "container.image.digest": digest}, ""},
-		"another health command":                                        {server(func(w *rules.Workload) { w.Health = []string{"/bin/busybox", "nc", "-z", "localhost"} }), lsStarts, fields{"proc.args": "nc -z localhost"}, ""},
-		"and the one of the default is none then":                       {server(func(w *rules.Workload) { w.Health = []string{"/bin/busybox"} }), lsStarts, fields{"proc.exepath": "/mtls-server", "proc.args": "health"}, childRule},
-		"no health command":                                             {server(func(w *rules.Workload) { w.Health = nil }), lsStarts, fields{"proc.exepath": "/mtls-server", "proc.args": "health"}, childRule},
-		"a container of the workload's name":                            {server(func(w *rules.Workload) { w.Name = "main" }), serverConnects, fields{"container.name": "main"}, ""},
-		"and of the default's name":                                     {server(func(w *rules.Workload) { w.Name = "main" }), serverConnects, nil, socketRule},
-		"UDP where it is declared":                                      {egress(rules.Endpoint{CIDR: "10.0.0.0/8", Port: 53, Protocol: "UDP"}), serverDials80, udpSocket, ""},
-		"UDP where TCP is declared":                                     {egress(rules.Endpoint{CIDR: "10.0.0.0/8", Port: 53, Protocol: "tcp"}), serverDials80, udpSocket, egressRule},
+		"a child, from the declared digest":                             {pinned(func(w *config.Workload) { w.Children = []string{"/bin/busybox"} }), lsStarts, fields{"container.image.repository": registry, "container.image.digest": digest}, ""},
+		"another health command":                                        {server(func(w *config.Workload) { w.Health = []string{"/bin/busybox", "nc", "-z", "localhost"} }), lsStarts, fields{"proc.args": "nc -z localhost"}, ""},
+		"and the one of the default is none then":                       {server(func(w *config.Workload) { w.Health = []string{"/bin/busybox"} }), lsStarts, fields{"proc.exepath": "/mtls-server", "proc.args": "health"}, childRule},
+		"no health command":                                             {server(func(w *config.Workload) { w.Health = nil }), lsStarts, fields{"proc.exepath": "/mtls-server", "proc.args": "health"}, childRule},
+		"a container of the workload's name":                            {server(func(w *config.Workload) { w.Name = "main" }), serverConnects, fields{"container.name": "main"}, ""},
+		"and of the default's name":                                     {server(func(w *config.Workload) { w.Name = "main" }), serverConnects, nil, socketRule},
+		"UDP where it is declared":                                      {egress(config.Endpoint{CIDR: "10.0.0.0/8", Port: 53, Protocol: "udp"}), serverDials80, udpSocket, ""},
+		"UDP where TCP is declared":                                     {egress(config.Endpoint{CIDR: "10.0.0.0/8", Port: 53, Protocol: "tcp"}), serverDials80, udpSocket, egressRule},
 		"another image before its pod is known":                         {image(registry), serverConnects, fields{"k8s.ns.name": nil, "container.image.repository": registry}, ""},
 		"an allowed process may connect":                                {func(in *rules.Inputs) { in.AllowedSocketProcesses = []string{"/usr/bin/socat"} }, socatConnects, nil, ""},
 		"but not from a writable layer":                                 {func(in *rules.Inputs) { in.AllowedSocketProcesses = []string{"/usr/bin/socat"} }, socatConnects, fields{"proc.is_exe_upper_layer": true}, socketRule},
@@ -146,42 +147,42 @@ func TestSettings(t *testing.T) {
 		"SPIRE in another namespace":                                    {func(in *rules.Inputs) { in.SPIRENamespaces = []string{"identity"} }, agentConnects, fields{"k8s.ns.name": "identity"}, ""},
 		"which is then not in that of the default":                      {func(in *rules.Inputs) { in.SPIRENamespaces = []string{"identity"} }, agentConnects, nil, socketRule},
 		"and may not touch the socket from there":                       {func(in *rules.Inputs) { in.SPIRENamespaces = []string{"identity"} }, agentUnlinks, nil, tamperRule},
-		"another executable may connect":                                {server(func(w *rules.Workload) { w.Executable = "/app/server" }), serverConnects, fields{"proc.exepath": "/app/server"}, ""},
-		"and the one of the default may not":                            {server(func(w *rules.Workload) { w.Executable = "/app/server" }), serverConnects, nil, socketRule},
-		"another executable before its pod is known":                    {server(func(w *rules.Workload) { w.Executable = "/app/server" }), serverConnects, fields{"proc.exepath": "/app/server", "k8s.ns.name": nil}, ""},
-		"another namespace is watched":                                  {server(func(w *rules.Workload) { w.Namespace = "pay" }), bashStarts, fields{"k8s.ns.name": "pay"}, shellRule},
-		"and that of the default is not":                                {server(func(w *rules.Workload) { w.Namespace = "pay" }), bashStarts, nil, ""},
-		"another label is watched":                                      {server(func(w *rules.Workload) { w.Label = "gateway" }), bashStarts, fields{"k8s.pod.label.app": "gateway"}, shellRule},
-		"and that of the default is not watched":                        {server(func(w *rules.Workload) { w.Label = "gateway" }), bashStarts, nil, ""},
-		"a declared child may start":                                    {server(func(w *rules.Workload) { w.Children = []string{"/bin/busybox"} }), lsStarts, nil, ""},
-		"even when it is a shell":                                       {server(func(w *rules.Workload) { w.Children = []string{"/bin/bash"} }), bashStarts, nil, ""},
-		"but not from a writable layer as well":                         {server(func(w *rules.Workload) { w.Children = []string{"/bin/bash"} }), bashStarts, fields{"proc.is_exe_upper_layer": true}, shellRule},
-		"and it may not use the socket":                                 {server(func(w *rules.Workload) { w.Children = []string{"/bin/busybox"} }), serverConnects, fields{"proc.exepath": "/bin/busybox"}, socketRule},
-		"another port may be bound":                                     {server(func(w *rules.Workload) { w.Port = 9000 }), serverBinds9000, nil, ""},
-		"and the one of the default may not be":                         {server(func(w *rules.Workload) { w.Port = 9000 }), serverBinds8443, nil, portRule},
-		"a workload that listens nowhere":                               {server(func(w *rules.Workload) { w.Port = 0 }), serverBinds8443, nil, portRule},
-		"a declared network may be reached":                             {egress(rules.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
-		"a declared address may be reached":                             {egress(rules.Endpoint{CIDR: "10.244.0.32", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
-		"the second declared network may be reached":                    {egress(rules.Endpoint{CIDR: "192.168.0.0/16", Port: 80, Protocol: "tcp"}, rules.Endpoint{CIDR: "10.0.0.0/8", Port: 80, Protocol: "TCP"}), serverDials80, nil, ""},
-		"any address may be reached":                                    {egress(rules.Endpoint{Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
-		"the network of all addresses is any address":                   {egress(rules.Endpoint{CIDR: "0.0.0.0/0", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
-		"another network may not be reached":                            {egress(rules.Endpoint{CIDR: "10.245.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, nil, egressRule},
-		"another port of it may not be reached":                         {egress(rules.Endpoint{CIDR: "10.244.0.0/16", Port: 81, Protocol: "tcp"}), serverDials80, nil, egressRule},
-		"by another protocol it may not be reached":                     {egress(rules.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "udp"}), serverDials80, nil, egressRule},
-		"by another program it may not be reached":                      {egress(rules.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, fields{"proc.exepath": "/usr/bin/curl"}, egressRule},
-		"by a copy of the program it may not":                           {egress(rules.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, fields{"proc.is_exe_upper_layer": true}, egressRule},
-		"by the client it may not be reached":                           {egress(rules.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, fields{"k8s.pod.label.app": "mtls-client"}, egressRule},
-		"names may be asked for":                                        {egress(rules.Endpoint{Port: 53, Protocol: "udp"}), serverAsksName, nil, ""},
-		"not over the other protocol":                                   {egress(rules.Endpoint{Port: 53, Protocol: "tcp"}), serverAsksName, nil, egressRule},
-		"an IPv6 network may be reached":                                {egress(rules.Endpoint{CIDR: "fd00::/8", Port: 80, Protocol: "tcp"}), serverDials80, fields{"fd.type": "ipv6", "fd.sip": "fd00::32", "fd.rip": "fd00::32"}, ""},
-		"and another IPv6 network may not":                              {egress(rules.Endpoint{CIDR: "fd00::/8", Port: 80, Protocol: "tcp"}), serverDials80, fields{"fd.type": "ipv6", "fd.sip": "2001:db8::1", "fd.rip": "2001:db8::1"}, egressRule},
-		"certificates may be written where declared":                    {server(func(w *rules.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, nil, ""},
-		"but not elsewhere":                                             {server(func(w *rules.Workload) { w.CertificateDirs = []string{"/run/certs"} }), certificateWriten, nil, certificateRule},
-		"nor by another program":                                        {server(func(w *rules.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, fields{"proc.exepath": "/bin/busybox"}, certificateRule},
-		"nor by a copy of the program":                                  {server(func(w *rules.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, fields{"proc.is_exe_upper_layer": true}, certificateRule},
-		"nor in the pod of another workload":                            {server(func(w *rules.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, fields{"k8s.pod.label.app": "mtls-client"}, certificateRule},
-		"another executable is watched for debuggers":                   {server(func(w *rules.Workload) { w.Executable = "/app/a-very-long-server-name" }), gdbAttaches, fields{"evt.arg.pid": "a-very-long-ser"}, debugRule},
-		"and the one of the default is not watched":                     {server(func(w *rules.Workload) { w.Executable = "/app/server" }), gdbAttaches, nil, ""},
+		"another executable may connect":                                {server(func(w *config.Workload) { w.Executable = "/app/server" }), serverConnects, fields{"proc.exepath": "/app/server"}, ""},
+		"and the one of the default may not":                            {server(func(w *config.Workload) { w.Executable = "/app/server" }), serverConnects, nil, socketRule},
+		"another executable before its pod is known":                    {server(func(w *config.Workload) { w.Executable = "/app/server" }), serverConnects, fields{"proc.exepath": "/app/server", "k8s.ns.name": nil}, ""},
+		"another namespace is watched":                                  {server(func(w *config.Workload) { w.Namespace = "pay" }), bashStarts, fields{"k8s.ns.name": "pay"}, shellRule},
+		"and that of the default is not":                                {server(func(w *config.Workload) { w.Namespace = "pay" }), bashStarts, nil, ""},
+		"another label is watched":                                      {server(func(w *config.Workload) { w.Name = "gateway" }), bashStarts, fields{"k8s.pod.label.app": "gateway"}, shellRule},
+		"and that of the default is not watched":                        {server(func(w *config.Workload) { w.Name = "gateway" }), bashStarts, nil, ""},
+		"a declared child may start":                                    {server(func(w *config.Workload) { w.Children = []string{"/bin/busybox"} }), lsStarts, nil, ""},
+		"even when it is a shell":                                       {server(func(w *config.Workload) { w.Children = []string{"/bin/bash"} }), bashStarts, nil, ""},
+		"but not from a writable layer as well":                         {server(func(w *config.Workload) { w.Children = []string{"/bin/bash"} }), bashStarts, fields{"proc.is_exe_upper_layer": true}, shellRule},
+		"and it may not use the socket":                                 {server(func(w *config.Workload) { w.Children = []string{"/bin/busybox"} }), serverConnects, fields{"proc.exepath": "/bin/busybox"}, socketRule},
+		"another port may be bound":                                     {server(func(w *config.Workload) { w.Port = 9000 }), serverBinds9000, nil, ""},
+		"and the one of the default may not be":                         {server(func(w *config.Workload) { w.Port = 9000 }), serverBinds8443, nil, portRule},
+		"a workload that listens nowhere":                               {server(func(w *config.Workload) { w.Port = 0 }), serverBinds8443, nil, portRule},
+		"a declared network may be reached":                             {egress(config.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
+		"a declared address may be reached":                             {egress(config.Endpoint{CIDR: "10.244.0.32/32", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
+		"the second declared network may be reached":                    {egress(config.Endpoint{CIDR: "192.168.0.0/16", Port: 80, Protocol: "tcp"}, config.Endpoint{CIDR: "10.0.0.0/8", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
+		"any address may be reached":                                    {egress(config.Endpoint{CIDR: "0.0.0.0/0", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
+		"the network of all addresses is any address":                   {egress(config.Endpoint{CIDR: "0.0.0.0/0", Port: 80, Protocol: "tcp"}), serverDials80, nil, ""},
+		"another network may not be reached":                            {egress(config.Endpoint{CIDR: "10.245.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, nil, egressRule},
+		"another port of it may not be reached":                         {egress(config.Endpoint{CIDR: "10.244.0.0/16", Port: 81, Protocol: "tcp"}), serverDials80, nil, egressRule},
+		"by another protocol it may not be reached":                     {egress(config.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "udp"}), serverDials80, nil, egressRule},
+		"by another program it may not be reached":                      {egress(config.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, fields{"proc.exepath": "/usr/bin/curl"}, egressRule},
+		"by a copy of the program it may not":                           {egress(config.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, fields{"proc.is_exe_upper_layer": true}, egressRule},
+		"by the client it may not be reached":                           {egress(config.Endpoint{CIDR: "10.244.0.0/16", Port: 80, Protocol: "tcp"}), serverDials80, fields{"k8s.pod.label.app": "mtls-client"}, egressRule},
+		"names may be asked for":                                        {egress(config.Endpoint{CIDR: "0.0.0.0/0", Port: 53, Protocol: "udp"}), serverAsksName, nil, ""},
+		"not over the other protocol":                                   {egress(config.Endpoint{CIDR: "0.0.0.0/0", Port: 53, Protocol: "tcp"}), serverAsksName, nil, egressRule},
+		"an IPv6 network may be reached":                                {egress(config.Endpoint{CIDR: "fd00::/8", Port: 80, Protocol: "tcp"}), serverDials80, fields{"fd.type": "ipv6", "fd.sip": "fd00::32", "fd.rip": "fd00::32"}, ""},
+		"and another IPv6 network may not":                              {egress(config.Endpoint{CIDR: "fd00::/8", Port: 80, Protocol: "tcp"}), serverDials80, fields{"fd.type": "ipv6", "fd.sip": "2001:db8::1", "fd.rip": "2001:db8::1"}, egressRule},
+		"certificates may be written where declared":                    {server(func(w *config.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, nil, ""},
+		"but not elsewhere":                                             {server(func(w *config.Workload) { w.CertificateDirs = []string{"/run/certs"} }), certificateWriten, nil, certificateRule},
+		"nor by another program":                                        {server(func(w *config.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, fields{"proc.exepath": "/bin/busybox"}, certificateRule},
+		"nor by a copy of the program":                                  {server(func(w *config.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, fields{"proc.is_exe_upper_layer": true}, certificateRule},
+		"nor in the pod of another workload":                            {server(func(w *config.Workload) { w.CertificateDirs = []string{"/tmp"} }), certificateWriten, fields{"k8s.pod.label.app": "mtls-client"}, certificateRule},
+		"another executable is watched for debuggers":                   {server(func(w *config.Workload) { w.Executable = "/app/a-very-long-server-name" }), gdbAttaches, fields{"evt.arg.pid": "a-very-long-ser"}, debugRule},
+		"and the one of the default is not watched":                     {server(func(w *config.Workload) { w.Executable = "/app/server" }), gdbAttaches, nil, ""},
 		"two namespaces, each with its own program":                     {shop, serverConnects, inShop, ""},
 		"which the other namespace may not use":                         {shop, serverConnects, fields{"proc.exepath": "/orders"}, socketRule},
 		"nor start":                                                     {shop, lsStarts, fields{"proc.exepath": "/orders"}, childRule},

@@ -25,7 +25,6 @@ import (
 	"spire-falco/detect/kube"
 	"spire-falco/detect/verify"
 	"spire-falco/rules"
-	"spire-falco/rules/fromsettings"
 )
 
 // The alerts that Falco 0.40.0 raised for each scenario on a real cluster, with the run, its pods and ports left open.
@@ -45,7 +44,7 @@ func settings(t *testing.T) (*config.Settings, *rules.Rendered) {
 		"image.repository": "registry.example.org/mtls",
 	}})
 	require.NoError(t, err)
-	rendered, err := fromsettings.Render(s, ".")
+	rendered, err := rules.RenderSettings(s, ".")
 	require.NoError(t, err)
 	return s, rendered
 }
