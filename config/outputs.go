@@ -44,7 +44,7 @@ var outputSecrets = []string{
 	"dynatrace.apitoken", "elasticsearch.apikey", "elasticsearch.customheaders", "elasticsearch.password", "gcp.credentials",
 	"googlechat.webhookurl", "gotify.token", "grafana.apikey", "grafana.customheaders", "grafanaoncall.customheaders",
 	"grafanaoncall.webhookurl", "influxdb.password", "influxdb.token", "kafka.password", "loki.apikey", "loki.customheaders",
-	"mattermost.webhookurl", "mqtt.password", "n8n.headerauthvalue", "n8n.password", "nodered.customheaders", "nodered.password",
+	"mattermost.webhookurl", "mqtt.password", "n8n.password", "nodered.customheaders", "nodered.password",
 	"openobserve.customheaders", "openobserve.password", "opsgenie.apikey", "otlp.metrics.headers", "otlp.traces.headers",
 	"pagerduty.routingkey", "quickwit.customHeaders", "rabbitmq.url", "redis.password", "rocketchat.webhookurl", "slack.webhookurl",
 	"smtp.password", "smtp.token", "splunk.customheaders", "splunk.token", "spyderbat.apikey", "sumologic.receiverURL",
@@ -66,6 +66,8 @@ var outputSettings = map[string]string{
 
 // outputsRefused are the keys of outputs that may not be set.
 var outputsRefused = map[string]string{
+	"n8n.headerauthname":        "the chart does not pass it on to Falcosidekick",
+	"n8n.headerauthvalue":       "the chart does not pass on the name of the header that it is for",
 	"otlp.metrics.extraenvvars": "may hold any variable of Falcosidekick, credentials too",
 	"otlp.traces.extraenvvars":  "may hold any variable of Falcosidekick, credentials too",
 }
