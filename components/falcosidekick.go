@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
@@ -19,9 +20,9 @@ import (
 
 // FalcosidekickSecrets are the secret values of the outputs; nil for one that is not used.
 type FalcosidekickSecrets struct {
-	SlackWebhookURL       pulumi.StringInput
-	ElasticsearchPassword pulumi.StringInput
-	UIPassword            pulumi.StringInput
+	// Outputs by the setting that holds the value.
+	Outputs    map[string]pulumi.StringInput
+	UIPassword pulumi.StringInput
 }
 
 // FalcosidekickArgs describes where alerts go.
@@ -114,12 +115,12 @@ func (a *FalcosidekickArgs) secretData() (pulumi.StringMap, error) {
 		return nil
 	}
 	s := a.Settings
-	err := errors.Join(
-		add(s.Slack.Enabled, "SLACK_WEBHOOKURL", config.SlackWebhookKey, a.Secrets.SlackWebhookURL, nil),
-		add(s.Elasticsearch.HasPassword, "ELASTICSEARCH_PASSWORD", config.ElasticsearchPasswordKey, a.Secrets.ElasticsearchPassword, nil),
-		add(s.UI.Enabled, "FALCOSIDEKICK_UI_USER", config.UIPasswordKey, a.Secrets.UIPassword, func(p string) string { return s.UI.User + ":" + p }),
-	)
-	return data, err
+	var errs []error
+	for _, o := range s.Outputs {
+		errs = append(errs, add(o.Value == nil, o.Variable(), o.Setting, a.Secrets.Outputs[o.Setting], nil))
+	}
+	errs = append(errs, add(s.UI.Enabled, "FALCOSIDEKICK_UI_USER", config.UIPasswordKey, a.Secrets.UIPassword, func(p string) string { return s.UI.User + ":" + p }))
+	return data, errors.Join(errs...)
 }
 
 // secretHash changes when one of the secrets does, and does not give them away: it is slow to compute (OWASP's count of
@@ -152,11 +153,10 @@ func secretHash(ctx *pulumi.Context, data pulumi.StringMap) pulumi.StringOutput 
 // outputNames lists the outputs that are on, for people.
 func outputNames(s config.Falcosidekick) []string {
 	var names []string
-	if s.Slack.Enabled {
-		names = append(names, "slack")
-	}
-	if s.Elasticsearch.HostPort != "" {
-		names = append(names, "elasticsearch")
+	for _, o := range s.Outputs {
+		if !slices.Contains(names, o.Output()) {
+			names = append(names, o.Output())
+		}
 	}
 	if s.UI.Enabled {
 		names = append(names, "ui")

@@ -180,7 +180,7 @@ func TestSecretsAreOnlyInTheSecretThatTheChartReadsByName(t *testing.T) {
 	}), config.SlackWebhookKey, config.ElasticsearchPasswordKey, config.UIPasswordKey)
 	const slack, es, ui = "https://hooks.slack.com/services/T0/B0/slacksecret", "es-secret-password", "ui-secret-password"
 	secrets := func(slack string) FalcosidekickSecrets {
-		return FalcosidekickSecrets{SlackWebhookURL: pulumi.String(slack), ElasticsearchPassword: pulumi.String(es), UIPassword: pulumi.String(ui)}
+		return FalcosidekickSecrets{Outputs: map[string]pulumi.StringInput{config.SlackWebhookKey: pulumi.String(slack), config.ElasticsearchPasswordKey: pulumi.String(es)}, UIPassword: pulumi.String(ui)}
 	}
 	r, _ := stack(t, s, secrets(slack))
 	secret := r.one(t, "falcosidekick-outputs")

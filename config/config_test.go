@@ -172,6 +172,7 @@ var badValues = []struct {
 	{ElasticsearchPasswordKey, "pw", "stands in plain text", nil},
 	{"falcosidekick.ui.enabled", "yes", "true or false", nil},
 	{"falcosidekick.ui.user", "a:b", "without spaces and colons", nil},
+	{"falcosidekick.outputs", "hello", "from the name of an output to its keys", nil},
 	{UIPasswordKey, "", "is required when the UI is on", map[string]string{"falcosidekick.ui.enabled": "true"}},
 	{"hosts.list", "a", "list of objects", nil},
 	{"hosts.list", `[{"name":"a","addrss":"b"}]`, "did you mean address?", nil},
@@ -336,7 +337,8 @@ config:
 	assert.True(t, s.EnableFalco)
 	assert.Equal(t, 4, s.Cluster.Minikube.CPUs)
 	assert.Equal(t, []string{"/usr/bin/my-client"}, s.Falco.AllowedProcesses)
-	assert.True(t, s.Sidekick.Slack.Enabled)
+	require.NotEmpty(t, s.Sidekick.Outputs)
+	assert.Equal(t, "slack", s.Sidekick.Outputs[0].Output())
 
 	t.Run("a group may be written as an object", func(t *testing.T) {
 		write(t, dir, `config:

@@ -29,6 +29,7 @@ const (
 	Boolean Type = "boolean"
 	Strings Type = "array of string"
 	Objects Type = "array of object"
+	Object  Type = "object"
 )
 
 // Setting declares one configuration key.
@@ -98,6 +99,7 @@ var Declared = []Setting{
 	{Key: "falcosidekick.elasticsearch.minimumPriority", Type: String, Default: "notice", Description: "Lowest priority sent to Elasticsearch: " + priorities},
 	{Key: "falcosidekick.elasticsearch.username", Type: String, Description: "Elasticsearch user; empty for none"},
 	{Key: "falcosidekick.elasticsearch.password", Type: String, Secret: true, Description: "Password of the Elasticsearch user"},
+	{Key: OutputsKey, Type: Object, Default: "{}", Description: "Further outputs of Falcosidekick, from an output's name to its keys as the chart has them below config; see docs/outputs.md"},
 	{Key: "falcosidekick.ui.enabled", Type: Boolean, Default: "false", Description: "Deploy the Falcosidekick UI"},
 	{Key: "falcosidekick.ui.user", Type: String, Default: "admin", Description: "User of the UI"},
 	{Key: "falcosidekick.ui.password", Type: String, Secret: true, Description: "Password of the UI's user; required when the UI is on, there is no default"},

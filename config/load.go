@@ -105,7 +105,7 @@ func Load(src Source) (*Settings, error) {
 			order[d.Key] = i
 		}
 		sort.SliceStable(l.problems, func(i, j int) bool {
-			return order[rootKey(l.problems[i].Key)] < order[rootKey(l.problems[j].Key)]
+			return order[declaredKey(l.problems[i].Key)] < order[declaredKey(l.problems[j].Key)]
 		})
 		return nil, l.problems
 	}
@@ -117,10 +117,19 @@ func Load(src Source) (*Settings, error) {
 	return s, nil
 }
 
-// rootKey is the declared key that a place inside its value belongs to: workloads of workloads[0].port.
+// rootKey is the key of the source that a place inside its value belongs to: workloads of workloads[0].port.
 func rootKey(key string) string {
 	root, _, _ := strings.Cut(key, "[")
 	return root
+}
+
+// declaredKey is the declared key that a place belongs to: rootKey, or the object that it is a key of.
+func declaredKey(key string) string {
+	key = rootKey(key)
+	if strings.HasPrefix(key, OutputsKey+".") {
+		return OutputsKey
+	}
+	return key
 }
 
 type loader struct {
@@ -158,7 +167,7 @@ func (l *loader) unknownKeys() {
 	}
 	sort.Strings(keys)
 	for _, k := range keys {
-		if _, ok := declared(k); ok {
+		if _, ok := declared(declaredKey(k)); ok {
 			continue
 		}
 		want := "no such setting"
@@ -183,7 +192,7 @@ func firstOf(group string) string {
 
 // Known tells whether key is that of a setting, or of a group of settings, such as minikube of minikube.cpus.
 func Known(key string) bool {
-	_, ok := declared(key)
+	_, ok := declared(declaredKey(key))
 	return ok || firstOf(key) != ""
 }
 
@@ -535,33 +544,14 @@ func quantity(v string) float64 {
 }
 
 func (l *loader) sidekick() Falcosidekick {
+	chart := l.chart("falcosidekick.chartVersion", charts.FalcosidekickName)
 	k := Falcosidekick{
-		Chart: l.chart("falcosidekick.chartVersion", charts.FalcosidekickName),
-		Slack: Slack{
-			Enabled:         l.isSet(SlackWebhookKey),
-			MinimumPriority: l.priority("falcosidekick.slack.minimumPriority"),
-		},
-		Elasticsearch: Elasticsearch{
-			HostPort:        l.matching("falcosidekick.elasticsearch.hostPort", httpURL, "a URL such as http://elasticsearch:9200, without user, password and query; a user goes into falcosidekick.elasticsearch.username, the password into the secret "+ElasticsearchPasswordKey),
-			Index:           l.matching("falcosidekick.elasticsearch.index", indexName, "a lower-case index name"),
-			Type:            l.matching("falcosidekick.elasticsearch.type", typeName, "a document type such as _doc"),
-			MinimumPriority: l.priority("falcosidekick.elasticsearch.minimumPriority"),
-			Username:        l.matching("falcosidekick.elasticsearch.username", userName, "a user name without spaces and colons"),
-			HasPassword:     l.isSet(ElasticsearchPasswordKey),
-		},
+		Chart:   chart,
+		Outputs: l.outputs(chart),
 		UI: UI{
 			Enabled: l.boolean("falcosidekick.ui.enabled"),
 			User:    l.matching("falcosidekick.ui.user", userName, "a user name without spaces and colons"),
 		},
-	}
-	if v := l.src.Values[SlackWebhookKey]; v != "" && (!httpURL.MatchString(v) || !strings.HasPrefix(v, "http")) {
-		l.problem(SlackWebhookKey, "", "must be the https:// URL of a Slack incoming webhook")
-	}
-	if (k.Elasticsearch.Username != "") != k.Elasticsearch.HasPassword {
-		l.problem("falcosidekick.elasticsearch.username", k.Elasticsearch.Username, "must be set together with the secret "+ElasticsearchPasswordKey)
-	}
-	if k.Elasticsearch.Username != "" && k.Elasticsearch.HostPort == "" {
-		l.problem("falcosidekick.elasticsearch.hostPort", "", "is required when an Elasticsearch user is set")
 	}
 	if k.UI.Enabled && !l.isSet(UIPasswordKey) {
 		l.problem(UIPasswordKey, "", "is required when the UI is on (there is no default password); set it with: pulumi config set --secret "+Project+":"+UIPasswordKey)

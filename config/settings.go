@@ -127,29 +127,10 @@ type Resources struct{ CPU, Memory string }
 
 // Falcosidekick describes where alerts go.
 type Falcosidekick struct {
-	Chart         charts.Chart
-	Slack         Slack
-	Elasticsearch Elasticsearch
-	UI            UI
-}
-
-// Slack output of Falcosidekick.
-type Slack struct {
-	// Enabled tells that a webhook is set. Its value is a secret: SecretKeys says how it is read.
-	Enabled         bool
-	MinimumPriority string
-}
-
-// Elasticsearch output of Falcosidekick.
-type Elasticsearch struct {
-	// HostPort is the URL; empty means no Elasticsearch.
-	HostPort        string
-	Index           string
-	Type            string
-	MinimumPriority string
-	Username        string
-	// HasPassword tells that the secret password is set.
-	HasPassword bool
+	Chart charts.Chart
+	// Outputs has the keys of every output that is on, in the order of their names.
+	Outputs []OutputValue
+	UI      UI
 }
 
 // UI of Falcosidekick.

@@ -149,12 +149,11 @@ func hostKeys(ctx *pulumi.Context, settings *config.Settings) map[string]pulumi.
 
 // secrets reads the secret settings that are used; they stay secret in every output made of them.
 func secrets(ctx *pulumi.Context, settings *config.Settings) components.FalcosidekickSecrets {
-	var s components.FalcosidekickSecrets
-	if settings.Sidekick.Slack.Enabled {
-		s.SlackWebhookURL = secret(ctx, config.SlackWebhookKey)
-	}
-	if settings.Sidekick.Elasticsearch.HasPassword {
-		s.ElasticsearchPassword = secret(ctx, config.ElasticsearchPasswordKey)
+	s := components.FalcosidekickSecrets{Outputs: map[string]pulumi.StringInput{}}
+	for _, o := range settings.Sidekick.Outputs {
+		if o.Value == nil {
+			s.Outputs[o.Setting] = secret(ctx, o.Setting)
+		}
 	}
 	if settings.Sidekick.UI.Enabled {
 		s.UIPassword = secret(ctx, config.UIPasswordKey)

@@ -22,12 +22,22 @@ func loadSettings(ctx *pulumi.Context, keys []string) (*config.Settings, error) 
 	}
 	lookup := lookupIn(ctx)
 	for _, k := range keys {
+		if strings.HasPrefix(k, config.OutputsKey+".") {
+			if value, secret, ok := lookup(k); ok {
+				src.Values[k], src.Secrets[k] = value, secret
+			}
+			continue
+		}
 		if config.Known(k) {
 			continue // read below
 		}
 		src.Values[k] = "" // an unknown key: Load says so
 	}
+	outputs(ctx, src)
 	for _, d := range config.Declared {
+		if d.Type == config.Object {
+			continue // its keys were read one by one
+		}
 		value, secret, ok := lookup(d.Key)
 		if !ok {
 			continue
@@ -82,10 +92,40 @@ func lookupIn(ctx *pulumi.Context) func(key string) (value string, secret, ok bo
 			if err := json.Unmarshal([]byte(object), &tree); err != nil {
 				return "", false, false
 			}
-			v, ok := inside(tree, strings.Split(key[at+1:], "."))
-			return v, secret, ok
+			if v, ok := inside(tree, strings.Split(key[at+1:], ".")); ok {
+				return v, secret, true
+			}
 		}
 		return "", false, false
+	}
+}
+
+// outputs takes the keys of the outputs that are written as an object. The engine passes an object as secret when any value
+// in it is one, and does not say which: those that must be are, so whether they stand in plain text beside another secret
+// is checked on the file of the stack alone.
+func outputs(ctx *pulumi.Context, src config.Source) {
+	for _, place := range []struct {
+		key  string
+		path []string
+	}{{config.OutputsKey, nil}, {"falcosidekick", []string{"outputs"}}} {
+		full := ctx.Project() + ":" + place.key
+		text, ok := ctx.GetConfig(full)
+		if !ok {
+			continue
+		}
+		var tree any
+		decoder := json.NewDecoder(strings.NewReader(text))
+		decoder.UseNumber()
+		if err := decoder.Decode(&tree); err != nil {
+			tree = text // no object, which Load refuses
+		}
+		for _, name := range place.path {
+			object, _ := tree.(map[string]any)
+			tree = object[name]
+		}
+		if tree != nil {
+			config.AddOutputs(src, tree, ctx.IsConfigSecret(full))
+		}
 	}
 }
 

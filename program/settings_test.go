@@ -33,13 +33,14 @@ func inProgram(t *testing.T, values map[string]string, secrets []string, program
 func TestAProgramReadsSettingsAsTheEnginePassesThem(t *testing.T) {
 	// The engine passes the defaults of Pulumi.yaml as objects beside the flat keys that somebody set.
 	values := map[string]string{
-		"spire-falco:minikube":      `{"cpus":2,"memory":4096,"disk":"20g"}`,
-		"spire-falco:minikube.cpus": "6",
-		"spire-falco:enableFalco":   "true",
-		"spire-falco:falco":         `{"requests":{"cpu":"200m"},"allowedProcesses":["/usr/bin/x"],"metrics":false}`,
-		"spire-falco:falcosidekick": `{"slack":{"webhookUrl":"https://hooks.slack.com/services/x"},"ui":{"password":""}}`,
+		"spire-falco:minikube":              `{"cpus":2,"memory":4096,"disk":"20g"}`,
+		"spire-falco:minikube.cpus":         "6",
+		"spire-falco:enableFalco":           "true",
+		"spire-falco:falco":                 `{"requests":{"cpu":"200m"},"allowedProcesses":["/usr/bin/x"],"metrics":false}`,
+		"spire-falco:falcosidekick":         `{"slack":{"webhookUrl":"https://hooks.slack.com/services/x"},"ui":{"password":""},"outputs":{"loki":{"apikey":"key-in-the-group"}}}`,
+		"spire-falco:falcosidekick.outputs": `{"loki":{"hostport":"http://loki:3100","checkcert":false},"syslog":{"host":"log","port":514}}`,
 	}
-	keys := []string{"minikube", "minikube.cpus", "enableFalco", "falco", "falcosidekick"}
+	keys := []string{"minikube", "minikube.cpus", "enableFalco", "falco", "falcosidekick", "falcosidekick.outputs"}
 	inProgram(t, values, []string{"spire-falco:falcosidekick"}, func(ctx *pulumi.Context) {
 		t.Setenv(config.EnableFalcoVariable, "true")
 		s, err := loadSettings(ctx, keys)
@@ -48,9 +49,18 @@ func TestAProgramReadsSettingsAsTheEnginePassesThem(t *testing.T) {
 		assert.Equal(t, "200m", s.Falco.Requests.CPU)
 		assert.Equal(t, []string{"/usr/bin/x"}, s.Falco.AllowedProcesses)
 		assert.False(t, s.Falco.Metrics)
-		assert.True(t, s.Sidekick.Slack.Enabled)
+		got := map[string]any{}
+		for _, o := range s.Sidekick.Outputs {
+			got[o.Key] = o.Value
+		}
+		assert.Equal(t, map[string]any{
+			"slack.webhookurl": nil, "slack.minimumpriority": "warning", "loki.apikey": nil,
+			"loki.hostport": "http://loki:3100", "loki.checkcert": false, "syslog.host": "log", "syslog.port": "514",
+		}, got, "an output's keys may stand in the group, in an object of their own and each by itself")
 		assert.False(t, s.Sidekick.UI.Enabled)
 		done := make(chan string, 1)
+		secret(ctx, "falcosidekick.outputs.loki.apikey").ApplyT(func(v string) string { done <- v; return v })
+		assert.Equal(t, "key-in-the-group", <-done)
 		webhook := secret(ctx, config.SlackWebhookKey)
 		webhook.ApplyT(func(v string) string { done <- v; return v })
 		assert.Equal(t, "https://hooks.slack.com/services/x", <-done)

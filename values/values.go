@@ -219,16 +219,9 @@ func Falcosidekick(s config.Falcosidekick, in FalcosidekickInputs) Map {
 	if in.Secret != "" {
 		cfg["existingSecret"] = in.Secret
 	}
-	if s.Slack.Enabled {
-		cfg["slack"] = Map{"minimumpriority": s.Slack.MinimumPriority}
-	}
-	if e := s.Elasticsearch; e.HostPort != "" {
-		cfg["elasticsearch"] = Map{
-			"hostport":        e.HostPort,
-			"index":           e.Index,
-			"type":            e.Type,
-			"minimumpriority": e.MinimumPriority,
-			"username":        e.Username,
+	for _, o := range s.Outputs {
+		if o.Value != nil {
+			put(cfg, strings.Split(o.Key, "."), o.Value)
 		}
 	}
 	overlay := Map{"config": cfg, "webui": Map{"enabled": s.UI.Enabled}}
@@ -240,6 +233,19 @@ func Falcosidekick(s config.Falcosidekick, in FalcosidekickInputs) Map {
 	}
 	merge(v, overlay)
 	return v
+}
+
+// put sets a value in nested maps, which it makes.
+func put(into Map, path []string, value any) {
+	for ; len(path) > 1; path = path[1:] {
+		next, ok := into[path[0]].(Map)
+		if !ok {
+			next = Map{}
+			into[path[0]] = next
+		}
+		into = next
+	}
+	into[path[0]] = value
 }
 
 // merge puts from on top of into: maps are merged, anything else is replaced.

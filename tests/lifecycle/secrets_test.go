@@ -22,6 +22,8 @@ const (
 	slackWebhook          = "https://hooks.slack.example/services/T0/B0/qKz81SlackSecret"
 	elasticsearchPassword = "vN27ElasticSecret"
 	uiPassword            = "rT93UserInterfaceSecret"
+	lokiKey               = "bH45LokiOutputSecret"
+	lokiKeyKey            = config.OutputsKey + ".loki.apikey"
 )
 
 // allOutputs switches every output of Falcosidekick on; their secrets are those above.
@@ -36,6 +38,7 @@ var allSecrets = map[string]string{
 	config.SlackWebhookKey:          slackWebhook,
 	config.ElasticsearchPasswordKey: elasticsearchPassword,
 	config.UIPasswordKey:            uiPassword,
+	lokiKeyKey:                      lokiKey,
 }
 
 // encrypt sets secret settings the way a person does, with pulumi config set --secret.
@@ -71,6 +74,11 @@ func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, with(existing, allOutputs))
 	s.encrypt(allSecrets)
+	// One of them inside an object, as pulumi config set --path writes it.
+	s.settings[config.OutputsKey] = map[string]any{"loki": map[string]any{
+		"hostport": "http://loki:3100", "apikey": map[string]any{"secure": s.secure[lokiKeyKey]},
+	}}
+	delete(s.secure, lokiKeyKey)
 	// A killed run leaves the inputs of a create that it does not know the end of.
 	i := &injector{s: s, fault: killed, kind: fakeprovider.Create, names: []string{"falcosidekick-outputs"}, hit: map[string]bool{}}
 	s.providers.Before = i.before

@@ -88,6 +88,7 @@ var onMinikube = []flip{
 	{"falcosidekick.elasticsearch.minimumPriority", "error", updates("falcosidekick-release")},
 	{"falcosidekick.elasticsearch.username", "other", updates("falcosidekick-release")},
 	{config.ElasticsearchPasswordKey, elasticsearchPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
+	{config.OutputsKey, map[string]any{"loki": map[string]any{"hostport": "http://loki:3100"}}, updates("falcosidekick-release")},
 	{"falcosidekick.ui.enabled", false, updates("falcosidekick-outputs", "falcosidekick-release")},
 	{"falcosidekick.ui.user", "other", updates("falcosidekick-outputs", "falcosidekick-release")},
 	{config.UIPasswordKey, uiPassword + "2", updates("falcosidekick-outputs", "falcosidekick-release")},
