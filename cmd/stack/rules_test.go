@@ -16,6 +16,7 @@ import (
 
 	"spire-falco/charts"
 	"spire-falco/cmd/internal/cli"
+	"spire-falco/cmd/internal/rulecmd"
 	"spire-falco/falco/ruleset"
 	"spire-falco/report/reporttest"
 )
@@ -93,7 +94,7 @@ func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
 	})
 	t.Run("as JSON", func(t *testing.T) {
 		out, _ := run(t, t.TempDir(), "rules", "check", "--json", ruleFile(t, badRule))
-		var result checkResult
+		var result rulecmd.CheckResult
 		require.NoError(t, json.Unmarshal([]byte(out), &result))
 		assert.False(t, result.Successful)
 		require.Len(t, result.Errors, 1)
@@ -101,7 +102,7 @@ func TestRulesCheckExitsAsFalcoWould(t *testing.T) {
 	})
 	t.Run("as SARIF", func(t *testing.T) {
 		out, _ := run(t, t.TempDir(), "rules", "check", "--sarif", ruleFile(t, badRule))
-		var log sarifLog
+		var log rulecmd.SARIF
 		require.NoError(t, json.Unmarshal([]byte(out), &log))
 		require.Len(t, log.Runs[0].Results, 1)
 		assert.Equal(t, "LOAD_ERR_COMPILE_CONDITION", log.Runs[0].Results[0].RuleID)
@@ -117,10 +118,10 @@ func TestFilesThatAreNoRegularOnesAreNamedAndNotWaitedFor(t *testing.T) {
 	require.NoError(t, os.Truncate(large, 1<<40))
 	good := ruleFile(t, goodRule)
 	for path, want := range map[string]string{
-		pipe: "a pipe, not a regular file", large: "larger than the 1 MiB", "/dev/zero": "a device, not a regular file", dir: "a directory, not a regular file",
+		pipe: "a pipe, not a regular file", large: "larger than the 16 MiB", "/dev/zero": "a device, not a regular file", dir: "a directory, not a regular file", // of eval and explain; check takes folders
 	} {
 		for _, args := range [][]string{{"rules", "check", path}, {"rules", "explain", "r", "--rules", path}, {"rules", "eval", path, "--rules", good}} {
-			if args[1] == "eval" && path == large { // it is read line by line
+			if args[1] == "eval" && path == large || path == dir && args[1] != "eval" { // it is read line by line
 				continue
 			}
 			_, err := run(t, project, args...)
@@ -161,7 +162,7 @@ func TestRulesEvalPrintsAlertsOfALiveStreamAtOnce(t *testing.T) {
 	events, feed := io.Pipe()
 	alerts, out := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- evaluate(set.NewEngine(ruleset.First), events, "-", out) }()
+	go func() { done <- rulecmd.Evaluate(set.NewEngine(ruleset.First), events, "-", out) }()
 	_, err := io.WriteString(feed, `{"evt.num":1,"evt.type":"open","evt.dir":"<","proc.name":"cat"}`+"\n")
 	require.NoError(t, err)
 	line, err := bufio.NewReader(alerts).ReadString('\n') // the stream is still open

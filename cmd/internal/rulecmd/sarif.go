@@ -1,10 +1,11 @@
-package main
+package rulecmd
 
 import "spire-falco/falco/ruleset"
 
 // The parts of SARIF 2.1.0 (OASIS) that a code review shows.
 type (
-	sarifLog struct {
+	// SARIF is a log of the results of a check.
+	SARIF struct {
 		Schema  string     `json:"$schema"`
 		Version string     `json:"version"`
 		Runs    []sarifRun `json:"runs"`
@@ -49,8 +50,8 @@ type (
 	}
 )
 
-// sarif is the result of a check in the form that code review shows beside the lines.
-func sarif(r checkResult) sarifLog {
+// sarifOf is the result of a check in the form that code review shows beside the lines.
+func sarifOf(r CheckResult) SARIF {
 	results := []sarifResult{}
 	add := func(level, code, message, hint, file string, line, column int) {
 		if hint != "" {
@@ -75,7 +76,7 @@ func sarif(r checkResult) sarifLog {
 	for _, f := range r.Findings {
 		add("note", string(f.Code), f.Item()+": "+f.Message, f.Hint, f.File, f.Line, f.Column)
 	}
-	return sarifLog{
+	return SARIF{
 		Schema:  "https://json.schemastore.org/sarif-2.1.0.json",
 		Version: "2.1.0",
 		Runs:    []sarifRun{{Tool: sarifTool{Driver: sarifDriver{Name: "spire-falco", Properties: sarifProperties{r.Falco}}}, Results: results}},
