@@ -44,7 +44,8 @@ rules: ## Run the recorded attacks through the rules
 ##@ Development
 
 .PHONY: build
-build: ## Build the programs stack and stack-engine into .bin
+build: ## Build the programs falcorules, stack and stack-engine into .bin
+	CGO_ENABLED=0 go build -ldflags "-s -w" -o .bin/falcorules ./cmd/falcorules
 	CGO_ENABLED=0 go build -ldflags "-s -w" -o .bin/stack ./cmd/stack # without the C library it starts half a millisecond earlier
 	go build -ldflags "-s -w" -o .bin/stack-engine ./cmd/stack-engine
 
