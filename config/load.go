@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -30,6 +32,13 @@ type Source struct {
 	Where func(key string) string
 	// LookupEnv reads the environment; os.LookupEnv outside tests. Nil means an empty environment.
 	LookupEnv func(string) (string, bool)
+}
+
+// keys are those of every setting that is set, sorted.
+func (s Source) keys() []string {
+	keys := slices.Concat(slices.Collect(maps.Keys(s.Values)), slices.Collect(maps.Keys(s.Secrets)))
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // Problem is one thing wrong with the settings.
@@ -156,17 +165,7 @@ func (l *loader) problem(key, value, want string) {
 }
 
 func (l *loader) unknownKeys() {
-	keys := make([]string, 0, len(l.src.Values)+len(l.src.Secrets))
-	for k := range l.src.Values {
-		keys = append(keys, k)
-	}
-	for k := range l.src.Secrets {
-		if _, ok := l.src.Values[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
+	for _, k := range l.src.keys() {
 		if _, ok := declared(declaredKey(k)); ok {
 			continue
 		}

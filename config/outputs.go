@@ -92,26 +92,17 @@ func outputKeys(chart charts.Chart) map[string]string {
 // outputs reads falcosidekick.outputs, and the settings that Slack and Elasticsearch have of their own.
 func (l *loader) outputs(chart charts.Chart) []OutputValue {
 	values := l.ownOutputs()
-	var set []string
-	for _, keys := range []map[string]bool{l.src.Secrets, boolKeys(l.src.Values)} {
-		for key := range keys {
-			if strings.HasPrefix(key, OutputsKey+".") && !slices.Contains(set, key) {
-				set = append(set, key)
-			}
-		}
-	}
-	slices.Sort(set)
-	known := outputKeys(chart)
 	if v := l.raw(OutputsKey); v != "" && v != "{}" {
 		l.problem(OutputsKey, "", "must be an object from the name of an output to its keys, such as {loki: {hostport: http://loki:3100}}")
 	}
-	if len(known) == 0 { // the chart is not known, which is reported
-		return values
+	set := slices.DeleteFunc(l.src.keys(), func(key string) bool { return !strings.HasPrefix(key, OutputsKey+".") })
+	var known map[string]string
+	if len(set) > 0 { // most stacks need no list of keys
+		if known = outputKeys(chart); len(known) == 0 { // the chart is not known, which is reported
+			return values
+		}
 	}
 	works := map[string]bool{} // the outputs with more than a minimum priority
-	for _, v := range values {
-		works[v.Output()] = works[v.Output()] || !strings.HasSuffix(v.Key, minimumPriority)
-	}
 	first := map[string]string{}
 	for _, setting := range set {
 		v := OutputValue{Key: strings.TrimPrefix(setting, OutputsKey+"."), Setting: setting}
@@ -124,7 +115,8 @@ func (l *loader) outputs(chart charts.Chart) []OutputValue {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(first)) {
-		if own := outputSettings[name+".webhookurl"] + outputSettings[name+".hostport"]; own != "" && !hasOutput(values, name, own) {
+		own := outputSettings[name+".webhookurl"] + outputSettings[name+".hostport"]
+		if own != "" && !slices.ContainsFunc(values, func(v OutputValue) bool { return v.Setting == own }) {
 			l.problem(first[name], "", "needs "+own+", which switches the output "+name+" on")
 		} else if own == "" && !works[name] {
 			l.problem(first[name], "", "has a minimum priority alone; the output "+name+" also needs to know where alerts go")
@@ -132,18 +124,6 @@ func (l *loader) outputs(chart charts.Chart) []OutputValue {
 	}
 	slices.SortFunc(values, func(a, b OutputValue) int { return strings.Compare(a.Key, b.Key) })
 	return values
-}
-
-func boolKeys(values map[string]string) map[string]bool {
-	keys := map[string]bool{}
-	for k := range values {
-		keys[k] = true
-	}
-	return keys
-}
-
-func hasOutput(values []OutputValue, name, setting string) bool {
-	return slices.ContainsFunc(values, func(v OutputValue) bool { return v.Output() == name && v.Setting == setting })
 }
 
 // output checks one key and gives it its value. It reports whether it is right.
@@ -296,8 +276,6 @@ func addOutputs(src Source, at string, v any, secret bool) {
 		src.Values[at] = ""
 	case string:
 		src.Values[at] = v
-	case json.Number:
-		src.Values[at] = v.String()
 	default:
 		text, err := json.Marshal(v)
 		if err != nil {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -132,14 +133,8 @@ func (in Inputs) workloads() ([]workload, error) {
 		if err != nil {
 			return nil, fmt.Errorf("workloads[%d].egress: %w", i, err)
 		}
-		out[i] = workload{Workload: w, destinations: destinations}
-		image := w.Image
-		for _, fallback := range []string{in.Image, DefaultImage} {
-			if image == "" {
-				image = fallback
-			}
-		}
-		out[i].repository, out[i].digest = splitImage(image)
+		repository, digest := splitImage(cmp.Or(w.Image, in.Image, DefaultImage))
+		out[i] = workload{Workload: w, repository: repository, digest: digest, destinations: destinations}
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -410,11 +411,7 @@ func withValues(exceptions []exception, values map[string][]row) ([]exception, e
 func socketDirs(in Inputs, agent string) []string {
 	dirs := []string{agent}
 	for _, w := range in.Workloads {
-		p := w.SocketPath
-		if p == "" {
-			p = config.DefaultWorkloadSocketPath
-		}
-		dirs = append(dirs, path.Dir(p))
+		dirs = append(dirs, path.Dir(cmp.Or(w.SocketPath, config.DefaultWorkloadSocketPath)))
 	}
 	return unique(dirs)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -137,7 +138,7 @@ func newRulesTestCommand(t *cli.Target, source rulecmd.Source) *cobra.Command {
 				return fmt.Errorf("write the results: %w", err)
 			}
 			if junit != "" {
-				if err := rulecmd.WriteFile(junit, func(w io.Writer) error { return scenario.WriteJUnit(report.Writer(w), results) }); err != nil {
+				if err := writeFile(junit, func(w io.Writer) error { return scenario.WriteJUnit(report.Writer(w), results) }); err != nil {
 					return err
 				}
 			}
@@ -193,7 +194,7 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 					}
 					continue
 				}
-				err := rulecmd.WriteFile(filepath.Join(dir, f.Name), func(w io.Writer) error {
+				err := writeFile(filepath.Join(dir, f.Name), func(w io.Writer) error {
 					_, err := io.WriteString(w, f.Content)
 					return err
 				})
@@ -206,4 +207,16 @@ func newRulesRenderCommand(t *cli.Target) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&dir, "output", "", "folder to write the files to; it is made when it is not there")
 	return cmd
+}
+
+// writeFile creates the file and has write fill it.
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.Create(filepath.Clean(path))
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
 }

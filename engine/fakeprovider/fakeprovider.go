@@ -130,13 +130,14 @@ func (p *Providers) Objects() map[string]Operation {
 
 // key tells objects apart as the cluster does.
 func key(op Operation) string {
-	if isCommand(op.Type) {
+	if IsCommand(op.Type) {
 		return op.URN
 	}
 	return op.Type[strings.LastIndex(op.Type, ":")+1:] + "/" + op.ID
 }
 
-func isCommand(typ string) bool { return strings.HasPrefix(typ, "command:") }
+// IsCommand tells whether a resource type is one of the command provider.
+func IsCommand(typ string) bool { return strings.HasPrefix(typ, "command:") }
 
 // do carries an operation out and returns the ID of its object.
 func (p *Providers) do(ctx context.Context, op Operation) (string, error) {
@@ -163,7 +164,7 @@ func (p *Providers) apply(op Operation) (Operation, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if op.Kind == Create {
-		if isCommand(op.Type) {
+		if IsCommand(op.Type) {
 			p.serial++
 			op.ID = fmt.Sprintf("command-%d", p.serial)
 		} else if _, taken := p.objects[key(op)]; taken && !strings.HasSuffix(op.Type, "Patch") {
@@ -409,7 +410,7 @@ func (p *provider) Delete(ctx context.Context, r *pulumirpc.DeleteRequest) (*emp
 // provider too believes what the state says.
 func (p *provider) Read(_ context.Context, r *pulumirpc.ReadRequest) (*pulumirpc.ReadResponse, error) {
 	typ := resource.URN(r.Urn).Type().String()
-	if isCommand(typ) {
+	if IsCommand(typ) {
 		return &pulumirpc.ReadResponse{Id: r.Id, Inputs: r.Inputs, Properties: r.Properties}, nil
 	}
 	p.all.mu.Lock()

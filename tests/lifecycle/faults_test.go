@@ -79,7 +79,7 @@ func (i *injector) strike(op fakeprovider.Operation) (struck, first bool) {
 func (i *injector) due(op fakeprovider.Operation) bool {
 	name := urnName(op.URN)
 	kind := op.Kind
-	if i.kind == fakeprovider.Create && kind == fakeprovider.Update && strings.HasPrefix(op.Type, "command:") {
+	if i.kind == fakeprovider.Create && kind == fakeprovider.Update && fakeprovider.IsCommand(op.Type) {
 		kind = fakeprovider.Create
 	}
 	return kind == i.kind && !i.hit[name] && (i.names == nil || slices.Contains(i.names, name))
@@ -155,7 +155,7 @@ func revise(revision *int) pulumi.ResourceTransform {
 		switch {
 		case args.Type == "kubernetes:helm.sh/v3:Release":
 			args.Props["description"] = text
-		case strings.HasPrefix(args.Type, "command:"):
+		case fakeprovider.IsCommand(args.Type):
 			args.Props["stdin"] = text
 		case strings.HasPrefix(args.Type, "kubernetes:"):
 			metadata, ok := args.Props["metadata"].(pulumi.Map)

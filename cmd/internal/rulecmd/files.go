@@ -13,34 +13,32 @@ import (
 	"spire-falco/internal/safefile"
 )
 
-// MaxFile is the most that is read of one rule file, in bytes; the largest that Falco's project publishes has 70 kB.
-const MaxFile = 16 << 20
+// maxFile is the most that is read of one rule file, in bytes; the largest that Falco's project publishes has 70 kB.
+const maxFile = 16 << 20
 
-// Stdin is the name that the rules of standard input have in messages.
-const Stdin = "<stdin>"
+// stdin is the name that the rules of standard input have in messages.
+const stdin = "<stdin>"
 
-// TestSuffix ends the names of files that test rules; they are no rule files.
-const TestSuffix = "_test.yaml"
+// testSuffix ends the names of files that test rules; they are no rule files.
+const testSuffix = "_test.yaml"
 
-// ReadFiles reads the rule files that arguments name, in order: files, folders, globs, and - for stdin, where it is not nil.
-// A folder stands for its .yaml and .yml files in the order of their names, without those of subfolders and TestSuffix.
-func ReadFiles(args []string, stdin io.Reader) ([]ruleset.File, error) {
+// readFiles reads the rule files that arguments name, in order: files, folders, globs, and - for input, where it is not
+// nil. A folder stands for its .yaml and .yml files in the order of their names, without those of subfolders and
+// testSuffix.
+func readFiles(args []string, input io.Reader) ([]ruleset.File, error) {
 	var files []ruleset.File
 	piped := false
 	for _, arg := range args {
-		if arg == "-" && stdin != nil {
+		if arg == "-" && input != nil {
 			if piped {
 				return nil, errors.New("- is given twice; standard input can be read once")
 			}
 			piped = true
-			content, err := io.ReadAll(io.LimitReader(stdin, MaxFile+1))
+			content, err := readInput(input)
 			if err != nil {
 				return nil, fmt.Errorf("read the rules from standard input: %w", err)
 			}
-			if len(content) > MaxFile {
-				return nil, fmt.Errorf("read the rules from standard input: %w", safefile.TooLargeError(MaxFile))
-			}
-			files = append(files, ruleset.File{Name: Stdin, Content: content})
+			files = append(files, ruleset.File{Name: stdin, Content: content})
 			continue
 		}
 		paths, err := expand(arg)
@@ -48,7 +46,7 @@ func ReadFiles(args []string, stdin io.Reader) ([]ruleset.File, error) {
 			return nil, err
 		}
 		for _, path := range paths {
-			content, err := safefile.Read(path, MaxFile)
+			content, err := safefile.Read(path, maxFile)
 			if err != nil {
 				return nil, fmt.Errorf("read the rules: %w", err)
 			}
@@ -56,6 +54,15 @@ func ReadFiles(args []string, stdin io.Reader) ([]ruleset.File, error) {
 		}
 	}
 	return files, nil
+}
+
+// readInput reads standard input, bounded as a file is.
+func readInput(input io.Reader) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(input, maxFile+1))
+	if err == nil && len(content) > maxFile {
+		err = safefile.TooLargeError(maxFile)
+	}
+	return content, err
 }
 
 // expand returns the files that an argument stands for.
@@ -74,7 +81,7 @@ func expand(arg string) ([]string, error) {
 			}
 		}
 		if paths == nil {
-			return nil, fmt.Errorf("the folder %s has no rule file: their names end in .yaml or .yml, and not in %s", arg, TestSuffix)
+			return nil, fmt.Errorf("the folder %s has no rule file: their names end in .yaml or .yml, and not in %s", arg, testSuffix)
 		}
 		return paths, nil
 	case err != nil && strings.ContainsAny(arg, "*?["):
@@ -82,7 +89,7 @@ func expand(arg string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the glob %q: %w", arg, err)
 		}
-		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, TestSuffix) })
+		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, testSuffix) })
 		if len(paths) == 0 {
 			return nil, fmt.Errorf("no rule file matches the glob %q", arg)
 		}
@@ -92,5 +99,5 @@ func expand(arg string) ([]string, error) {
 }
 
 func isRuleFile(name string) bool {
-	return (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")) && !strings.HasSuffix(name, TestSuffix)
+	return (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")) && !strings.HasSuffix(name, testSuffix)
 }

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -61,7 +59,7 @@ func loadRules(files []ruleset.File, v Judge, before ...ruleset.File) (*ruleset.
 
 // LoadValid is loadRules for commands that need rules that Falco accepts.
 func LoadValid(paths []string, v Judge) (*ruleset.Ruleset, error) {
-	files, err := ReadFiles(paths, nil)
+	files, err := readFiles(paths, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +97,7 @@ func (s Source) Check() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			files, err := ReadFiles(args, cmd.InOrStdin())
+			files, err := readFiles(args, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -311,18 +309,6 @@ func Evaluate(engine *ruleset.Engine, in io.Reader, name string, out io.Writer) 
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
-	}
-	return nil
-}
-
-// WriteFile creates the file and has write fill it.
-func WriteFile(path string, write func(io.Writer) error) error {
-	f, err := os.Create(filepath.Clean(path))
-	if err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	if err := errors.Join(write(f), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
