@@ -14,6 +14,8 @@ import (
 type ImageArgs struct {
 	// Digest of the image: it is loaded or pushed again only when this changes.
 	Digest string
+	// Reference is the image's name in the node once it was loaded into Minikube.
+	Reference string
 	// Archive is the absolute path of the OCI archive, for loading into Minikube.
 	Archive string
 	// Repository to push to; empty for loading into Minikube.
@@ -31,7 +33,7 @@ func loadImage(ctx *pulumi.Context, name string, cluster *Cluster, args *ImageAr
 			return nil, errors.New("an image can only be loaded into Minikube; an existing cluster needs image.repository")
 		}
 		file = "image-load.sh"
-		env["ARCHIVE"] = args.Archive
+		env["ARCHIVE"], env["REFERENCE"] = args.Archive, args.Reference
 	} else {
 		env["REPOSITORY"] = args.Repository
 	}

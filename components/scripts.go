@@ -12,7 +12,8 @@ import (
 //go:embed scripts/*.sh
 var scriptFiles embed.FS
 
-// script is the text of a file in scripts/, without its interpreter line and the comment under it.
+// script is the text of a file in scripts/, without its interpreter line and the comment under it. A line that includes
+// another of these files gives way to that file's text: what runs later has no folder to read from.
 func script(name string) string {
 	content, err := scriptFiles.ReadFile("scripts/" + name)
 	if err != nil {
@@ -21,6 +22,11 @@ func script(name string) string {
 	lines := strings.Split(string(content), "\n")
 	for len(lines) > 0 && (strings.HasPrefix(lines[0], "#") || lines[0] == "") {
 		lines = lines[1:]
+	}
+	for i, line := range lines {
+		if included, ok := strings.CutPrefix(line, ". components/scripts/"); ok {
+			lines[i] = script(included)
+		}
 	}
 	return strings.Join(lines, "\n")
 }

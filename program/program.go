@@ -91,6 +91,7 @@ func prepare(ctx context.Context, settings *config.Settings, dir string, opts Op
 		return args, nil
 	}
 	args.Image = img.LocalReference()
+	args.ImageLoad.Reference = args.Image
 	args.ImageLoad.Archive = filepath.Join(dir, ".cache", "image", "mtls-server.tar")
 	if err := os.MkdirAll(filepath.Dir(args.ImageLoad.Archive), 0o750); err != nil {
 		return nil, fmt.Errorf("make the folder of the image: %w", err)
