@@ -356,7 +356,7 @@ var (
 	dnsLabel = lazyregexp.New(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	// trustDomainPattern follows the SPIFFE ID specification: lower-case letters, digits, dots, dashes, underscores.
 	trustDomainPattern = lazyregexp.New(`^[a-z0-9._-]{1,255}$`)
-	minikubeProfile    = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9-]{1,62}$`)
+	minikubeProfile    = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9-]{0,61}[a-zA-Z0-9]$`)
 	diskSize           = lazyregexp.New(`^[1-9][0-9]*(k|kb|m|mb|g|gb|t|tb)$`)
 	kubernetesVersion  = lazyregexp.New(`^v1\.[0-9]{1,3}\.[0-9]{1,3}$`)
 	cpuQuantity        = lazyregexp.New(`^([1-9][0-9]*m|[0-9]+(\.[0-9]{1,3})?)$`)
@@ -386,11 +386,11 @@ func (l *loader) cluster() Cluster {
 		Context:    l.matching("cluster.context", contextName, "the name of a context, without spaces"),
 		Testing:    l.boolean("cluster.testing"),
 		Minikube: Minikube{
-			Profile:           l.matching("minikube.profile", minikubeProfile, "letters, digits and dashes, at least 2, beginning with a letter or digit"),
+			Profile:           l.matching("minikube.profile", minikubeProfile, "letters, digits and dashes, from 2 to 63, first and last a letter or digit"),
 			Driver:            l.oneOf("minikube.driver", minikubeDrivers),
 			CPUs:              l.integer("minikube.cpus", 2, 256, "a whole number from 2 to 256"),
 			MemoryMiB:         l.integer("minikube.memory", 2048, 1<<20, "a whole number of MiB from 2048 to 1048576"),
-			Disk:              l.matching("minikube.disk", diskSize, "a number and k, m, g or t, such as 20g"),
+			Disk:              l.disk("minikube.disk"),
 			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.36.3"),
 		},
 	}
@@ -415,8 +415,38 @@ func (l *loader) cluster() Cluster {
 			l.problem("cluster.context", c.Context, "must be empty with cluster.mode minikube: it is always the profile's name, "+c.Minikube.Profile)
 		}
 		c.Context = c.Minikube.Profile
+		l.minikube(c.Minikube)
 	}
 	return c
+}
+
+// minikube reports what Minikube itself would refuse only when the stack is half up.
+func (l *loader) minikube(m Minikube) {
+	if slices.Contains(minikubeWords, strings.ToLower(m.Profile)) {
+		l.problem("minikube.profile", m.Profile, "must not be a word of Minikube's own: "+strings.Join(minikubeWords, ", "))
+	}
+	if m.Driver == "none" && m.Profile != MinikubeNoneProfile {
+		l.problem("minikube.profile", m.Profile, "must be "+MinikubeNoneProfile+" with minikube.driver none, which knows no other")
+	}
+}
+
+// disk is the size of a disk in Minikube's own form, large enough for Minikube.
+func (l *loader) disk(key string) string {
+	size := l.raw(key)
+	if !diskSize.MatchString(size) || diskKiB(size) < minDiskMB<<10 {
+		l.problem(key, size, fmt.Sprintf("must be a number and k, m, g or t, such as 20g, and at least %dm", minDiskMB))
+	}
+	return size
+}
+
+// diskKiB is a size that diskSize matches, in KiB; 0 for one that no disk has.
+func diskKiB(size string) uint64 {
+	number := strings.TrimRight(size, "bkmgt")
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return n << map[byte]uint{'k': 0, 'm': 10, 'g': 20, 't': 30}[size[len(number)]]
 }
 
 func (l *loader) spire() SPIRE {

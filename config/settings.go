@@ -34,7 +34,17 @@ const (
 // DriverModernEBPF is the only Falco driver that this stack supports: no kernel module, no compiler, no headers.
 const DriverModernEBPF = "modern_ebpf"
 
-var minikubeDrivers = []string{"docker", "podman", "kvm2", "qemu2", "virtualbox", "hyperv", "hyperkit", "vmware", "parallels", "none", "ssh"}
+// minikubeDrivers are Minikube's, without ssh: it needs the address of a machine and a key, for which there is no setting.
+var minikubeDrivers = []string{"docker", "podman", "kvm2", "qemu2", "virtualbox", "hyperv", "hyperkit", "vmware", "parallels", "none"}
+
+// minikubeWords cannot be names of profiles (Minikube 1.38.1, package config).
+var minikubeWords = []string{"start", "stop", "status", "delete", "config", "open", "profile", "addons", "cache", "logs"}
+
+// minDiskMB is the smallest disk that Minikube 1.38.1 gives a node, in MB.
+const minDiskMB = 2000
+
+// MinikubeNoneProfile is the one profile that the driver none takes: it has this machine for its node.
+const MinikubeNoneProfile = "minikube"
 
 // Settings is the whole validated configuration of one stack.
 type Settings struct {
