@@ -3,7 +3,6 @@ package components
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
@@ -69,36 +68,6 @@ func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pul
 		return nil, fmt.Errorf("register the outputs of Cluster: %w", err)
 	}
 	return c, nil
-}
-
-func (c *Cluster) newMinikube(ctx *pulumi.Context, name string, args *ClusterArgs) error {
-	m := args.Settings.Minikube
-	env := map[string]string{
-		"PROFILE":            m.Profile,
-		"DRIVER":             m.Driver,
-		"KUBERNETES_VERSION": m.KubernetesVersion,
-		"CPUS":               strconv.Itoa(m.CPUs),
-		"MEMORY_MIB":         strconv.Itoa(m.MemoryMiB),
-		"DISK":               m.Disk,
-		"KUBECONFIG":         args.Kubeconfig,
-		scriptVariable:       script("minikube-up.sh"),
-		deleteVariable:       script("minikube-down.sh"),
-	}
-	cmd, err := local.NewCommand(ctx, name+"-minikube", &local.CommandArgs{
-		Create: pulumi.String(runScript),
-		// Starting a profile again serves a new Kubernetes version. Another size, driver or disk needs a new cluster, and the
-		// script refuses it: replacing the cluster under everything in it is for the user to decide.
-		Update:      pulumi.String(runScript),
-		Delete:      pulumi.String(runDelete),
-		Environment: environment(env),
-		Logging:     logNothing,
-	}, pulumi.Parent(c),
-		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "20m", Update: "20m", Delete: "10m"}))
-	if err != nil {
-		return fmt.Errorf("register the Minikube cluster: %w", err)
-	}
-	c.minikube = cmd
-	return nil
 }
 
 // OnDelete is what everything in the cluster adds to its options: what dies with Minikube is not deleted one by one. In

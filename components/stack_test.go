@@ -342,8 +342,9 @@ func TestAnExistingSPIREIsUsedAndLeftAlone(t *testing.T) {
 
 func TestNoCommandLogsWhatCouldBeSecret(t *testing.T) {
 	r, _ := stack(t, settings(t, falcoOn), FalcosidekickSecrets{})
-	assert.Equal(t, "none", r.one(t, "cluster-minikube").get("logging"))
 	assert.Equal(t, "none", r.one(t, "image").get("logging"))
+	// Minikube knows none of the stack's secrets, and masks the password of a proxy; its steps are shown as they happen.
+	assert.Equal(t, "stderr", r.one(t, "cluster-minikube").get("logging"))
 }
 
 func TestComponentsRefuseMissingArguments(t *testing.T) {

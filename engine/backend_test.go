@@ -243,13 +243,19 @@ func TestADownDeletesNoKubeconfigThatIsNotTheStacks(t *testing.T) {
 		"/home/me/project/.state/other/kubeconfig":       true,
 		"/home/me/project/.state/dev/../../.kube/config": true,
 	} {
-		err := foreignKubeconfigIn(state(path), "dev")
+		minikube, err := minikubeIn(state(path))
+		require.NoError(t, err)
+		err = minikube.checkKubeconfig("dev")
 		if refused {
 			require.ErrorContains(t, err, "down would delete "+path+", which is not a file of this stack")
 		} else {
 			require.NoError(t, err)
 		}
 	}
-	require.NoError(t, foreignKubeconfigIn(nil, "dev"))
-	require.NoError(t, foreignKubeconfigIn(json.RawMessage(`{"manifest":{}}`), "dev"))
+	for _, empty := range []json.RawMessage{nil, json.RawMessage(`{"manifest":{}}`)} {
+		minikube, err := minikubeIn(empty)
+		require.NoError(t, err)
+		require.Nil(t, minikube)
+		require.NoError(t, minikube.checkKubeconfig("dev"))
+	}
 }

@@ -113,7 +113,11 @@ func (e *Engine) Down(ctx context.Context, seen func(events.EngineEvent)) error 
 	if err := e.settle(ctx); err != nil {
 		return err
 	}
-	if err := e.foreignKubeconfig(ctx); err != nil {
+	minikube, err := e.Minikube(ctx)
+	if err != nil {
+		return err
+	}
+	if err := minikube.checkKubeconfig(e.opts.Stack); err != nil {
 		return err
 	}
 	channel, wait := collect(seen)
@@ -121,7 +125,7 @@ func (e *Engine) Down(ctx context.Context, seen func(events.EngineEvent)) error 
 	if e.opts.Out != nil {
 		opts = append(opts, optdestroy.ProgressStreams(e.opts.Out), optdestroy.ErrorProgressStreams(e.opts.Err))
 	}
-	_, err := e.stack.Destroy(ctx, opts...)
+	_, err = e.stack.Destroy(ctx, opts...)
 	wait(err)
 	return e.failed("down", err)
 }

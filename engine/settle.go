@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-
-	"spire-falco/config"
 )
 
 // settle ends what a killed run left open: its lock, and operations of which nobody knows whether they were done.
@@ -71,36 +68,6 @@ func stuckReleases(deployment json.RawMessage) ([]string, error) {
 			status["name"], is, cure, status["namespace"]))
 	}
 	return advice, nil
-}
-
-// foreignKubeconfig is an error when the state has a Minikube cluster whose removal would delete a kubeconfig that is not
-// the stack's. Such a state is one of an earlier version, which took any path; an up brings it to the settings of today.
-func (e *Engine) foreignKubeconfig(ctx context.Context) error {
-	exported, err := e.stack.Export(ctx)
-	if err != nil {
-		return e.failed("read the state", err)
-	}
-	return foreignKubeconfigIn(exported.Deployment, e.opts.Stack)
-}
-
-func foreignKubeconfigIn(deployment json.RawMessage, stack string) error {
-	if len(deployment) == 0 {
-		return nil
-	}
-	var state apitype.DeploymentV3
-	if err := json.Unmarshal(deployment, &state); err != nil {
-		return fmt.Errorf("read the state: %w", err)
-	}
-	own := "/" + filepath.ToSlash(config.StateDir(stack)) + "/" // of this checkout, or of one that was moved since
-	for _, r := range state.Resources {
-		env, _ := r.Inputs["environment"].(map[string]any)
-		path, _ := env["KUBECONFIG"].(string)
-		if r.Type != "command:local:Command" || env["PROFILE"] == nil || env["DELETE_SCRIPT"] == nil || path == "" || strings.Contains(filepath.ToSlash(filepath.Clean(path)), own) {
-			continue
-		}
-		return fmt.Errorf("down would delete %s, which is not a file of this stack: an earlier version was given it as cluster.kubeconfig; run up once, which moves the stack to a kubeconfig below %s, then down", path, config.StateDir(stack))
-	}
-	return nil
 }
 
 // tell the person something that is not an error.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"spire-falco/config"
-	"spire-falco/falco"
 	"spire-falco/report"
 )
 
@@ -35,9 +34,6 @@ func (systemTools) run(ctx context.Context, name string, args ...string) (string
 	return strings.TrimSpace(string(out)), err                           //nolint:wrapcheck // the caller says what it was for
 }
 
-// driverPrograms are what Minikube's drivers need on PATH; other drivers bring what they need or ask the system.
-var driverPrograms = map[string]string{"docker": "docker", "podman": "podman", "kvm2": "virsh", "qemu2": "qemu-system-x86_64", "virtualbox": "VBoxManage"}
-
 // serviceMonitorCRD is what the Prometheus Operator brings.
 const serviceMonitorCRD = "servicemonitors.monitoring.coreos.com"
 
@@ -49,21 +45,7 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 	add := func(format string, args ...any) { missing = append(missing, fmt.Errorf(format, args...)) }
 	switch s.Cluster.Mode {
 	case config.ModeMinikube:
-		if !t.has("minikube") {
-			add("minikube is not installed: see https://minikube.sigs.k8s.io/docs/start/, or use a cluster you have with cluster.mode existing")
-		} else if out, err := t.run(ctx, "minikube", "version", "--short"); err == nil {
-			if err := checkMinikube(out, s.Cluster.Minikube.KubernetesVersion); err != nil {
-				missing = append(missing, err)
-			}
-		}
-		driver := s.Cluster.Minikube.Driver
-		if program := driverPrograms[driver]; program != "" && !t.has(program) {
-			add("the Minikube driver %s needs %s, which is not installed: see https://minikube.sigs.k8s.io/docs/drivers/%s/", driver, program, driver)
-		} else if driver == "docker" {
-			if out, err := t.run(ctx, "docker", "info", "--format", "{{.ServerVersion}}"); err != nil {
-				add("Docker does not answer (%s): start it, or choose another minikube.driver", lastLine(out))
-			}
-		}
+		missing = append(missing, preflightMinikube(ctx, s, t)...)
 	case config.ModeExisting:
 		path := s.Cluster.Kubeconfig
 		if !filepath.IsAbs(path) {
@@ -113,24 +95,6 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 		return nil
 	}
 	return fmt.Errorf("nothing was changed; what is missing:\n%w", errors.Join(missing...))
-}
-
-// The first Minikube that supports the Kubernetes of the settings' default: its release notes name 1.36 and 1.37.
-const (
-	minikubeRelease    = "1.39.0"
-	minikubeKubernetes = "1.36"
-)
-
-// checkMinikube reports a Minikube that is older than the Kubernetes that it is to run. A version that cannot be read is
-// not judged.
-func checkMinikube(version, kubernetes string) error {
-	version = strings.TrimPrefix(strings.TrimSpace(version), "v")
-	if !strings.Contains(version, ".") || falco.CompareReleases(version, minikubeRelease) >= 0 ||
-		falco.CompareReleases(strings.TrimPrefix(kubernetes, "v"), minikubeKubernetes) < 0 {
-		return nil
-	}
-	return fmt.Errorf("minikube %s does not support Kubernetes %s; %s is the first that supports %s: update it, or set minikube.kubernetesVersion to v1.35.9",
-		report.Text(version), kubernetes, minikubeRelease, minikubeKubernetes)
 }
 
 // lastLine is the last line of what a program said.

@@ -121,7 +121,7 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		machine  machine
 		want     []string
 	}{
-		{"all there", nil, machine{"minikube": "", "docker": "28"}, nil},
+		{"all there", nil, machine{"minikube": "", "docker": "6.1.0 2 4294967296"}, nil},
 		{"a Minikube that knows the Kubernetes", nil, machine{"minikube": "v1.39.0\n", "docker": "28"}, nil},
 		{
 			"a Minikube that is too old", nil,
@@ -130,7 +130,23 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		},
 		{"an older Kubernetes", map[string]string{"minikube.kubernetesVersion": "v1.35.9"}, machine{"minikube": "v1.38.1", "docker": "28"}, nil},
 		{"nothing there", nil, machine{}, []string{"minikube is not installed", "needs docker"}},
-		{"Docker does not answer", nil, machine{"minikube": "", "docker": "fail:Cannot connect"}, []string{"Docker does not answer (Cannot connect)"}},
+		{"Docker is not running", nil, machine{"minikube": "", "docker": "fail:Cannot connect to the Docker daemon"}, []string{"docker is not running: start it"}},
+		{
+			"Docker 20.10 is not running", nil,
+			machine{"minikube": "", "docker": `fail:template: :1:2: executing "" at <.KernelVersion>: reflect: indirection through nil pointer`},
+			[]string{"docker is not running: start it"},
+		},
+		{"a user outside the group", nil, machine{"minikube": "", "docker": "fail:dial unix /var/run/docker.sock: connect: permission denied"}, []string{"docker refuses this user: add it to the group docker"}},
+		{"Docker is broken", nil, machine{"minikube": "", "docker": "fail:no space left"}, []string{"docker does not answer: no space left"}},
+		{"too small a machine", nil, machine{"minikube": "", "docker": "6.1.0 1 2147483648"}, []string{"minikube.cpus = 2: docker has 1", "minikube.memory = 4096: docker has 2048 MiB"}},
+		{"a kernel too new for Falco, before there is a node", map[string]string{"enableFalco": "true"}, machine{"minikube": "", "docker": "6.15.1 8 17179869184"}, []string{"the node's kernel:", "chart 6.4.1"}},
+		{"that kernel without Falco", nil, machine{"minikube": "", "docker": "6.15.1 8 17179869184"}, nil},
+		{"another system's driver", map[string]string{"minikube.driver": "hyperv"}, machine{"minikube": ""}, []string{"minikube.driver = hyperv is for windows"}},
+		{
+			"no root", map[string]string{"minikube.driver": "none", "minikube.profile": "minikube"}, machine{"minikube": "", "id": "1000", "uname": "6.1.0"},
+			[]string{"needs root"},
+		},
+		{"a Kubernetes that Minikube no longer has", map[string]string{"minikube.kubernetesVersion": "v1.27.9"}, machine{"minikube": "v1.38.1", "docker": "28"}, []string{"minikube.kubernetesVersion = v1.27.9", "v1.28.0"}},
 		{"another driver's program", map[string]string{"minikube.driver": "kvm2"}, machine{"minikube": ""}, []string{"needs virsh"}},
 		{"no kubeconfig", existing(map[string]string{"cluster.kubeconfig": "nowhere"}), machine{"kubectl": ""}, []string{"there is no such file"}},
 		{"no kubectl", existing(nil), machine{}, []string{"kubectl is not installed"}},

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"spire-falco/cmd/internal/cli"
+	"spire-falco/config"
 	"spire-falco/detect/kube"
 	"spire-falco/report"
 )
@@ -47,6 +48,11 @@ func newUpCommand(t *target) *cobra.Command {
 			if err := checkUpgrade(cmd.Context(), p.settings, s); err != nil {
 				return err
 			}
+			if p.settings.Cluster.Mode == config.ModeMinikube {
+				if err := resumeMinikube(cmd.Context(), s, systemTools{}, errOut); err != nil {
+					return err
+				}
+			}
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
 			go newPodTroubles(p.settings, errOut).watch(ctx, func() (*kube.Client, error) { return t.cluster(p.settings) })
@@ -74,7 +80,13 @@ func newDownCommand(t *target) *cobra.Command {
 				return err
 			}
 			defer s.close()
-			return s.Down(cmd.Context(), nil)
+			if err := preflightDown(cmd.Context(), s, systemTools{}); err != nil {
+				return err
+			}
+			if err := s.Down(cmd.Context(), nil); err != nil {
+				return err
+			}
+			return t.clearMinikube(cmd.Context(), l.settings, cmd.ErrOrStderr())
 		},
 	}
 }

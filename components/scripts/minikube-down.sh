@@ -2,6 +2,7 @@
 # Deletes the stack's Minikube cluster and its kubeconfig; that either is gone already is no error.
 . components/scripts/minikube.sh
 
+[ -e "$folder" ] || [ -e "$KUBECONFIG" ] || exit 0
 if exists && ! ours; then
   # The stack's own was deleted by hand, and somebody made another since.
   echo "The Minikube profile $PROFILE is not one that this stack made, so it stays as it is." >&2
