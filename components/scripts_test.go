@@ -172,7 +172,8 @@ func TestUpMakesOrTakesUpNoMinikubeButTheStacks(t *testing.T) {
 		{"a later start that fails leaves the cluster", own, []string{"FAULT=start", "PULUMI_COMMAND_STDOUT=" + ownBefore}, "", "minikube start failed", "start", true},
 		{"a first start that was killed is taken up", own, nil, ownBefore, "", "start kubectl kubectl", true},
 		{
-			"one of another size that was killed is made again", own, []string{"CPUS=4"},
+			"one of another size that was killed is made again", own,
+			[]string{"CPUS=4"},
 			"own driver=docker cpus=4 memory=2048 disk=20g\nkubernetes=v1.34.0 kube-system=uid-1", "it is deleted", "delete start kubectl kubectl", true,
 		},
 		{"somebody's profile", func(m *minikubeMachine) { m.profile("") }, nil, "", "has a profile own that this stack did not make", "", false},
@@ -184,12 +185,14 @@ func TestUpMakesOrTakesUpNoMinikubeButTheStacks(t *testing.T) {
 		{"somebody's container of that name", nil, []string{"FAULT=foreign"}, "", "docker has a container named own", "", false},
 		{"Docker that is not running", nil, []string{"FAULT=down"}, "", "docker does not answer", "", false},
 		{
-			"a cluster that Minikube made anew under the stack", own, []string{"PULUMI_COMMAND_STDOUT=" + ownNode + "\nkubernetes=v1.34.0 kube-system=uid-0"},
+			"a cluster that Minikube made anew under the stack", own,
+			[]string{"PULUMI_COMMAND_STDOUT=" + ownNode + "\nkubernetes=v1.34.0 kube-system=uid-0"},
 			"", "made a new one in its place", "start kubectl kubectl", true,
 		},
 		{"another size", own, []string{"CPUS=4", "PULUMI_COMMAND_STDOUT=" + ownBefore}, "", "A Minikube node cannot be changed so", "", true},
 		{
-			"the next Kubernetes", own, []string{"KUBERNETES_VERSION=v1.35.9", "PULUMI_COMMAND_STDOUT=" + ownBefore},
+			"the next Kubernetes", own,
+			[]string{"KUBERNETES_VERSION=v1.35.9", "PULUMI_COMMAND_STDOUT=" + ownBefore},
 			ownNode + "\nkubernetes=v1.35.9 kube-system=uid-1", "", "start kubectl kubectl", true,
 		},
 		{"a Kubernetes of before", own, []string{"KUBERNETES_VERSION=v1.33.9", "PULUMI_COMMAND_STDOUT=" + ownBefore}, "", "cannot go back to v1.33.9", "", true},

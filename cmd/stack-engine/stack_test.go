@@ -143,7 +143,9 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 		{"that kernel without Falco", nil, machine{"minikube": "", "docker": "6.15.1 8 17179869184"}, nil},
 		{"another system's driver", map[string]string{"minikube.driver": "hyperv"}, machine{"minikube": ""}, []string{"minikube.driver = hyperv is for windows"}},
 		{
-			"no root", map[string]string{"minikube.driver": "none", "minikube.profile": "minikube"}, machine{"minikube": "", "id": "1000", "uname": "6.1.0"},
+			"no root",
+			map[string]string{"minikube.driver": "none", "minikube.profile": "minikube"},
+			machine{"minikube": "", "id": "1000", "uname": "6.1.0"},
 			[]string{"needs root"},
 		},
 		{"a Kubernetes that Minikube no longer has", map[string]string{"minikube.kubernetesVersion": "v1.27.9"}, machine{"minikube": "v1.38.1", "docker": "28"}, []string{"minikube.kubernetesVersion = v1.27.9", "v1.28.0"}},
