@@ -26,6 +26,7 @@ func MinikubeEnvironment(m config.Minikube, kubeconfig string) map[string]string
 		"CPUS":               strconv.Itoa(m.CPUs),
 		"MEMORY_MIB":         strconv.Itoa(m.MemoryMiB),
 		"DISK":               m.Disk,
+		"CNI":                m.CNI,
 		"KUBECONFIG":         kubeconfig,
 		scriptVariable:       script("minikube-up.sh"),
 		deleteVariable:       script("minikube-down.sh"),

@@ -56,7 +56,7 @@ const (
 
 const (
 	ownNode   = "own driver=docker cpus=2 memory=2048 disk=20g"
-	ownBefore = ownNode + "\nkubernetes=v1.34.0 kube-system=uid-1"
+	ownBefore = ownNode + "\nkubernetes=v1.34.0 cni=kindnet kube-system=uid-1"
 )
 
 // minikubeMachine is a machine with the programs above on which a script runs, and the answer of the script.
@@ -93,7 +93,7 @@ func (m *minikubeMachine) run(name string, env ...string) (stdout, stderr string
 	cmd := exec.Command("/bin/sh", "-c", runScript)
 	cmd.Env = append([]string{
 		"PATH=" + m.dir + ":" + os.Getenv("PATH"), "HOME=" + m.home, "LOG=" + m.log, "FAULT=", scriptVariable + "=" + script(name),
-		"KUBECONFIG=" + m.kubeconfig, "PROFILE=own", "DRIVER=docker", "KUBERNETES_VERSION=v1.34.0", "CPUS=2", "MEMORY_MIB=2048", "DISK=20g",
+		"KUBECONFIG=" + m.kubeconfig, "PROFILE=own", "DRIVER=docker", "KUBERNETES_VERSION=v1.34.0", "CPUS=2", "MEMORY_MIB=2048", "DISK=20g", "CNI=kindnet",
 		"ARCHIVE=" + filepath.Join(m.dir, "minikube"), "DIGEST=sha256:1", "REFERENCE=docker.io/library/mtls-server:sha256-1",
 	}, env...)
 	var out, errOut strings.Builder
@@ -174,7 +174,7 @@ func TestUpMakesOrTakesUpNoMinikubeButTheStacks(t *testing.T) {
 		{
 			"one of another size that was killed is made again", own,
 			[]string{"CPUS=4"},
-			"own driver=docker cpus=4 memory=2048 disk=20g\nkubernetes=v1.34.0 kube-system=uid-1", "it is deleted", "delete start kubectl kubectl", true,
+			"own driver=docker cpus=4 memory=2048 disk=20g\nkubernetes=v1.34.0 cni=kindnet kube-system=uid-1", "it is deleted", "delete start kubectl kubectl", true,
 		},
 		{"somebody's profile", func(m *minikubeMachine) { m.profile("") }, nil, "", "has a profile own that this stack did not make", "", false},
 		{"another stack's profile", func(m *minikubeMachine) { m.profile(m.log) }, nil, "", "has a profile own that this stack did not make", "", false},
@@ -186,14 +186,15 @@ func TestUpMakesOrTakesUpNoMinikubeButTheStacks(t *testing.T) {
 		{"Docker that is not running", nil, []string{"FAULT=down"}, "", "docker does not answer", "", false},
 		{
 			"a cluster that Minikube made anew under the stack", own,
-			[]string{"PULUMI_COMMAND_STDOUT=" + ownNode + "\nkubernetes=v1.34.0 kube-system=uid-0"},
+			[]string{"PULUMI_COMMAND_STDOUT=" + ownNode + "\nkubernetes=v1.34.0 cni=kindnet kube-system=uid-0"},
 			"", "made a new one in its place", "start kubectl kubectl", true,
 		},
 		{"another size", own, []string{"CPUS=4", "PULUMI_COMMAND_STDOUT=" + ownBefore}, "", "A Minikube node cannot be changed so", "", true},
+		{"another network", own, []string{"CNI=calico", "PULUMI_COMMAND_STDOUT=" + ownBefore}, "", "was made with kindnet", "", true},
 		{
 			"the next Kubernetes", own,
 			[]string{"KUBERNETES_VERSION=v1.35.9", "PULUMI_COMMAND_STDOUT=" + ownBefore},
-			ownNode + "\nkubernetes=v1.35.9 kube-system=uid-1", "", "start kubectl kubectl", true,
+			ownNode + "\nkubernetes=v1.35.9 cni=kindnet kube-system=uid-1", "", "start kubectl kubectl", true,
 		},
 		{"a Kubernetes of before", own, []string{"KUBERNETES_VERSION=v1.33.9", "PULUMI_COMMAND_STDOUT=" + ownBefore}, "", "cannot go back to v1.33.9", "", true},
 		{"a Kubernetes that skips a minor", own, []string{"KUBERNETES_VERSION=v1.36.3", "PULUMI_COMMAND_STDOUT=" + ownBefore}, "", "Go to v1.35 before v1.36.3", "", true},

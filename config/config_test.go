@@ -119,6 +119,7 @@ var badValues = []struct {
 	{"minikube.disk", "1999m", "at least 2000m", nil},
 	{"minikube.disk", "1gb", "at least 2000m", nil},
 	{"minikube.disk", "99999999999999999999g", "at least 2000m", nil},
+	{"minikube.cni", "bridge", "must be one of kindnet, calico, cilium", nil},
 	{"minikube.kubernetesVersion", "latest", "v1.36.3", nil},
 	{"spire.mode", "none", "install, existing", nil},
 	{"spire.mode", "existing", "must be install with cluster.mode minikube", nil},

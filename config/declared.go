@@ -60,6 +60,7 @@ var Declared = []Setting{
 	{Key: "minikube.cpus", Type: Integer, Default: "2", Description: "Processors of the Minikube node, 2 or more"},
 	{Key: "minikube.memory", Type: Integer, Default: "4096", Description: "Memory of the Minikube node in MiB, 2048 or more"},
 	{Key: "minikube.disk", Type: String, Default: "20g", Description: "Disk of the Minikube node, such as 20g or 20000m; 2000m or more"},
+	{Key: "minikube.cni", Type: String, Default: "kindnet", Description: "Network of the Minikube node, one that enforces NetworkPolicies: " + strings.Join(minikubeNetworks, ", ")},
 	{Key: "minikube.kubernetesVersion", Type: String, Default: "v1.36.3", Description: "Kubernetes version of the Minikube node, such as v1.36.3 (runtime: containerd)"},
 
 	{Key: "spire.mode", Type: String, Default: ModeInstall, Description: "install: the stack brings SPIRE and its CRDs; existing: it uses those of the cluster and leaves them alone"},

@@ -391,6 +391,7 @@ func (l *loader) cluster() Cluster {
 			CPUs:              l.integer("minikube.cpus", 2, 256, "a whole number from 2 to 256"),
 			MemoryMiB:         l.integer("minikube.memory", 2048, 1<<20, "a whole number of MiB from 2048 to 1048576"),
 			Disk:              l.disk("minikube.disk"),
+			CNI:               l.oneOf("minikube.cni", minikubeNetworks),
 			KubernetesVersion: l.matching("minikube.kubernetesVersion", kubernetesVersion, "of the form v1.36.3"),
 		},
 	}

@@ -37,6 +37,11 @@ const DriverModernEBPF = "modern_ebpf"
 // minikubeDrivers are Minikube's, without ssh: it needs the address of a machine and a key, for which there is no setting.
 var minikubeDrivers = []string{"docker", "podman", "kvm2", "qemu2", "virtualbox", "hyperv", "hyperkit", "vmware", "parallels", "none"}
 
+// minikubeNetworks are those of Minikube's that enforce NetworkPolicies, on which the stack's separation of workloads
+// rests: not its bridge, the default of virtual machines, nor flannel. kindnet does since its v1.3.0
+// (kubernetes/minikube issue 19871).
+var minikubeNetworks = []string{"kindnet", "calico", "cilium"}
+
 // minikubeWords cannot be names of profiles (Minikube 1.38.1, package config).
 var minikubeWords = []string{"start", "stop", "status", "delete", "config", "open", "profile", "addons", "cache", "logs"}
 
@@ -86,6 +91,8 @@ type Minikube struct {
 	MemoryMiB int
 	// Disk is the node's disk in Minikube's own form, such as 20g.
 	Disk string
+	// CNI is the node's network.
+	CNI string
 	// KubernetesVersion has the form v1.36.3.
 	KubernetesVersion string
 }

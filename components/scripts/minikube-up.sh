@@ -1,8 +1,8 @@
 #!/bin/sh
 # Makes the stack's Minikube cluster, or brings up the one that is there, and waits until its node is ready.
 # Its kubeconfig goes to $KUBECONFIG, a file of the stack's own, as a whole once the cluster runs; no other is touched.
-# Standard output, which the state keeps: a line of what cannot change, and a line with the Kubernetes version and the UID
-# of the namespace kube-system, by which a cluster is known.
+# Standard output, which the state keeps: a line of what cannot change, and a line with the Kubernetes version, the network
+# and the UID of the namespace kube-system, by which a cluster is known.
 . components/scripts/minikube.sh
 
 command -v minikube >/dev/null 2>&1 ||
@@ -12,11 +12,16 @@ node="$PROFILE driver=$DRIVER cpus=$CPUS memory=$MEMORY_MIB disk=$DISK"
 before=${PULUMI_COMMAND_STDOUT:-} # what the last run printed; the engine gives it to an update
 made=$(printf '%s\n' "$before" | head -n 1)
 version=$(printf '%s\n' "$before" | sed -n 's/^kubernetes=v\([0-9.]*\).*/\1/p')
+cni=$(printf '%s\n' "$before" | sed -n 's/.* cni=\([a-z]*\) .*/\1/p')
 uid=$(printf '%s\n' "$before" | sed -n 's/.* kube-system=//p')
 
 if [ -n "$made" ] && [ "$made" != "$node" ]; then
   fail "the cluster was made as: $made" "the settings now want:   $node" \
     "A Minikube node cannot be changed so; take the stack down and bring it up again."
+fi
+if [ -n "$cni" ] && [ "$cni" != "$CNI" ]; then
+  fail "minikube.cni: the cluster was made with $cni, and its network cannot become $CNI." \
+    "Set it to $cni, or take the stack down and bring it up again."
 fi
 
 # number prints 1.34.2 as 1034002, so that versions can be compared.
@@ -74,6 +79,7 @@ KUBECONFIG=$new minikube start \
   --profile "$PROFILE" \
   --driver "$DRIVER" \
   --container-runtime containerd \
+  --cni "$CNI" \
   --kubernetes-version "$KUBERNETES_VERSION" \
   --cpus "$CPUS" \
   --memory "${MEMORY_MIB}mb" \
@@ -95,4 +101,4 @@ fi
 sync "$new" 2>/dev/null || sync # before the rename, so that a crash leaves the old file or the new one
 mv -f "$new" "$KUBECONFIG"
 echo "$node"
-echo "kubernetes=$KUBERNETES_VERSION kube-system=$now"
+echo "kubernetes=$KUBERNETES_VERSION cni=$CNI kube-system=$now"

@@ -58,6 +58,7 @@ var onMinikube = []flip{
 	{"minikube.cpus", 4, updates("cluster-minikube")},
 	{"minikube.memory", 8192, updates("cluster-minikube")},
 	{"minikube.disk", "40g", updates("cluster-minikube")},
+	{"minikube.cni", "calico", updates("cluster-minikube")},
 	{"minikube.kubernetesVersion", "v1.35.9", updates("cluster-minikube")},
 	{"spire.trustDomain", "other.example", updates(sorted(spireWaits, identities, deployments)...)},
 	{"spire.clusterName", "other", updates(spireWaits...)},
