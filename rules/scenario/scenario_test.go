@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/falco/condition"
+	"spire-falco/report"
 )
 
 // event makes an event of plain values.
@@ -223,7 +224,7 @@ func TestWriteJUnit(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	require.NoError(t, WriteJUnit(&b, results(t)))
-	var suites junitSuites
+	var suites report.JUnit
 	require.NoError(t, xml.Unmarshal(b.Bytes(), &suites))
 	require.Len(t, suites.Suites, 3)
 	assert.Equal(t, "rules.guide", suites.Suites[1].Name)

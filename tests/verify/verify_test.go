@@ -345,14 +345,19 @@ func TestCommandLine(t *testing.T) {
 		assert.Len(t, report.Scenarios, len(verify.Scenarios()))
 		content, err = os.ReadFile(xmlPath)
 		require.NoError(t, err)
-		var suite struct {
-			Tests    int `xml:"tests,attr"`
-			Failures int `xml:"failures,attr"`
-			Cases    []struct {
-				Name string `xml:"name,attr"`
-			} `xml:"testcase"`
+		var suites struct {
+			Suites []struct {
+				Tests    int `xml:"tests,attr"`
+				Failures int `xml:"failures,attr"`
+				Cases    []struct {
+					Name string `xml:"name,attr"`
+				} `xml:"testcase"`
+			} `xml:"testsuite"`
 		}
-		require.NoError(t, xml.Unmarshal(content, &suite))
+		require.NoError(t, xml.Unmarshal(content, &suites))
+		require.Len(t, suites.Suites, 1)
+		suite := suites.Suites[0]
+		assert.NotZero(t, suite.Tests)
 		assert.Len(t, suite.Cases, suite.Tests)
 		assert.Zero(t, suite.Failures)
 		assert.Empty(t, cluster.leftovers())
