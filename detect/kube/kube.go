@@ -88,11 +88,11 @@ func IsRetriable(err error) bool {
 
 // Get reads the object at path, such as /api/v1/namespaces/mtls, into the value that into points to.
 func (c *Client) Get(ctx context.Context, path string, query url.Values, into any) error {
-	raw, err := c.GetRaw(ctx, path, query)
+	text, err := c.GetRaw(ctx, path, query)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
+	if err := json.Unmarshal(text, into); err != nil {
 		return fmt.Errorf("read the answer to GET %s: %w", path, err)
 	}
 	return nil
@@ -100,11 +100,43 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, into an
 
 // GetRaw reads what is at path as it is; it reaches the API's proxy to pods too.
 func (c *Client) GetRaw(ctx context.Context, path string, query url.Values) ([]byte, error) {
-	raw, err := withQuery(c.rest.Get().AbsPath(path), query).DoRaw(ctx)
+	return raw(ctx, path, withQuery(c.rest.Get().AbsPath(path), query))
+}
+
+// raw does what DoRaw does, but its error has the message that the API refused with, which DoRaw's does not.
+func raw(ctx context.Context, path string, request *rest.Request) ([]byte, error) {
+	result := request.Do(ctx)
+	if err := result.Error(); err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	text, err := result.Raw()
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", path, err)
 	}
-	return raw, nil
+	return text, nil
+}
+
+// ListMetadata reads the metadata of the objects in the collection at path that a label selector matches, and nothing
+// else of them: the content of Secrets stays where it is.
+func (c *Client) ListMetadata(ctx context.Context, path, selector string) ([]Metadata, error) {
+	request := withQuery(c.rest.Get().AbsPath(path), url.Values{"labelSelector": {selector}})
+	text, err := raw(ctx, path, request.SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"))
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Items []struct {
+			Metadata Metadata `json:"metadata"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("read the answer to GET %s: %w", path, err)
+	}
+	all := make([]Metadata, len(list.Items))
+	for i, item := range list.Items {
+		all[i] = item.Metadata
+	}
+	return all, nil
 }
 
 // Create makes the object in the collection at path.
