@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -358,10 +357,6 @@ func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 		res.Outcome, res.Detail = Skipped, "left out: workload "+r.target.Name+" does not run the project's own server, and its program may not know SERVER_ADDRESS"
 		return res
 	}
-	if s.withoutUDP && r.usesUDP() {
-		res.Outcome, res.Detail = Skipped, "left out: workload "+r.target.Name+" may use UDP"
-		return res
-	}
 	begun, said, err := r.act(ctx, s, e, started)
 	defer func() { res.seconds = time.Since(begun).Seconds() }()
 	if err != nil {
@@ -394,12 +389,6 @@ func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 	}
 	res.Outcome = Passed
 	return res
-}
-
-// usesUDP reports whether the workload under attack declares a destination by UDP; one that connects to other workloads asks for names.
-func (r *run) usesUDP() bool {
-	return len(config.Servers(r.target, r.options.Settings.Workloads)) > 0 ||
-		slices.ContainsFunc(r.target.Egress, func(e config.Endpoint) bool { return strings.EqualFold(e.Protocol, "udp") })
 }
 
 func (r *run) priority(rule string) string {
