@@ -18,6 +18,7 @@ import (
 
 	"spire-falco/config"
 	"spire-falco/engine/fakeprovider"
+	"spire-falco/engine/helm"
 )
 
 // Options of an Engine.
@@ -34,6 +35,8 @@ type Options struct {
 	Backend *Backend
 	// Providers stand in for the plugins; nil means the real ones.
 	Providers *fakeprovider.Providers
+	// Cluster has the stack's Helm releases; nil leaves those that a killed run left unfinished alone.
+	Cluster *helm.Cluster
 	// Environment is added to the engine's.
 	Environment map[string]string
 	// Out gets the engine's progress; nil for none.
@@ -95,7 +98,7 @@ func (e *Engine) Preview(ctx context.Context, seen func(events.EngineEvent)) err
 
 // Up brings the stack up. What an interrupted run left open is settled first.
 func (e *Engine) Up(ctx context.Context, seen func(events.EngineEvent)) (auto.OutputMap, error) {
-	if err := e.settle(ctx); err != nil {
+	if err := e.settle(ctx, true); err != nil {
 		return nil, err
 	}
 	channel, wait := collect(seen)
@@ -110,7 +113,7 @@ func (e *Engine) Up(ctx context.Context, seen func(events.EngineEvent)) (auto.Ou
 
 // Down destroys everything that the stack made.
 func (e *Engine) Down(ctx context.Context, seen func(events.EngineEvent)) error {
-	if err := e.settle(ctx); err != nil {
+	if err := e.settle(ctx, false); err != nil {
 		return err
 	}
 	minikube, err := e.Minikube(ctx)

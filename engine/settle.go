@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
@@ -17,7 +18,9 @@ import (
 // lost to the stack, and in the way of the next create. Every object of this stack has a name that the program gives it,
 // so its ID is known: it is put into the state, and the refresh that follows takes it out again if it is not there.
 // (`pulumi refresh --import-pending-creates` of CLI 3.259 does not: it drops what it should import.)
-func (e *Engine) settle(ctx context.Context) error {
+//
+// Before an up, releases that Helm left unfinished are recovered too; Helm uninstalls them as they are.
+func (e *Engine) settle(ctx context.Context, up bool) error {
 	if err := e.unlock(); err != nil {
 		return err
 	}
@@ -25,56 +28,38 @@ func (e *Engine) settle(ctx context.Context) error {
 	if err != nil {
 		return e.failed("read the state", err)
 	}
+	recovered := false
+	if up {
+		if recovered, err = e.recoverReleases(ctx, exported.Deployment); err != nil {
+			return err
+		}
+	}
 	adopted, open, err := adopt(exported.Deployment)
-	if err != nil || len(open) == 0 {
+	if err != nil || len(open) == 0 && !recovered {
 		return err
 	}
-	e.tell("an earlier run was interrupted while %s; looking at what is really there\n", strings.Join(open, ", "))
-	exported.Deployment = adopted
-	if err := e.stack.Import(ctx, exported); err != nil {
-		return e.failed("settle the interrupted run", err)
+	if len(open) > 0 {
+		e.tell("an earlier run was interrupted while %s; looking at what is really there\n", strings.Join(open, ", "))
+		exported.Deployment = adopted
+		if err := e.stack.Import(ctx, exported); err != nil {
+			return e.failed("settle the interrupted run", err)
+		}
 	}
 	if _, err = e.stack.Refresh(ctx, optrefresh.ClearPendingCreates()); err != nil {
 		return e.failed("refresh", err)
 	}
-	if exported, err = e.stack.Export(ctx); err != nil {
-		return e.failed("read the state", err)
-	}
-	stuck, err := stuckReleases(exported.Deployment)
-	for _, advice := range stuck {
-		e.tell("%s\n", advice)
-	}
-	return err
+	return nil
 }
 
-// stuckReleases says what to do about releases in the middle of which Helm itself was killed: it refuses to upgrade them.
-func stuckReleases(deployment json.RawMessage) ([]string, error) {
-	var state apitype.DeploymentV3
-	if err := json.Unmarshal(deployment, &state); err != nil {
-		return nil, fmt.Errorf("read the state: %w", err)
-	}
-	var advice []string
-	for _, r := range state.Resources {
-		status, _ := r.Outputs["status"].(map[string]any)
-		is, _ := status["status"].(string)
-		if string(r.Type) != releaseType || !strings.HasPrefix(is, "pending-") {
-			continue
-		}
-		cure := "rollback"
-		if is == "pending-install" {
-			cure = "uninstall"
-		}
-		advice = append(advice, fmt.Sprintf("the release %[1]s is left in %[2]s, and Helm refuses to upgrade it; run: helm %[3]s %[1]s --namespace %[4]s, then this again",
-			status["name"], is, cure, status["namespace"]))
-	}
-	return advice, nil
-}
+// tell prints a notice.
+func (e *Engine) tell(format string, args ...any) { fmt.Fprintf(e.notices(), format, args...) }
 
-// tell the person something that is not an error.
-func (e *Engine) tell(format string, args ...any) {
-	if e.opts.Err != nil {
-		fmt.Fprintf(e.opts.Err, format, args...)
+// notices is where notices go.
+func (e *Engine) notices() io.Writer {
+	if e.opts.Err == nil {
+		return io.Discard
 	}
+	return e.opts.Err
 }
 
 // adopt puts every resource that was being created, and whose ID is known, into the state as if it had been created. It

@@ -139,16 +139,3 @@ func TestMendRemovesWhatWasNotWritten(t *testing.T) {
 	assert.NoFileExists(t, empty)
 	assert.FileExists(t, whole)
 }
-
-func TestStuckReleasesAreNamedWithTheirCure(t *testing.T) {
-	t.Parallel()
-	advice, err := stuckReleases(json.RawMessage(`{"resources":[
-		{"urn":"a","type":"kubernetes:helm.sh/v3:Release","outputs":{"status":{"name":"falco","namespace":"detection","status":"pending-upgrade"}}},
-		{"urn":"b","type":"kubernetes:helm.sh/v3:Release","outputs":{"status":{"name":"spire","namespace":"spire","status":"pending-install"}}},
-		{"urn":"c","type":"kubernetes:helm.sh/v3:Release","outputs":{"status":{"name":"fine","namespace":"x","status":"deployed"}}},
-		{"urn":"d","type":"x:y:Z"}]}`))
-	require.NoError(t, err)
-	require.Len(t, advice, 2)
-	assert.Contains(t, advice[0], "helm rollback falco --namespace detection")
-	assert.Contains(t, advice[1], "helm uninstall spire --namespace spire")
-}

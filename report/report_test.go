@@ -3,11 +3,13 @@ package report_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
@@ -221,4 +223,45 @@ func TestArgumentsOfAFormatCannotAddALine(t *testing.T) {
 	var b bytes.Buffer
 	report.Fprintf(&b, "%s\t%s: %d %v %s\n", "a\nb", kind("c\td"), 7, fmt.Errorf("e\n::error::"), named("\x1b"))
 	assert.Equal(t, "a\\nb\tc\\td: 7 e\\n::error:: named \\x1b\n", b.String())
+}
+
+func TestJUnitCountsItsSumsAndIsHarmless(t *testing.T) {
+	t.Parallel()
+	hostile := &report.JUnitMessage{Message: "\x1b[31m", Text: "a\n::error::b"}
+	in := report.JUnit{Suites: []report.JUnitSuite{{
+		Name: "s\u202e", Tests: 99, Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Cases: []report.JUnitCase{
+			{Name: "ok", Took: report.JUnitTime(1500 * time.Millisecond), File: "a_test.yaml", Line: 3},
+			{Name: "failed", Failure: hostile, Out: "\x1b]0;x\x07"},
+			{Name: "broken", Error: hostile},
+			{Name: "skipped", Skipped: hostile, Took: report.JUnitTime(500 * time.Millisecond)},
+		},
+	}}}
+	var b bytes.Buffer
+	require.NoError(t, in.Write(&b))
+	harmless(t, b.String())
+	var back struct {
+		Suites []struct {
+			Tests    int     `xml:"tests,attr"`
+			Failures int     `xml:"failures,attr"`
+			Errors   int     `xml:"errors,attr"`
+			Skipped  int     `xml:"skipped,attr"`
+			Time     float64 `xml:"time,attr"`
+			Stamp    string  `xml:"timestamp,attr"`
+			Cases    []struct {
+				File    string `xml:"file,attr"`
+				Failure *struct {
+					Text string `xml:",chardata"`
+				} `xml:"failure"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
+	require.NoError(t, xml.Unmarshal(b.Bytes(), &back))
+	s := back.Suites[0]
+	assert.Equal(t, []int{4, 1, 1, 1}, []int{s.Tests, s.Failures, s.Errors, s.Skipped})
+	assert.InDelta(t, 2.0, s.Time, 1e-9)
+	assert.Equal(t, "2026-01-02T03:04:05", s.Stamp)
+	assert.Equal(t, "a_test.yaml", s.Cases[0].File)
+	assert.Equal(t, "a\n:\\x3aerror::b", s.Cases[1].Failure.Text)
+	assert.Error(t, in.Write(failing{}))
 }

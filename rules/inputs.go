@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"spire-falco/config"
@@ -177,9 +176,4 @@ func splitImage(image string) (repository, digest string) {
 		return "docker.io/" + name, digest
 	}
 	return name, digest
-}
-
-// mayUseUDP tells whether the workload has a destination by UDP.
-func (w workload) mayUseUDP() bool {
-	return slices.ContainsFunc(w.destinations, func(d destination) bool { return d.protocol == "udp" })
 }

@@ -236,7 +236,6 @@ func overrides(in Inputs, documents []document) (File, error) {
 		return terms
 	}
 
-	udp := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return !w.mayUseUDP() })
 	out := []override{
 		listOverride("spire_mtls_spire_namespaces", quoted(in.SPIRENamespaces)),
 		macroOverride("spire_mtls_workload", or(workloadTerms(workloads))),
@@ -255,7 +254,6 @@ func overrides(in Inputs, documents []document) (File, error) {
 			"(evt.type = mount and (evt.arg.dir contains %s or evt.arg.dir endswith %s) and not spire_mtls_runtime)", quote(dir), quote(parent))),
 		macroOverride("spire_mtls_command_names_socket_dir", fmt.Sprintf("(evt.type = fchmodat2 and proc.args contains %s)", quote(dir))),
 		listOverride("spire_mtls_traced_processes", quoted(tracedProcesses(workloads))),
-		macroOverride("spire_mtls_may_use_udp", or(workloadTerms(udp))),
 	}
 	if allowed := unique(in.AllowedSocketProcesses); len(allowed) > 0 {
 		out = append(out, override{
@@ -565,7 +563,6 @@ var fedBy = map[string][]string{
 	"spire_mtls_args_name_socket_dir": {"AgentSocketPath"},
 	"spire_mtls_traced_processes":     {"Workloads.Executable"},
 	"spire_mtls_allowed_on_node":      {"AllowedSocketProcesses"},
-	"spire_mtls_may_use_udp":          {"Workloads.Namespace", "Workloads.Name", "Workloads.Egress", "Workloads.Peers"},
 	"workloads":                       {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Executable"},
 	"allowed_processes":               {"AllowedSocketProcesses"},
 	"workload_programs":               {"Workloads.Namespace", "Workloads.Name", "Workloads.Image", "Workloads.Executable"},

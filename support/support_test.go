@@ -79,7 +79,7 @@ func TestAPinIsReportedBeforeItsSupportEndsAndRefusedAfter(t *testing.T) {
 		})
 	}
 	_, _, err := Judge(Pin{Project: Kubernetes, Version: "1.3.6"}, windows, time.Time{})
-	require.ErrorContains(t, err, "kubernetes 1.3.6 () is in no line")
+	require.ErrorContains(t, err, "kubernetes 1.3.6 () is not in windows.tsv")
 }
 
 func TestEveryWindowHasItsSource(t *testing.T) {

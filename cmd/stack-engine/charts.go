@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"spire-falco/charts"
 	"spire-falco/charts/contract"
 	"spire-falco/components"
 	"spire-falco/config"
-	"spire-falco/gotool"
+	"spire-falco/engine/helm"
 	"spire-falco/values"
 )
 
@@ -22,15 +21,10 @@ type renderer func(ctx context.Context, r contract.Release) ([]map[string]any, e
 // contractTimeout is how long a chart may take to be fetched and rendered.
 const contractTimeout = 3 * time.Minute
 
-// helm renders with the pinned Helm CLI, which is built when it is first needed.
-func (t *target) helm(log io.Writer) renderer {
+// render renders with the pinned Helm CLI.
+func (t *target) render(log io.Writer) renderer {
 	return func(ctx context.Context, r contract.Release) ([]map[string]any, error) {
-		path, err := gotool.Build(ctx, gotool.Tool{
-			Name:    "helm",
-			Dir:     filepath.Join(t.Dir, "tools", "helm"),
-			Module:  "helm.sh/helm/v3",
-			Package: "helm.sh/helm/v3/cmd/helm",
-		}, log)
+		path, err := helm.Build(ctx, t.Dir, log)
 		if err != nil { // without Helm nothing is known of the chart either
 			return nil, fmt.Errorf("%w: %w", contract.ErrNoChart, err)
 		}

@@ -120,9 +120,9 @@ func TestWithoutHelmNothingIsKnownOfAChart(t *testing.T) {
 	p := planOf(t, "9.0.0")
 	none := &target{} // its folder has no tools/helm
 	none.Dir = t.TempDir()
-	line, err := previewContract(t.Context(), p, none.helm(io.Discard))
+	line, err := previewContract(t.Context(), p, none.render(io.Discard))
 	require.NoError(t, err)
 	assert.Contains(t, line, "NOT checked by contract")
-	_, err = checkContract(t.Context(), p, none.helm(io.Discard))
+	_, err = checkContract(t.Context(), p, none.render(io.Discard))
 	require.ErrorContains(t, err, "find the pinned version of helm")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -47,10 +46,7 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 	case config.ModeMinikube:
 		missing = append(missing, preflightMinikube(ctx, s, t)...)
 	case config.ModeExisting:
-		path := s.Cluster.Kubeconfig
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(dir, path)
-		}
+		path := kubeconfig(dir, s)
 		if _, err := os.Stat(path); err != nil {
 			add("cluster.kubeconfig = %q: there is no such file", s.Cluster.Kubeconfig)
 			break

@@ -20,7 +20,7 @@ func newPreviewCommand(t *target) *cobra.Command {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			contractLine, err := previewContract(cmd.Context(), p, t.helm(cmd.ErrOrStderr()))
+			contractLine, err := previewContract(cmd.Context(), p, t.render(cmd.ErrOrStderr()))
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"spire-falco/config"
 	"spire-falco/engine"
+	"spire-falco/engine/helm"
 	"spire-falco/program"
 	"spire-falco/report"
 	"spire-falco/rules"
@@ -102,6 +103,10 @@ func (t *target) open(ctx context.Context, l *loaded, mayStandIn bool, out, errO
 	opts := engine.Options{
 		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: engineOutput(out), Err: errOut, Color: color(out),
 		Program: program.New(program.Options{Dir: t.Dir, Keys: l.keys}),
+		Cluster: &helm.Cluster{
+			Kubeconfig: kubeconfig(t.Dir, l.settings), Context: l.settings.Cluster.Context,
+			CLI: func(ctx context.Context) (string, error) { return helm.Build(ctx, t.Dir, errOut) },
+		},
 	}
 	if !real {
 		if !mayStandIn {

@@ -33,7 +33,7 @@ func newUpCommand(t *target) *cobra.Command {
 			if err := preflight(cmd.Context(), t.Dir, p.settings, systemTools{}); err != nil {
 				return err
 			}
-			line, err := checkContract(cmd.Context(), p, t.helm(errOut))
+			line, err := checkContract(cmd.Context(), p, t.render(errOut))
 			if err != nil {
 				return err
 			}

@@ -90,15 +90,19 @@ Exit codes: 0 verified, 2 not verified, 1 it could not be run, 130 interrupted.`
 
 // cluster connects to the stack's cluster.
 func (t *target) cluster(s *config.Settings) (*kube.Client, error) {
-	path := s.Cluster.Kubeconfig
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(t.Dir, path)
-	}
-	client, err := kube.New(path, s.Cluster.Context)
+	client, err := kube.New(kubeconfig(t.Dir, s), s.Cluster.Context)
 	if err != nil {
 		return nil, fmt.Errorf("%w (is the stack up? see stack up)", err)
 	}
 	return client, nil
+}
+
+// kubeconfig is the path of the stack's kubeconfig, which settings give relative to the project's folder.
+func kubeconfig(dir string, s *config.Settings) string {
+	if filepath.IsAbs(s.Cluster.Kubeconfig) {
+		return s.Cluster.Kubeconfig
+	}
+	return filepath.Join(dir, s.Cluster.Kubeconfig)
 }
 
 // writeReport writes to the file, to stdout for -, and nowhere for no name.

@@ -88,11 +88,11 @@ func IsRetriable(err error) bool {
 
 // Get decodes the object at path, such as /api/v1/namespaces/mtls, into the value that into points to.
 func (c *Client) Get(ctx context.Context, path string, query url.Values, into any) error {
-	raw, err := c.GetRaw(ctx, path, query)
+	text, err := c.GetRaw(ctx, path, query)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
+	if err := json.Unmarshal(text, into); err != nil {
 		return fmt.Errorf("decode the answer to GET %s: %w", path, err)
 	}
 	return nil
@@ -100,11 +100,44 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, into an
 
 // GetRaw returns the body of GET path, which may be a path of the API server's proxy to pods.
 func (c *Client) GetRaw(ctx context.Context, path string, query url.Values) ([]byte, error) {
-	raw, err := withQuery(c.rest.Get().AbsPath(path), query).DoRaw(ctx)
+	return raw(ctx, path, withQuery(c.rest.Get().AbsPath(path), query))
+}
+
+// raw is like DoRaw, but its error contains the API's message.
+func raw(ctx context.Context, path string, request *rest.Request) ([]byte, error) {
+	result := request.Do(ctx)
+	if err := result.Error(); err != nil {
+		return nil, fmt.Errorf("GET %s: %w", path, err)
+	}
+	text, err := result.Raw()
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", path, err)
 	}
-	return raw, nil
+	return text, nil
+}
+
+// ListMetadata returns only the metadata of the objects in the collection at path that a label selector matches, so that the
+// content of Secrets is not read.
+func (c *Client) ListMetadata(ctx context.Context, path, selector string) ([]Metadata, error) {
+	request := withQuery(c.rest.Get().AbsPath(path), url.Values{"labelSelector": {selector}})
+	request = request.SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+	text, err := raw(ctx, path, request)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Items []struct {
+			Metadata Metadata `json:"metadata"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("decode the answer to GET %s: %w", path, err)
+	}
+	all := make([]Metadata, len(list.Items))
+	for i, item := range list.Items {
+		all[i] = item.Metadata
+	}
+	return all, nil
 }
 
 // Create creates the object in the collection at path.

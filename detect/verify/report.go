@@ -2,10 +2,8 @@ package verify
 
 import (
 	"encoding/json"
-	"encoding/xml"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -114,42 +112,16 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return nil
 }
 
-type junitSuite struct {
-	XMLName  xml.Name    `xml:"testsuite"`
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Errors   int         `xml:"errors,attr"`
-	Time     string      `xml:"time,attr"`
-	Stamp    string      `xml:"timestamp,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Class   string        `xml:"classname,attr"`
-	Name    string        `xml:"name,attr"`
-	Time    string        `xml:"time,attr"`
-	Failure *junitMessage `xml:"failure,omitempty"`
-	Error   *junitMessage `xml:"error,omitempty"`
-	Skipped *junitMessage `xml:"skipped,omitempty"`
-	Out     string        `xml:"system-out,omitempty"`
-}
-
-type junitMessage struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
 // WriteJUnit writes the report as a JUnit test suite, one case for each scenario and check.
 func (r *Report) WriteJUnit(w io.Writer) error {
-	suite := junitSuite{Name: "verify", Time: junitSeconds(r.Seconds), Stamp: r.Started.UTC().Format("2006-01-02T15:04:05")}
+	suite := report.JUnitSuite{Name: "verify", Took: junitTime(r.Seconds), Started: r.Started}
 	for _, s := range r.Scenarios {
 		suite.Cases = append(suite.Cases, s.junit())
 	}
 	for _, check := range r.Checks {
-		c := junitCase{Class: "verify.check", Name: report.Text(check.Name), Time: "0", Out: report.Lines(check.Detail)}
+		c := report.JUnitCase{Class: "verify.check", Name: check.Name, Out: check.Detail}
 		if !check.OK {
-			c.Failure = &junitMessage{Message: report.Lines(check.Detail)}
+			c.Failure = &report.JUnitMessage{Message: check.Detail}
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
@@ -157,39 +129,23 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 		suite.Cases = append(suite.Cases, r.Quiet.junit())
 	}
 	if r.Interrupted {
-		suite.Cases = append(suite.Cases, junitCase{
-			Class: "verify", Name: "the run is complete", Time: "0", Error: &junitMessage{Message: "interrupted"},
+		suite.Cases = append(suite.Cases, report.JUnitCase{
+			Class: "verify", Name: "the run is complete", Error: &report.JUnitMessage{Message: "interrupted"},
 		})
 	}
-	for _, c := range suite.Cases {
-		suite.Tests++
-		if c.Failure != nil {
-			suite.Failures++
-		}
-		if c.Error != nil {
-			suite.Errors++
-		}
-	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return fmt.Errorf("write the JUnit report: %w", err)
-	}
-	encoder := xml.NewEncoder(w)
-	encoder.Indent("", "  ")
-	if err := encoder.Encode(suite); err != nil {
-		return fmt.Errorf("write the JUnit report: %w", err)
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return report.JUnit{Suites: []report.JUnitSuite{suite}}.Write(w) //nolint:wrapcheck // Write does
 }
 
-func junitSeconds(seconds float64) string { return strconv.FormatFloat(seconds, 'f', 3, 64) }
+func junitTime(seconds float64) report.JUnitTime {
+	return report.JUnitTime(seconds * float64(time.Second))
+}
 
-func (s Result) junit() junitCase {
-	c := junitCase{
-		Class: "verify.scenario", Name: report.Sprintf("%s: %s [%s]", s.ID, s.Title, s.Rule),
-		Time: junitSeconds(s.seconds), Out: report.Lines(string(s.Alert)),
+func (s Result) junit() report.JUnitCase {
+	c := report.JUnitCase{
+		Class: "verify.scenario", Name: fmt.Sprintf("%s: %s [%s]", s.ID, s.Title, s.Rule),
+		Took: junitTime(s.seconds), Out: string(s.Alert),
 	}
-	message := &junitMessage{Message: report.Lines(s.Detail)}
+	message := &report.JUnitMessage{Message: s.Detail}
 	switch s.Outcome {
 	case Passed:
 	case Failed:
@@ -202,19 +158,19 @@ func (s Result) junit() junitCase {
 	return c
 }
 
-func (q *Quiet) junit() junitCase {
-	c := junitCase{
+func (q *Quiet) junit() report.JUnitCase {
+	c := report.JUnitCase{
 		Class: "verify.quiet", Name: "normal operation raises no alert",
-		Time: junitSeconds(q.Seconds), Out: report.Lines(strings.Join(q.Done, "\n")),
+		Took: junitTime(q.Seconds), Out: strings.Join(q.Done, "\n"),
 	}
 	if !q.OK() {
 		text := strings.Join(q.Problems, "\n")
 		for _, raw := range q.FalsePositives {
 			text += "\n" + string(raw)
 		}
-		c.Failure = &junitMessage{
+		c.Failure = &report.JUnitMessage{
 			Message: fmt.Sprintf("%d false positives, %d problems", len(q.FalsePositives), len(q.Problems)),
-			Text:    report.Lines(strings.TrimSpace(text)),
+			Text:    strings.TrimSpace(text),
 		}
 	}
 	return c

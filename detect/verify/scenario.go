@@ -40,8 +40,6 @@ type Scenario struct {
 	marker func(env) string
 	// onNode is true when the alert names no pod, because the attack left it for the node.
 	onNode bool
-	// withoutUDP skips the scenario when the workload may use UDP, whose sockets then raise no alert.
-	withoutUDP bool
 }
 
 // env has the values that the attacks of one run depend on.
@@ -162,10 +160,11 @@ func Scenarios() []Scenario {
 			command: func(e env) []string { return []string{"timeout", "1", "nc", "-l", "-p", "0", "-e", "/" + e.marker} },
 		},
 		{
-			ID: "outbound-udp", Title: "a labelled pod opens a UDP socket, to itself",
-			Rule: "Outbound Connection from mTLS Server", actor: toolbox, withoutUDP: true,
+			ID: "outbound-udp", Title: "a tool in a labelled pod sends a datagram without connect, to the pod's own address",
+			Rule: "Outbound Connection from mTLS Server", actor: toolbox,
+			// It requests a file of the marker's name until it times out. Nobody answers.
 			command: func(e env) []string {
-				return []string{"sh", "-c", "nc -u -w 1 127.0.0.1 9 -e /" + e.marker}
+				return []string{"sh", "-c", `timeout 1 tftp -g -r /` + e.marker + ` -l /dev/null "$(hostname -i | cut -d ' ' -f 1)"; true`}
 			},
 		},
 		{

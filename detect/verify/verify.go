@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -358,16 +357,13 @@ func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 	if !s.onNode {
 		res.Pod = r.podNamespace(s.actor) + "/" + r.podName(s.actor)
 	}
-	switch {
-	case s.actor == server && !runsOwn(r.target, ownServer):
+	if s.actor == server && !runsOwn(r.target, ownServer) {
 		res.Outcome, res.Detail = Skipped, "workload "+r.target.Name+
 			" does not run the project's own server, and its program may not support SERVER_ADDRESS"
-	case s.withoutUDP && r.usesUDP():
-		res.Outcome, res.Detail = Skipped, "workload "+r.target.Name+" may use UDP"
-	default:
-		begun := r.attack(ctx, s, e, started, &res)
-		res.seconds = time.Since(begun).Seconds()
+		return res
 	}
+	begun := r.attack(ctx, s, e, started, &res)
+	res.seconds = time.Since(begun).Seconds()
 	return res
 }
 
@@ -410,12 +406,6 @@ func (r *run) attack(ctx context.Context, s Scenario, e env, started starts, res
 	}
 	res.Outcome = Passed
 	return begun
-}
-
-// usesUDP reports whether the workload declares a UDP destination, or connects to other workloads, which takes DNS.
-func (r *run) usesUDP() bool {
-	return len(config.Servers(r.target, r.options.Settings.Workloads)) > 0 ||
-		slices.ContainsFunc(r.target.Egress, func(e config.Endpoint) bool { return strings.EqualFold(e.Protocol, "udp") })
 }
 
 func (r *run) priority(rule string) string {

@@ -128,6 +128,15 @@ func (p *Providers) Objects() map[string]Operation {
 	return out
 }
 
+// Remove takes away what Objects lists by that key, as somebody does who is not the engine. It reports whether it was there.
+func (p *Providers) Remove(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, there := p.objects[key]
+	delete(p.objects, key)
+	return there
+}
+
 // key tells objects apart as the cluster does.
 func key(op Operation) string {
 	if IsCommand(op.Type) {

@@ -1,6 +1,9 @@
 package condition
 
 import (
+	"errors"
+	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -51,6 +54,42 @@ func BoolValue(b bool) EventValue {
 
 // ListValue returns a list of texts.
 func ListValue(items []string) EventValue { return EventValue{kind: valueList, list: items} }
+
+// EventValue makes the value of a field from a text that a person wrote. The error says what the field takes.
+func (l *Language) EventValue(ref FieldRef, text string) (EventValue, error) {
+	switch ref.Type.kind() {
+	case kindSigned, kindUnsigned:
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil && (n >= 0 || ref.Type.kind() == kindSigned) {
+			return IntValue(n), nil
+		}
+		if n, err := strconv.ParseUint(text, 10, 64); err == nil && ref.Type.kind() == kindUnsigned {
+			return UintValue(n), nil
+		}
+		return EventValue{}, fmt.Errorf("%s wants a whole number", ref.Name)
+	case kindFloat:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return EventValue{}, fmt.Errorf("%s wants a number", ref.Name)
+		}
+		return FloatValue(f), nil
+	case kindBool:
+		if text != "true" && text != "false" {
+			return EventValue{}, fmt.Errorf("%s is true or false", ref.Name)
+		}
+		return BoolValue(text == "true"), nil
+	case kindIP, kindNet:
+		if _, err := netip.ParseAddr(text); err != nil {
+			return EventValue{}, fmt.Errorf("%s wants an address, such as 10.0.0.1", ref.Name)
+		}
+	}
+	if ref.Info.Name == "evt.type" && !l.KnownEventType(text) {
+		if hint := l.eventTypeHint(text); hint != "" {
+			return EventValue{}, fmt.Errorf("no such event: %s", hint)
+		}
+		return EventValue{}, errors.New("no such event")
+	}
+	return StringValue(text), nil
+}
 
 // Any returns the value as a plain Go value: string, int64, uint64, float64,
 // bool or []string.

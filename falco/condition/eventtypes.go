@@ -15,7 +15,8 @@ func (l *Language) KnownEventType(name string) bool {
 }
 
 // Captured tells whether Falco captures a call live without -A. It leaves out
-// those that read, write, send and receive.
+// those that read and write, but not the ones by which it learns a socket's
+// ends: sendto, sendmsg, recvfrom and the like.
 func (l *Language) Captured(name string) bool {
 	c := l.events()
 	calls := l.callsOf(name)

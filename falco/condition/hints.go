@@ -133,6 +133,19 @@ func (l *Language) OtherVersionHint(name string) string {
 	return hint
 }
 
+// FieldHint says what the name of an unknown field was probably meant to be, or which Falco has it; "" when nothing is near.
+func (l *Language) FieldHint(name string) string {
+	field, arg, ok := strings.Cut(name, "[")
+	f := &Field{Name: field}
+	if ok {
+		f.Arg = strings.TrimSuffix(arg, "]")
+	}
+	if hint := l.argumentHint(f); hint != "" {
+		return hint
+	}
+	return l.unknownFieldHint(name)
+}
+
 func (l *Language) unknownFieldHint(name string) string {
 	if hint := l.OtherVersionHint(name); hint != "" {
 		return hint
@@ -212,14 +225,18 @@ func (l *Language) valueHint(left *operand, v string) string {
 		return left.ref.Name + " wants a network such as 10.0.0.0/8"
 	}
 	if left.ref.Info.Name == "evt.type" {
-		knows := func(o *Language) bool { return o.KnownEventType(v) }
-		if minor := l.firstWith(knows); minor != "" {
-			return "'" + v + "' needs Falco " + minor + " or newer"
-		}
-		near := Nearest(v, l.eventNames())
-		if near != "" {
-			return "did you mean " + near + "?"
-		}
+		return l.eventTypeHint(v)
+	}
+	return ""
+}
+
+// eventTypeHint says what the name of an unknown event was probably meant to be.
+func (l *Language) eventTypeHint(v string) string {
+	if minor := l.firstWith(func(o *Language) bool { return o.KnownEventType(v) }); minor != "" {
+		return "'" + v + "' needs Falco " + minor + " or newer"
+	}
+	if near := Nearest(v, l.eventNames()); near != "" {
+		return "did you mean " + near + "?"
 	}
 	return ""
 }

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 
 	"spire-falco/falco/condition"
-	"spire-falco/falco/ruleset/internal/yaml"
+	"spire-falco/falco/internal/yaml"
 )
 
 // Decode returns a file in UTF-8, as Falco reads it: UTF-16 and UTF-32 are

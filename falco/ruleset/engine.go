@@ -58,6 +58,8 @@ type Alert struct {
 	Output string `json:"output"`
 	// Message is the rule's output alone.
 	Message string `json:"-"`
+	// Appended is the end of Message that the rule does not have: Falco adds fields of the container to every output.
+	Appended string `json:"-"`
 	// OutputFields holds the fields that the output names; null is nil.
 	OutputFields map[string]any `json:"output_fields"`
 	Tags         []string       `json:"tags"`
@@ -84,6 +86,8 @@ type Engine struct {
 	// byType holds the rules to try per event type, in order.
 	byType map[string][]int
 	fired  []int
+	// suggested is what Falco adds to every output; nil when it adds nothing.
+	suggested *outputFormat
 }
 
 type engineRule struct {
@@ -107,6 +111,9 @@ func (rs *Ruleset) NewEngine(matching Matching) *Engine {
 			panic(fmt.Sprintf("rule %q: %v", r.info.name, err))
 		}
 		e.rules = append(e.rules, engineRule{r, p, parseOutput(rs.lang, r.output), r.info.priority.String() + " "})
+	}
+	if rs.compiled.loader.suggestedOutput {
+		e.suggested = parseOutput(rs.lang, suggestedOutput)
 	}
 	e.ctx = layout.NewContext()
 	return e
@@ -167,6 +174,11 @@ func (e *Engine) Eval(ev Event) []Alert {
 	alerts := make([]Alert, len(fired))
 	for i, k := range fired {
 		alerts[i] = e.rules[k].alert(ev)
+		if e.suggested != nil {
+			var b strings.Builder
+			e.suggested.render(&b, ev)
+			alerts[i].Appended = b.String()
+		}
 	}
 	return alerts
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"spire-falco/falco/condition"
-	"spire-falco/falco/ruleset/internal/yaml"
+	"spire-falco/falco/internal/yaml"
 )
 
 // ignoredKey is a key of a rule file that Falco passes over without an error,

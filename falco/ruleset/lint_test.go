@@ -29,8 +29,9 @@ func TestLint(t *testing.T) {
 	}{
 		{"a rule on read never fires live", rule("R", "evt.type=read and fd.name=/etc/shadow"), codes(ruleset.LintUncaptured)},
 		{"a rule on open fires", open, nil},
-		{"calls left out beside captured ones are told of", rule("R", "evt.type in (connect, sendto) and fd.sport=53"), codes(ruleset.LintUncaptured)},
-		{"a macro hides the call", "- macro: m\n  condition: evt.type in (recvfrom)\n" + rule("R", "m and fd.sport=53"), codes(ruleset.LintUncaptured)},
+		{"calls left out beside captured ones are told of", rule("R", "evt.type in (connect, write) and fd.sport=53"), codes(ruleset.LintUncaptured)},
+		{"a macro hides the call", "- macro: m\n  condition: evt.type in (readv)\n" + rule("R", "m and fd.sport=53"), codes(ruleset.LintUncaptured)},
+		{"the calls that Falco needs to know a socket's ends are captured", rule("R", "evt.type in (sendto, sendmsg, sendmmsg, recvfrom, recvmsg, recvmmsg) and fd.sport=53"), nil},
 		{"a negated type needs no call", rule("R", "evt.type=open and not evt.type=read"), nil},
 		{"fd.name on unlink", rule("R", "evt.type in (unlink, unlinkat) and fd.name endswith .crt"), codes(ruleset.LintNoDescriptor)},
 		{"fd.name on some events only", rule("R", "evt.type in (open, rename) and fd.name endswith .crt"), codes(ruleset.LintNoDescriptor)},

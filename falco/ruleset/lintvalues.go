@@ -1,12 +1,12 @@
 package ruleset
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"spire-falco/falco/condition"
+	"spire-falco/internal/lazyregexp"
 )
 
 // What follows looks at checks that Falco accepts and that no event can pass:
@@ -48,12 +48,12 @@ func deadHint(name string) string {
 // without an index in conditions alone; 0.44 prints the ancestors in a row.
 var outputNeedsIndex = []string{"proc.aname", "proc.aexe", "proc.aexepath", "proc.acmdline", "proc.apid"}
 
-var outputFieldName = regexp.MustCompile(`%[0-9]*((?:[a-z0-9]+\()*)([a-z0-9_]+(?:\.[a-z0-9_]+)+)(\[?)`)
+var outputFieldName = lazyregexp.New(`%[0-9]*((?:[a-z0-9]+\()*)([a-z0-9_]+(?:\.[a-z0-9_]+)+)(\[?)`)
 
 // output looks at the fields that an output prints.
 func (l *linter) output() {
 	output := l.rule.info.output
-	for _, m := range outputFieldName.FindAllStringSubmatchIndex(output.s, -1) {
+	for _, m := range outputFieldName().FindAllStringSubmatchIndex(output.s, -1) {
 		name, at := output.s[m[4]:m[5]], output.placeOf(m[0]).location()
 		bare := strings.TrimRight(name, ".")
 		switch {
@@ -246,7 +246,7 @@ func sameLength(e condition.Expr) bool {
 
 // kernelThread matches the names of kernel threads, which may have a slash and
 // be longer, and those that runc and others give themselves.
-var kernelThread = regexp.MustCompile(`^\[?(kworker|ksoftirqd|migration|cpuhp|idle_inject|irq|jbd2|rcu[a-z_]*|watchdog|ktimers|posixcputmr|backlog_napi|xfs[a-z-]*|` +
+var kernelThread = lazyregexp.New(`^\[?(kworker|ksoftirqd|migration|cpuhp|idle_inject|irq|jbd2|rcu[a-z_]*|watchdog|ktimers|posixcputmr|backlog_napi|xfs[a-z-]*|` +
 	`events|kdevtmpfs|nfsd|cifs[a-z]*|btrfs[a-z-]*|dm[a-z-]*|ext4[a-z-]*|scsi_[a-z]+|loop[0-9]*|kthrotld|rcuo[a-z]*|rcub|rcuc|rcuop|rcuos|runc:)[/:\[]?`)
 
 // renamed are the names with a slash that processes are known to have: of

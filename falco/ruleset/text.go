@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 
 	"spire-falco/falco/condition"
-	"spire-falco/falco/ruleset/internal/yaml"
+	"spire-falco/falco/internal/yaml"
 )
 
 // File is one rule file. Name stands in messages; nothing is read from disk.

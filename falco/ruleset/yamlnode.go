@@ -6,7 +6,7 @@ import (
 	"strings"
 	"sync"
 
-	"spire-falco/falco/ruleset/internal/yaml"
+	"spire-falco/falco/internal/yaml"
 )
 
 // node is a YAML node with the file that it is in. It is undefined when it

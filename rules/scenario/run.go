@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"encoding/xml"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"spire-falco/falco/condition"
+	"spire-falco/report"
 )
 
 // Result is what one scenario gave.
@@ -112,68 +112,27 @@ func WriteTable(w io.Writer, results []Result) error {
 	return nil
 }
 
-type junitSuites struct {
-	XMLName xml.Name     `xml:"testsuites"`
-	Suites  []junitSuite `xml:"testsuite"`
-}
-
-type junitSuite struct {
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Time     string      `xml:"time,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Class   string        `xml:"classname,attr"`
-	Name    string        `xml:"name,attr"`
-	Time    string        `xml:"time,attr"`
-	Failure *junitFailure `xml:"failure,omitempty"`
-}
-
-type junitFailure struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
 // WriteJUnit writes the results as JUnit XML, one suite per group.
 func WriteJUnit(w io.Writer, results []Result) error {
-	var suites junitSuites
+	var out report.JUnit
 	for _, g := range []Group{Recording, Guide, Derived} {
-		suite := junitSuite{Name: "rules." + string(g)}
-		var took time.Duration
+		suite := report.JUnitSuite{Name: "rules." + string(g)}
 		for _, r := range results {
 			if r.Scenario.Group != g {
 				continue
 			}
-			c := junitCase{Class: suite.Name, Name: r.Scenario.Name, Time: seconds(r.Took)}
+			c := report.JUnitCase{Class: suite.Name, Name: r.Scenario.Name, Took: report.JUnitTime(r.Took)}
 			if g == Recording {
 				c.Name = r.Scenario.Recording + ": " + c.Name
 			}
 			if problems := r.Problems(); len(problems) > 0 {
-				c.Failure = &junitFailure{Message: fmt.Sprintf("%d alerts missing, %d not wanted", len(r.Missing), len(r.Unexpected)), Text: strings.Join(problems, "\n")}
-				suite.Failures++
+				c.Failure = &report.JUnitMessage{
+					Message: fmt.Sprintf("%d alerts missing, %d not wanted", len(r.Missing), len(r.Unexpected)), Text: strings.Join(problems, "\n"),
+				}
 			}
-			took += r.Took
-			suite.Tests++
 			suite.Cases = append(suite.Cases, c)
 		}
-		suite.Time = seconds(took)
-		suites.Suites = append(suites.Suites, suite)
+		out.Suites = append(out.Suites, suite)
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return fmt.Errorf("write JUnit results: %w", err)
-	}
-	enc := xml.NewEncoder(w)
-	enc.Indent("", "  ")
-	if err := enc.Encode(suites); err != nil {
-		return fmt.Errorf("write JUnit results: %w", err)
-	}
-	if _, err := io.WriteString(w, "\n"); err != nil {
-		return fmt.Errorf("write JUnit results: %w", err)
-	}
-	return nil
+	return out.Write(w) //nolint:wrapcheck // it says what it was writing
 }
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.6f", d.Seconds()) }

@@ -17,7 +17,7 @@ import (
 	"spire-falco/charts"
 	"spire-falco/charts/contract"
 	"spire-falco/config"
-	"spire-falco/gotool"
+	"spire-falco/engine/helm"
 )
 
 // repository serves charts of CHARTS_DIR as a Helm repository.
@@ -51,9 +51,7 @@ func TestTheHelmCLIRendersAChartOfARepository(t *testing.T) {
 		t.Skip("SPIRE_FALCO_SKIP=helm: not checked that the Helm CLI renders as the library does")
 	}
 	url := repository(t, "9.0.0", "5.0.0")
-	helm, err := gotool.Build(t.Context(), gotool.Tool{
-		Name: "helm", Dir: filepath.Join("..", "..", "tools", "helm"), Module: "helm.sh/helm/v3", Package: "helm.sh/helm/v3/cmd/helm",
-	}, os.Stderr)
+	cli, err := helm.Build(t.Context(), filepath.Join("..", ".."), os.Stderr)
 	require.NoError(t, err)
 	for version, broken := range map[string]string{"9.0.0": "", "5.0.0": "which is no volume of the pod"} {
 		t.Run(version, func(t *testing.T) {
@@ -63,7 +61,7 @@ func TestTheHelmCLIRendersAChartOfARepository(t *testing.T) {
 			_, release, run := render(t, "falco-release", falco(map[string]string{"falco.chartVersion": version}))
 			given, ok := release.Get("values").(map[string]any)
 			require.True(t, ok)
-			objects, err := contract.Render(t.Context(), helm, contract.Release{
+			objects, err := contract.Render(t.Context(), cli, contract.Release{
 				Chart: chart.Chart, Name: config.FalcoRelease, Namespace: "falco", Values: given,
 			})
 			require.NoError(t, err)
@@ -79,7 +77,7 @@ func TestTheHelmCLIRendersAChartOfARepository(t *testing.T) {
 		t.Parallel()
 		chart := resolve(t, "7.0.0")
 		chart.Repository = url
-		_, err := contract.Render(t.Context(), helm, contract.Release{Chart: chart.Chart, Name: config.FalcoRelease})
+		_, err := contract.Render(t.Context(), cli, contract.Release{Chart: chart.Chart, Name: config.FalcoRelease})
 		require.ErrorIs(t, err, contract.ErrNoChart)
 		assert.ErrorContains(t, err, "7.0.0")
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"spire-falco/config"
+	"spire-falco/falco/clauses"
 	"spire-falco/falco/condition"
 	"spire-falco/rules"
 	"spire-falco/rules/scenario"
@@ -31,57 +32,6 @@ var unnoticed = map[string][]string{
 	},
 }
 
-// mutant is one small change to a condition.
-type mutant struct {
-	what string
-	expr condition.Expr
-}
-
-// mutants returns every condition that differs from e in one clause: left out, turned around, or without one item of a list.
-func mutants(e condition.Expr) []mutant {
-	var out []mutant
-	children := func(nodes []condition.Expr, join func([]condition.Expr) condition.Expr) {
-		for i, n := range nodes {
-			rest := slices.Concat(nodes[:i], nodes[i+1:])
-			without := rest[0]
-			if len(rest) > 1 {
-				without = join(rest)
-			}
-			out = append(out, mutant{"without " + n.String(), without})
-			for _, m := range mutants(n) {
-				changed := slices.Clone(nodes)
-				changed[i] = m.expr
-				out = append(out, mutant{m.what, join(changed)})
-			}
-		}
-	}
-	switch n := e.(type) {
-	case *condition.And:
-		children(n.Children, func(c []condition.Expr) condition.Expr { return &condition.And{Children: c} })
-	case *condition.Or:
-		children(n.Children, func(c []condition.Expr) condition.Expr { return &condition.Or{Children: c} })
-	case *condition.Not:
-		out = append(out, mutant{"turned " + n.String(), n.Child})
-		for _, m := range mutants(n.Child) {
-			out = append(out, mutant{m.what, &condition.Not{Child: m.expr}})
-		}
-	case *condition.Binary:
-		out = append(out, mutant{"turned " + n.String(), &condition.Not{Child: n}})
-		if list, ok := n.Right.(*condition.List); ok && len(list.Values) > 1 {
-			for i, v := range list.Values {
-				short := *list // which is compiled with the places of its values
-				short.Values = slices.Concat(list.Values[:i], list.Values[i+1:])
-				changed := *n
-				changed.Right = &short
-				out = append(out, mutant{fmt.Sprintf("%s without %s", n.String(), v), &changed})
-			}
-		}
-	default: // a unary check
-		out = append(out, mutant{"turned " + e.String(), &condition.Not{Child: e}})
-	}
-	return out
-}
-
 // Deleting or turning around any single clause of any rule, in its macros, lists and exceptions too, changes what it says about some event of
 // the scenarios.
 func TestMutation(t *testing.T) {
@@ -96,42 +46,16 @@ func TestMutation(t *testing.T) {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
 			base := matches(t, r.Expr, events)
-			// Events that the rule is about come first: most mutants show there.
-			lang := condition.For(recordedBy())
-			needed, err := lang.NeededEventTypes(r.Expr)
+			by, all, err := clauses.Noticed(condition.For(recordedBy()), r.Expr, events, nil)
 			require.NoError(t, err)
-			order := make([]int, len(events))
-			for i := range order {
-				order[i] = i
-			}
-			about := func(i int) int {
-				switch {
-				case base[i]:
-					return 0
-				case needed.Intersects(lang.EventTypesOf(events[i].Text("evt.type"))):
-					return 1
-				default:
-					return 2
-				}
-			}
-			slices.SortStableFunc(order, func(a, b int) int { return about(a) - about(b) })
-
-			all := mutants(r.Expr)
 			require.Greater(t, len(all), 5)
 			var survivors []string
 			near := 0
-			for _, m := range all {
-				p, _, err := lang.Compile(m.expr)
-				require.NoError(t, err, m.what)
-				c := p.Layout().NewContext()
-				noticed := slices.IndexFunc(order, func(i int) bool {
-					c.Reset(events[i])
-					return p.Match(c) != base[i]
-				})
+			for i, m := range all {
 				switch {
-				case noticed < 0:
-					survivors = append(survivors, m.what)
-				case strings.HasPrefix(m.what, "without ") && !base[order[noticed]]:
+				case by[i] < 0:
+					survivors = append(survivors, m.What)
+				case strings.HasPrefix(m.What, "without ") && !base[by[i]]:
 					near++
 				}
 			}
@@ -175,8 +99,8 @@ func TestMutation_of_namespaces(t *testing.T) {
 		}
 		noticed := 0
 		base := matches(t, r.Expr, moved)
-		for _, m := range mutants(r.Expr) {
-			if m.what == otherNamespace && !slices.Equal(base, matches(t, m.expr, moved)) {
+		for _, m := range clauses.Mutants(r.Expr) {
+			if m.What == otherNamespace && !slices.Equal(base, matches(t, m.Expr, moved)) {
 				noticed++
 			}
 		}

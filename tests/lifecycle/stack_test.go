@@ -28,6 +28,7 @@ import (
 	"spire-falco/config"
 	"spire-falco/engine"
 	"spire-falco/engine/fakeprovider"
+	"spire-falco/engine/helm"
 	"spire-falco/program"
 )
 
@@ -81,6 +82,7 @@ type stack struct {
 	providers *fakeprovider.Providers
 	image     image
 	transform pulumi.ResourceTransform
+	releases  *helm.Cluster // nil: nobody looks
 
 	out bytes.Buffer // everything that the engine said
 }
@@ -155,7 +157,8 @@ func (s *stack) open(ctx context.Context) *engine.Engine {
 		}
 	}
 	e, err := engine.Open(ctx, engine.Options{
-		Dir: s.dir, Stack: s.name, Program: run, CLI: cli, Backend: backend, Providers: s.providers, Out: &s.out, Err: &s.out,
+		Dir: s.dir, Stack: s.name, Program: run, CLI: cli, Backend: backend, Providers: s.providers, Cluster: s.releases,
+		Out: &s.out, Err: &s.out,
 	})
 	require.NoError(s.t, err)
 	return e

@@ -345,20 +345,25 @@ func TestCommandLine(t *testing.T) {
 		assert.Len(t, report.Scenarios, len(verify.Scenarios()))
 		content, err = os.ReadFile(xmlPath)
 		require.NoError(t, err)
-		var suite struct {
-			Tests    int `xml:"tests,attr"`
-			Failures int `xml:"failures,attr"`
-			Cases    []struct {
-				Class string `xml:"classname,attr"`
-				Name  string `xml:"name,attr"`
-				Time  string `xml:"time,attr"`
-			} `xml:"testcase"`
+		var suites struct {
+			Suites []struct {
+				Tests    int `xml:"tests,attr"`
+				Failures int `xml:"failures,attr"`
+				Cases    []struct {
+					Class string `xml:"classname,attr"`
+					Name  string `xml:"name,attr"`
+					Time  string `xml:"time,attr"`
+				} `xml:"testcase"`
+			} `xml:"testsuite"`
 		}
-		require.NoError(t, xml.Unmarshal(content, &suite))
+		require.NoError(t, xml.Unmarshal(content, &suites))
+		require.Len(t, suites.Suites, 1)
+		suite := suites.Suites[0]
+		assert.NotZero(t, suite.Tests)
 		assert.Len(t, suite.Cases, suite.Tests)
 		for _, c := range suite.Cases {
 			if c.Class == "verify.scenario" {
-				assert.NotEqual(t, "0.000", c.Time, c.Name)
+				assert.NotEqual(t, "0.000000", c.Time, c.Name)
 			}
 		}
 		assert.Zero(t, suite.Failures)

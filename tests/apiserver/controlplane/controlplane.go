@@ -240,6 +240,20 @@ func (s *Server) trust(certificate string) {
 	}
 }
 
+// Kubeconfig writes a kubeconfig of a cluster administrator, whose only context has the name tests, and returns its path.
+func (s *Server) Kubeconfig() (string, error) {
+	file := filepath.Join(s.dir, "kubeconfig")
+	text := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "tests",
+		"clusters": [{"name": "tests", "cluster": {"server": %q, "certificate-authority": %q}}],
+		"users": [{"name": "tests", "user": {"token": %q}}],
+		"contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}]}`,
+		s.url, filepath.Join(s.dir, "certificates", "apiserver.crt"), s.token)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	return file, nil
+}
+
 // Stop ends both programs and removes what they wrote.
 func (s *Server) Stop() {
 	for i := len(s.processes) - 1; i >= 0; i-- {

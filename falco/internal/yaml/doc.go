@@ -100,3 +100,23 @@ func Parse(content string) (docs []*Node, err error) {
 		docs = append(docs, doc)
 	}
 }
+
+// ParseOne reads a file that must be a single document, nil when it is empty: what Parse
+// would take for further documents, or never reach, is an error. The error is of type *Error.
+func ParseOne(content string) (doc *Node, err error) {
+	p := &parser{scanner: newScanner(content)}
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(*Error)
+			if !ok {
+				panic(r)
+			}
+			doc, err = nil, e
+		}
+	}()
+	doc = p.document()
+	if t := p.peek(); t != nil {
+		fail(t.mark, "the document ends before this: check the indentation, and write one document")
+	}
+	return doc, nil
+}

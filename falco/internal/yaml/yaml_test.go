@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"spire-falco/falco/ruleset/internal/yaml"
+	"spire-falco/falco/internal/yaml"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
