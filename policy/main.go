@@ -1,4 +1,4 @@
-// Command policy serves the policies of package policy to the Pulumi engine as a policy pack, each mandatory:
+// Command policy is a Pulumi policy pack with the policies of package policies, all mandatory:
 //
 //	pulumi preview --policy-pack policy
 package main
@@ -20,18 +20,19 @@ import (
 )
 
 func main() {
-	if err := policyx.Main(func(ctx *pulumi.Context) (policyx.PolicyPack, error) { return pack(mirrors(ctx)...) }); err != nil {
+	err := policyx.Main(func(ctx *pulumi.Context) (policyx.PolicyPack, error) { return pack(mirrors(ctx)...) })
+	if err != nil {
 		fmt.Fprintln(os.Stderr, report.Lines(err.Error()))
 		os.Exit(1)
 	}
 }
 
-// mirrors are the repositories that the stack's settings name in place of those of the table of charts. They are read under
-// their own keys and inside the object of their group, in which the engine passes defaults.
+// mirrors returns the chart repositories that the stack's settings use as mirrors. It reads the settings under their own keys
+// and inside the object of their group, in which the engine passes defaults.
 func mirrors(ctx *pulumi.Context) []string {
 	var group map[string]string
 	if text, ok := ctx.GetConfig(ctx.Project() + ":charts"); ok {
-		_ = json.Unmarshal([]byte(text), &group) // what is no object of texts names no mirror
+		_ = json.Unmarshal([]byte(text), &group) // anything else than an object of strings names no mirror
 	}
 	var out []string
 	for _, name := range []string{"falcoRepository", "spireRepository"} {
@@ -46,8 +47,8 @@ func mirrors(ctx *pulumi.Context) []string {
 	return out
 }
 
-// pack registers every policy. The SDK drops a level that is given for the whole pack, and its zero level is advisory: so
-// each policy gets its own.
+// pack registers every policy. Each has its own level, because the SDK ignores the level of the pack and defaults to
+// advisory.
 func pack(mirrors ...string) (policyx.PolicyPack, error) {
 	var all []policyx.Policy
 	for _, p := range policies.Policies(mirrors...) {
@@ -59,7 +60,7 @@ func pack(mirrors ...string) (policyx.PolicyPack, error) {
 					resources := make([]policies.Resource, len(args.Resources))
 					for i, r := range args.Resources {
 						resources[i] = plain(r)
-						resources[i].DependsOn = append([]string{}, r.Dependencies...) // here they are known
+						resources[i].DependsOn = append([]string{}, r.Dependencies...) // not nil, which means unknown
 					}
 					judge(p, args.Manager, resources)
 					return nil
@@ -76,14 +77,14 @@ func pack(mirrors ...string) (policyx.PolicyPack, error) {
 			},
 		}))
 	}
-	made, err := policyx.NewPolicyPack("spire-falco", semver.MustParse("1.0.0"), policyx.EnforcementLevelMandatory, all)
+	built, err := policyx.NewPolicyPack("spire-falco", semver.MustParse("1.0.0"), policyx.EnforcementLevelMandatory, all)
 	if err != nil {
 		return nil, fmt.Errorf("build the policy pack: %w", err)
 	}
-	return made, nil
+	return built, nil
 }
 
-// judge never returns an error: that would abort the run instead of saying what is wrong.
+// judge never returns an error, which would abort the run instead of reporting what is wrong.
 func judge(p policies.Policy, manager policyx.PolicyManager, resources []policies.Resource) {
 	for _, v := range p.Judge(resources) {
 		manager.ReportViolation(report.Text(v.Resource+": "+v.Message), v.URN)

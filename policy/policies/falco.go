@@ -13,13 +13,13 @@ import (
 	"spire-falco/falco/ruleset"
 )
 
-// allowedArgs are arguments of Falco that the stack gives; any other can turn rules off, such as -D, -t or -o.
+// allowedArgs are the arguments of Falco that the stack uses; any other, such as -D, -t or -o, can disable rules.
 var allowedArgs = []string{"-o", "container_engines.cri.disable_async=true"}
 
-// hidingVariables are variables of Falco's process by which it runs or reads something else.
+// hidingVariables are environment variables with which Falco runs or reads something else.
 var hidingVariables = []string{"LD_", "FALCO_", "HOST_ROOT", "PATH", "SSL_"}
 
-// rulesStayOn judges values under which the rules of the stack would be loaded and never fire, or not be loaded at all.
+// rulesStayOn reports values with which the stack's rules would not be loaded, or would never fire.
 func rulesStayOn(resources []Resource) []finding {
 	var out []finding
 	for _, r := range falcoReleases(resources) {
@@ -89,7 +89,8 @@ func falcoValues(r Resource) []string {
 	}
 	for i, arg := range v("extra.args").list() {
 		if !arg.unknown() && !slices.Contains(allowedArgs, arg.text()) {
-			bad("values.extra.args[%d] is %s; arguments can turn rules off, allowed are %s", i, arg.show(), strings.Join(allowedArgs, " "))
+			bad("values.extra.args[%d] is %s; arguments can disable rules, so it must be one of %s",
+				i, arg.show(), strings.Join(allowedArgs, " "))
 		}
 	}
 	if x := v("extra.args"); x.set() && !x.unknown() && len(x.list()) == 0 {
@@ -116,8 +117,7 @@ func falcoValues(r Resource) []string {
 	return slices.Compact(slices.Sorted(slices.Values(out)))
 }
 
-// falcoMounts reports mounts that hide the rules, the configuration or the program of Falco, and paths of the node that
-// it has no use for.
+// falcoMounts reports mounts that hide Falco's rules, configuration or program, and paths of the node that it does not need.
 func falcoMounts(r Resource) []string {
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -128,7 +128,8 @@ func falcoMounts(r Resource) []string {
 		case m.at("mountPath").unknown():
 		case where == rulesDir && (m.at("subPath").set() || m.at("subPathExpr").set()):
 			bad("values.mounts.volumeMounts[%d] mounts only a part of the rules", i)
-		case where != rulesDir && (where == "/etc" || where == "/" || within(where, "/etc/falco") || within(where, "/usr") || within(where, "/bin") || within(where, "/lib")):
+		case where != rulesDir && (where == "/etc" || where == "/" || within(where, "/etc/falco") ||
+			within(where, "/usr") || within(where, "/bin") || within(where, "/lib")):
 			bad("values.mounts.volumeMounts[%d] mounts %q over Falco's own files", i, where)
 		}
 	}
@@ -138,7 +139,7 @@ func falcoMounts(r Resource) []string {
 			continue
 		}
 		if clean := path.Clean(p.text()); clean != "/dev/log" && !within(clean, "/var/log") || clean != p.text() {
-			bad("values.mounts.volumes[%d] is the path %s of the node; Falco needs /dev/log and below /var/log alone", i, p.show())
+			bad("values.mounts.volumes[%d] is the path %s of the node; it must be /dev/log or below /var/log", i, p.show())
 		}
 	}
 	for i, c := range r.in("values", "extra", "initContainers").list() {
@@ -175,7 +176,7 @@ func tooSevere(threshold value, files []ruleset.File) string {
 	return fmt.Sprintf("values.falco.priority is %s: Falco would load no rule of the stack", threshold.show())
 }
 
-// documents are the items of a rule file; none when it cannot be read, which another policy reports.
+// documents returns the items of a rule file; none if it cannot be parsed, which another policy reports.
 func documents(f ruleset.File) []map[string]any {
 	var out []map[string]any
 	if err := yaml.Unmarshal(f.Content, &out); err != nil {
@@ -184,8 +185,8 @@ func documents(f ruleset.File) []map[string]any {
 	return out
 }
 
-// weakened reports items in files of the user by which a rule of the stack is off or fires less. An exception may be
-// added to, which is how the user allows something.
+// weakened reports items in the user's files that disable a rule of the stack or make it fire less. Values may be added to
+// exceptions, which is how the user allows something.
 func weakened(files []ruleset.File) []string {
 	own := map[string]bool{}
 	for _, f := range files {
@@ -209,7 +210,8 @@ func weakened(files []ruleset.File) []string {
 			for _, kind := range []string{"rule", "macro", "list"} {
 				name, _ := item[kind].(string)
 				if own[kind+" "+name] && name != "" && !onlyAdds(kind, item) {
-					out = append(out, fmt.Sprintf("data[%q] changes the %s %q of the stack; add values to one of its exceptions instead", f.Name, kind, name))
+					out = append(out, fmt.Sprintf("data[%q] changes the %s %q of the stack; add values to one of its exceptions instead",
+						f.Name, kind, name))
 				}
 			}
 		}
@@ -227,7 +229,7 @@ func switchedOff(f ruleset.File) []string {
 	return out
 }
 
-// onlyAdds tells whether an item adds values to exceptions of a rule, or items to a list, and nothing else.
+// onlyAdds reports whether an item adds values to exceptions of a rule, or items to a list, and nothing else.
 func onlyAdds(kind string, item map[string]any) bool {
 	override := value{item["override"]}
 	appends := value{item["append"]}.v == true

@@ -8,7 +8,7 @@ import (
 	"spire-falco/charts"
 )
 
-// identifies tells whether the ClusterSPIFFEID gives the pods of the workload its identity.
+// identifies reports whether the ClusterSPIFFEID gives the pods of the workload its identity.
 func identifies(identity Resource, w work) answer {
 	namespace := w.namespace() // stays unknown if it is
 	if !namespace.unknown() {
@@ -116,17 +116,17 @@ func ownIdentity(resources []Resource) []finding {
 	return out
 }
 
-// identity is what one object of SPIRE's controller manager gives out.
+// identity is what one object of SPIRE's controller manager assigns.
 type identity struct {
 	Resource
 	template string
-	// workload is the one of the stack that it selects; nil for none.
+	// workload is the stack's workload that it selects; nil for none.
 	workload *work
 }
 
 var placeholder = regexp.MustCompile(`\{\{-?\s*([^}]*?)\s*-?\}\}`)
 
-// wrong is what is wrong with the SPIFFE ID itself.
+// wrong returns what is wrong with the SPIFFE ID itself.
 func (id identity) wrong() string {
 	path := strings.TrimPrefix(id.template, "spiffe://")
 	switch {
@@ -147,7 +147,7 @@ func (id identity) wrong() string {
 	return ""
 }
 
-// covers tells whether this identity can be given out under the SPIFFE ID of the other.
+// covers reports whether this identity can have the SPIFFE ID of the other.
 func (id identity) covers(other identity) bool {
 	if id.template == "" || other.template == "" {
 		return false
@@ -156,7 +156,7 @@ func (id identity) covers(other identity) bool {
 		id.pattern().MatchString(other.sample())
 }
 
-// fill puts what is known of the workload into the placeholders, and rest for what is not.
+// fill replaces the placeholders by what is known of the workload, and by rest for everything else.
 func (id identity) fill(rest func(field string) string, literal func(string) string) string {
 	out, at := "", 0
 	for _, m := range placeholder.FindAllStringSubmatchIndex(id.template, -1) {
@@ -179,12 +179,12 @@ func (id identity) pattern() *regexp.Regexp {
 	return regexp.MustCompile("(?i)^" + id.fill(func(string) string { return `[^/]+` }, regexp.QuoteMeta) + "$")
 }
 
-// sample is one SPIFFE ID that is given out.
+// sample is one SPIFFE ID that is assigned.
 func (id identity) sample() string {
 	return id.fill(func(string) string { return "x" }, func(s string) string { return s })
 }
 
-// chartIdentities reports identities that the values of the chart spire give out.
+// chartIdentities reports identities in the values of the chart spire.
 func chartIdentities(r Resource) []string {
 	var out []string
 	manager := r.in("values", "spire-server", "controllerManager", "identities")

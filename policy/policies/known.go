@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// opaque are modules of the provider whose resources create what is in files, folders or charts that no policy reads:
+// opaque are modules of the provider whose resources create objects from files, directories or charts that no policy reads:
 // ConfigFile, ConfigGroup, Directory, Chart.
 var opaque = []string{"yaml", "kustomize", "helm.sh"}
 
-// makers are kinds of controllers that create objects out of charts, repositories or templates.
+// makers are kinds whose controllers create objects from charts, repositories or templates.
 var makers = []string{
 	"HelmRelease", "HelmChart", "HelmChartConfig", "HelmRepository", "Kustomization", "GitRepository", "OCIRepository", "Application", "ApplicationSet", "AppProject",
 	"ClusterResourceSet", "Subscription", "CatalogSource", "Addon", "Bundle", "GitRepo", "App", "PackageInstall", "Configuration", "Provider",
 }
 
-// judgedOneByOne refuses what creates objects that are not in the plan, and an object that is not of the kind that its
-// type token says: policies go by the token.
+// judgedOneByOne refuses resources that create objects outside the plan, and objects of another kind than their type token
+// says, because policies use the token.
 func judgedOneByOne(r Resource) []string {
 	if strings.HasPrefix(r.Type, "kubernetes-") {
-		return []string{fmt.Sprintf("%s is a component that creates objects of Kubernetes, which no policy reads", r.Type)}
+		return []string{r.Type + " is a component that creates Kubernetes objects that no policy reads"}
 	}
 	token, ok := strings.CutPrefix(r.Type, "kubernetes:")
 	if !ok {
@@ -28,13 +28,13 @@ func judgedOneByOne(r Resource) []string {
 	}
 	module, name, _ := strings.Cut(token, ":")
 	if k := r.kind(); !k.builtin() && slices.Contains(makers, k.name) {
-		return []string{fmt.Sprintf("a %s has a controller create objects that no policy reads; register each object", k.name)}
+		return []string{"a controller of " + k.name + " creates objects that no policy reads; register each object"}
 	}
 	if r.isRelease() {
 		return nil
 	}
 	if group, _, _ := strings.Cut(module, "/"); slices.Contains(opaque, group) {
-		return []string{fmt.Sprintf("%s creates objects that no policy reads; register each object, or a release of a chart of the table", token)}
+		return []string{token + " creates objects that no policy reads; register each object, or a release of a known chart"}
 	}
 	var out []string
 	k := r.kind()
@@ -54,7 +54,7 @@ func judgedOneByOne(r Resource) []string {
 	return out
 }
 
-// groupOf is the API group of an apiVersion; the core group has none.
+// groupOf returns the API group of an apiVersion; the core group is empty.
 func groupOf(apiVersion string) string {
 	group, _, ok := strings.Cut(apiVersion, "/")
 	if !ok || group == "core" {
@@ -63,14 +63,14 @@ func groupOf(apiVersion string) string {
 	return group
 }
 
-// unread are fields that the API server sets and no policy reads.
+// unread are fields that the API server sets, so that no policy reads them.
 var unread = map[string]bool{
 	"status": true, "metadata.uid": true, "metadata.resourceVersion": true, "metadata.creationTimestamp": true,
 	"metadata.generation": true, "metadata.selfLink": true, "metadata.managedFields": true,
 	"resourceNames": true, "checksum": true, "manifest": true, // of a release
 }
 
-// known reports what a preview cannot know. The values of a Secret are the exception: policies do not read them.
+// known reports values that are unknown in a preview, except those of Secrets, which policies do not read.
 func known(r Resource) []string {
 	if !r.kubernetes() || r.item != "" { // the list itself reports its items
 		return nil
@@ -83,7 +83,7 @@ func known(r Resource) []string {
 		}
 		walk(value{r.Inputs[key]}, key, func(path string, v value) {
 			if v.unknown() && !unread[path] {
-				out = append(out, path+" is not known before up, so that no policy can judge it; give a value that is known")
+				out = append(out, path+" is not known before up, so no policy can check it; use a known value")
 			}
 		})
 	}

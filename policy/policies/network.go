@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Bounds of the addresses that policies of one namespace may open in one direction. They leave room for the private
-// ranges of IPv4 (18 million addresses), and none for an internet in pieces.
+// Limits of the addresses that policies of one namespace may open in one direction. They allow the private ranges of IPv4 (18
+// million addresses), but not the internet in pieces.
 const (
 	widestV4    = 8       // the shortest prefix
 	mostV4      = 1 << 25 // addresses together
@@ -74,7 +74,7 @@ func selectorKeys(resources []Resource) []string {
 	return out
 }
 
-// guards tells whether the NetworkPolicy selects the pods of the workload.
+// guards reports whether the NetworkPolicy selects the pods of the workload.
 func guards(networkPolicy Resource, w work) answer {
 	return min(inNamespace(networkPolicy, w.namespace()), selects(networkPolicy.in("spec", "podSelector"), w.metadata.at("labels")))
 }
@@ -85,7 +85,7 @@ type addresses map[string][]netip.Prefix
 func (a addresses) judge(r Resource, patch bool) []string {
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	onlyNames := true // every rule is for asking the cluster's DNS
+	onlyNames := true // every rule is for the cluster's DNS
 	rules := 0
 	for _, d := range []struct{ direction, peers string }{{"ingress", "from"}, {"egress", "to"}} {
 		list := r.in("spec", d.direction)
@@ -120,7 +120,7 @@ func (a addresses) judge(r Resource, patch bool) []string {
 	return out
 }
 
-// narrow tells whether a selector names what it selects: by labels, or by expressions that list values.
+// narrow reports whether a selector names what it selects: by labels, or by expressions that list values.
 func narrow(selector value) bool {
 	if selector.unknown() || selector.at("matchLabels").set() {
 		return true
@@ -159,7 +159,7 @@ var (
 	metadata  = []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00:ec2::254/128")}
 )
 
-// block judges one IP block, and all of the same direction together: halves of the internet are the internet.
+// block checks one IP block, and all of the same direction together: two halves of the internet are the internet.
 func (a addresses) block(cidr, where string) string {
 	p, err := netip.ParsePrefix(cidr)
 	if err != nil {
@@ -192,7 +192,7 @@ func (a addresses) block(cidr, where string) string {
 	}
 	for _, known := range a[where+family] {
 		if known.Bits() <= p.Bits() && known.Contains(p.Addr()) {
-			return "" // counted before
+			return "" // counted already
 		}
 	}
 	a[where+family] = append(a[where+family], p)
@@ -224,10 +224,10 @@ func wrongPort(p value) string {
 	return ""
 }
 
-// exposed are the types of Service that reach outside of the cluster.
+// exposed are the types of Service that are reachable from outside the cluster.
 var exposed = []string{"NodePort", "LoadBalancer", "ExternalName"}
 
-// gateways are kinds, of any group, that open a Service to outside of the cluster.
+// gateways are kinds, of any group, that expose a Service outside the cluster.
 var gateways = []string{
 	"Ingress", "IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "Gateway", "HTTPRoute", "TCPRoute", "TLSRoute", "GRPCRoute", "UDPRoute", "Route", "HTTPProxy", "VirtualService",
 }

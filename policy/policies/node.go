@@ -31,11 +31,11 @@ func privileged(resources []Resource) []finding {
 				bad("%s", m)
 			}
 		}
-		// The pods of Falco and SPIRE may do what others must not: nobody but their charts says what they do.
+		// The pods of Falco and SPIRE may do more than others, so only their charts may define them.
 		if k.patch && slices.Contains(system, r.namespace().text()) && r.namespace().text() != "" {
 			for _, key := range sortedKeys(r.Inputs) {
 				if !slices.Contains([]string{"apiVersion", "kind", "metadata", "status"}, key) {
-					bad("%s: a patch in namespace %s may change nothing but metadata, since what its charts create is trusted", key, r.namespace().show())
+					bad("%s: a patch in namespace %s may only change metadata, because its charts are trusted", key, r.namespace().show())
 				}
 			}
 		}
@@ -65,7 +65,7 @@ func namespaceLevel(r Resource, patch bool, system []string) []string {
 // podVolumes are the volumes that the Pod Security level restricted allows.
 var podVolumes = []string{"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret", "image"}
 
-// inlineDrivers are CSI drivers whose volumes in a pod hold no files of the node.
+// inlineDrivers are CSI drivers whose inline volumes contain no files of the node.
 var inlineDrivers = []string{"csi.spiffe.io", "secrets-store.csi.k8s.io"}
 
 func onTheNode(r Resource, p pod) []string {
@@ -125,7 +125,7 @@ var safeSysctls = []string{
 // selinuxTypes are those that the Pod Security level restricted allows.
 var selinuxTypes = []string{"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
 
-// securityContext reports what a security context of a pod or of a container turns off.
+// securityContext reports what a pod's or container's security context weakens.
 func securityContext(s value, whose string) []string {
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, whose+": "+fmt.Sprintf(format, args...)) }
@@ -157,7 +157,7 @@ func securityContext(s value, whose string) []string {
 	return out
 }
 
-// dangers looks at values of any form, such as those of a chart or a custom resource, for what gives a pod a part of the node.
+// dangers finds values that give a pod access to the node in any structure, such as chart values or a custom resource.
 func dangers(v value, at string) []string {
 	var out []string
 	bad := func(path, why string) { out = append(out, strings.TrimPrefix(path, ".")+" "+why) }
@@ -208,7 +208,7 @@ func dangers(v value, at string) []string {
 // nodeProvisioners create volumes that are paths of a node.
 var nodeProvisioners = regexp.MustCompile(`(?i)(no-provisioner|hostpath|host-path|local-path|local\.csi|localvolume|openebs\.io/local|topolvm)`)
 
-// nodeClasses are names under which such classes are known, since the class itself is not part of the plan.
+// nodeClasses are usual names of such classes, because the class itself may not be part of the plan.
 var nodeClasses = regexp.MustCompile(`(?i)^(manual|.*(hostpath|host-path|local).*)$`)
 
 func noNodeStorage(resources []Resource) []finding {
@@ -266,7 +266,7 @@ func noNodeStorage(resources []Resource) []finding {
 	return out
 }
 
-// claimed judges the spec of a claim. volumes are those of the stack, which are judged on their own.
+// claimed checks the spec of a claim. volumes are those of the stack, which are checked by themselves.
 func claimed(spec value, volumes map[string]bool) []string {
 	if spec.fields() == nil {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"spire-falco/charts"
 )
 
-// inOrder compares what resources need with what they depend on, directly or through others. Resources whose
-// dependencies are not known are left out.
+// inOrder compares what resources need with what they depend on, directly or indirectly. Resources whose dependencies are
+// unknown are skipped.
 func inOrder(resources []Resource) []finding {
 	g := graph{byURN: map[string]Resource{}, reached: map[string]map[string]bool{}}
 	for _, r := range resources {
@@ -34,13 +34,13 @@ type graph struct {
 	reached map[string]map[string]bool
 }
 
-// reach is everything that a resource depends on.
+// reach returns everything that a resource depends on.
 func (g graph) reach(urn string) map[string]bool {
 	if done, ok := g.reached[urn]; ok {
 		return done
 	}
 	out := map[string]bool{}
-	g.reached[urn] = out // also ends a circle, which the engine would refuse
+	g.reached[urn] = out // also ends a cycle, which the engine would refuse
 	for _, d := range g.byURN[urn].DependsOn {
 		out[d] = true
 		for further := range g.reach(d) {
@@ -50,7 +50,7 @@ func (g graph) reach(urn string) map[string]bool {
 	return out
 }
 
-// needs lists what must be there before r is created, and stay until r is gone.
+// needs lists the resources that must exist for as long as r does.
 func needs(r Resource, resources []Resource) []Resource {
 	var out []Resource
 	add := func(when func(other Resource) bool) {
@@ -74,7 +74,7 @@ func needs(r Resource, resources []Resource) []Resource {
 		}
 		if receiver, err := url.Parse(r.in("values", "falco", "http_output", "url").text()); err == nil && receiver.Hostname() != "" {
 			name, _, _ := strings.Cut(receiver.Hostname(), ".")
-			// Falco does not send an alert again that nobody took.
+			// Falco does not retry alerts.
 			add(func(o Resource) bool { return chartOf(o) == charts.FalcosidekickName && o.in("name").text() == name })
 		}
 	case charts.FalcosidekickName:
@@ -92,12 +92,12 @@ func needs(r Resource, resources []Resource) []Resource {
 	for _, p := range whole(r) {
 		w := work{r, p}
 		if mountsWorkloadAPI(p) {
-			// The CSI driver gone before the pods that mount it leaves these Terminating.
+			// Pods that mount the CSI driver stay Terminating if it is removed before them.
 			add(func(o Resource) bool { return chartOf(o) == charts.SPIREName })
 			add(func(o Resource) bool { return o.is(spireGroup, "ClusterSPIFFEID") && identifies(o, w) == yes })
 		}
-		// Pods that start before their policy are open until it comes. One that names them is enough: what a policy for the
-		// whole namespace adds to it may come later.
+		// Pods that start before their policy are open until it exists. A policy that names them is enough: one for the whole
+		// namespace may come later.
 		guard := func(named bool) func(o Resource) bool {
 			return func(o Resource) bool {
 				return o.is("networking.k8s.io", "NetworkPolicy") && !o.kind().patch && guards(o, w) == yes && narrow(o.in("spec", "podSelector")) == named

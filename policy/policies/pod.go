@@ -7,29 +7,29 @@ import (
 	"strings"
 )
 
-// pod is a pod, or a template of pods, wherever it is in a resource.
+// pod is a pod or a pod template anywhere in a resource.
 type pod struct {
 	metadata, spec value
 	// patch is set when the resource changes an object that exists: what it does not mention is not missing.
 	patch bool
 }
 
-// work is a pod with the resource that it was found in.
+// work is a pod and the resource that contains it.
 type work struct {
 	Resource
 	pod
 }
 
-// containerLists are the fields that make an object a pod spec; the last two are Tekton's.
+// containerLists are the fields that identify a pod spec; the last two are Tekton's.
 var containerLists = []string{"initContainers", "containers", "ephemeralContainers", "steps", "sidecars"}
 
-// singleContainers hold one container in place of a list, as Argo's templates do.
+// singleContainers are fields with one container instead of a list, as in Argo's templates.
 var singleContainers = []string{"container", "script"}
 
-// podsOf lists the pods of a resource, which were found when it was prepared.
+// podsOf returns the pods of a resource, which prepare has found.
 func podsOf(r Resource) []pod { return r.pods }
 
-// findPods finds every pod spec of a resource by its shape, not by the kind: a custom resource may hold one anywhere.
+// findPods finds every pod spec of a resource by its shape, not by the kind: a custom resource may contain one anywhere.
 func findPods(r Resource) []pod {
 	k := r.kind()
 	if !r.kubernetes() || r.isRelease() || k.is("", "Secret", "ConfigMap") || k.is("apiextensions.k8s.io", "CustomResourceDefinition") {
@@ -46,7 +46,7 @@ func findPods(r Resource) []pod {
 		}
 		for _, key := range sortedKeys(fields) {
 			if r.item == "" && key == "items" && strings.HasSuffix(r.Type, "List") {
-				continue // expand makes resources of them
+				continue // expand has added them as resources
 			}
 			below := v.at("metadata")
 			if key != "spec" && !slices.Contains(singleContainers, key) {
@@ -62,7 +62,7 @@ func findPods(r Resource) []pod {
 	return out
 }
 
-// templateOf is where the kind has its pod spec: it is one also without containers, as in a patch.
+// templateOf returns where the kind has its pod spec, which is one even without containers, as in a patch.
 func templateOf(k kind, r Resource) value {
 	switch {
 	case k.is("", "Pod"):
@@ -78,7 +78,7 @@ func templateOf(k kind, r Resource) value {
 	return value{}
 }
 
-// sameMap tells whether both are one map, not two alike.
+// sameMap reports whether both are one map, not two alike.
 func sameMap(a, b value) bool {
 	return a.fields() != nil && b.fields() != nil && reflect.ValueOf(a.fields()).Pointer() == reflect.ValueOf(b.fields()).Pointer()
 }
@@ -99,7 +99,7 @@ func isPodSpec(fields map[string]any) bool {
 	return false
 }
 
-// isContainer tells whether v looks like a container; a step is one only with an image.
+// isContainer reports whether v looks like a container; a step is one only with an image.
 func isContainer(v value, needsImage bool) bool {
 	fields := v.fields()
 	if fields == nil {
@@ -111,7 +111,7 @@ func isContainer(v value, needsImage bool) bool {
 	return !needsImage && (value{fields["name"]}.set() || value{fields["securityContext"]}.set() || value{fields["command"]}.set())
 }
 
-// elements are the elements of a list, or the values of a map that stands for one.
+// elements returns the elements of a list, or the values of a map that is used like one.
 func elements(v value) []value {
 	out := v.list()
 	fields := v.fields()
@@ -121,7 +121,7 @@ func elements(v value) []value {
 	return out
 }
 
-// containers lists the pod's containers of every sort.
+// containers returns the pod's containers of every kind.
 func (p pod) containers() []value {
 	var out []value
 	for _, key := range containerLists {
@@ -135,7 +135,7 @@ func (p pod) containers() []value {
 	return out
 }
 
-// each asks every container and reports which ones fail.
+// each checks every container and reports which ones fail.
 func (p pod) each(ok func(c value) bool, want string) []string {
 	var out []string
 	for _, c := range p.containers() {
@@ -146,7 +146,7 @@ func (p pod) each(ok func(c value) bool, want string) []string {
 	return out
 }
 
-// security is a field of the container's security context, or else of the pod's.
+// security returns a field of the container's security context, or else of the pod's.
 func (p pod) security(c value, field string) value {
 	if v := c.at("securityContext", field); v.v != nil {
 		return v
@@ -154,7 +154,7 @@ func (p pod) security(c value, field string) value {
 	return p.spec.at("securityContext", field)
 }
 
-// whole lists the pods of a resource that creates them, without those of a patch.
+// whole returns the pods that a resource creates, without those of a patch.
 func whole(r Resource) []pod {
 	var out []pod
 	for _, p := range podsOf(r) {
@@ -165,7 +165,7 @@ func whole(r Resource) []pod {
 	return out
 }
 
-// workloads lists every pod of the stack but those of charts.
+// workloads returns every pod of the stack except those of charts.
 func workloads(resources []Resource) []work {
 	var out []work
 	for _, r := range resources {

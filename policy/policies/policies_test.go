@@ -665,7 +665,7 @@ func everywhere(t *testing.T, replace func(old any) any, check func(where string
 	return n
 }
 
-// read tells whether policies read the place: the content of a Secret they do not.
+// read reports whether policies read the place: the content of a Secret they do not.
 func read(where string) bool { return !strings.HasPrefix(where, "sidekick-secret.stringData") }
 
 func TestAnUnknownValueIsAViolationWhereverItIsRead(t *testing.T) {

@@ -1,34 +1,35 @@
 package policies
 
 import (
+	"slices"
 	"sort"
 
 	"spire-falco/report"
 )
 
-// Violation is one breach of one policy. Every policy is mandatory: one violation stops the run.
+// Violation is one violation of one policy. Every policy is mandatory: one violation stops the run.
 type Violation struct {
-	// Policy is its name.
+	// Policy is the name of the policy.
 	Policy string
-	// URN and Resource (its name) say where.
+	// URN and Resource (its name) identify the resource.
 	URN, Resource string
-	// Message says what is wrong and what must be; it holds no secret.
+	// Message says what is wrong and what is required; it contains no secret.
 	Message string
 }
 
-// String is the violation on one line.
+// String returns the violation in one line.
 func (v Violation) String() string {
 	return report.Text(v.Policy + ": " + v.Resource + ": " + v.Message)
 }
 
 // Policy is one rule for the resources of the stack.
 type Policy struct {
-	// Name is lower case with hyphens.
+	// Name is in lower case with hyphens.
 	Name string
 	// Description says in one sentence what is required and why.
 	Description string
 
-	resource func(Resource) []string // looks at one resource
+	resource func(Resource) []string // checks one resource
 	stack    func([]Resource) []finding
 	mirrors  []string
 }
@@ -38,10 +39,10 @@ type finding struct {
 	message  string
 }
 
-// WholeStack tells whether the policy must see all resources together; the others look at one at a time.
+// WholeStack reports whether the policy must see all resources together; the others check one at a time.
 func (p Policy) WholeStack() bool { return p.stack != nil }
 
-// Judge returns what the policy finds wrong with these resources.
+// Judge returns the policy's violations in these resources.
 func (p Policy) Judge(resources []Resource) []Violation {
 	return p.judge(prepare(resources, p.mirrors))
 }
@@ -59,7 +60,10 @@ func (p Policy) judge(resources []Resource) []Violation {
 	}
 	out := make([]Violation, len(found))
 	for i, f := range found {
-		out[i] = Violation{Policy: p.Name, URN: f.resource.URN, Resource: report.Bounded(f.resource.Name, longest), Message: report.Bounded(f.message, longest)}
+		out[i] = Violation{
+			Policy: p.Name, URN: f.resource.URN,
+			Resource: report.Bounded(f.resource.Name, longest), Message: report.Bounded(f.message, longest),
+		}
 	}
 	return out
 }
@@ -67,10 +71,10 @@ func (p Policy) judge(resources []Resource) []Violation {
 // longest is how much of a message or a name is shown, in characters.
 const longest = 4000
 
-// Evaluate judges the resources by every policy. The order of the violations is that of the policies, then of the
-// resources' URNs. mirrors are repositories that the settings name in place of those of the table of charts.
+// Evaluate checks the resources by every policy. The violations are in the order of the policies, then of the resources'
+// URNs. mirrors are the chart repositories that the settings use as mirrors.
 func Evaluate(resources []Resource, mirrors ...string) []Violation {
-	sorted := append([]Resource(nil), resources...)
+	sorted := slices.Clone(resources)
 	sort.SliceStable(sorted, func(i, j int) bool { return sorted[i].URN < sorted[j].URN })
 	sorted = prepare(sorted, mirrors)
 	var out []Violation
@@ -80,7 +84,7 @@ func Evaluate(resources []Resource, mirrors ...string) []Violation {
 	return out
 }
 
-// Policies lists every policy. mirrors are repositories that the settings name in place of those of the table of charts.
+// Policies returns every policy. mirrors are the chart repositories that the settings use as mirrors.
 func Policies(mirrors ...string) []Policy {
 	all := list(mirrors)
 	for i := range all {
@@ -93,27 +97,27 @@ func list(mirrors []string) []Policy {
 	return []Policy{
 		{
 			Name:        "everything-is-known",
-			Description: "Every value is known in the preview, but for those of Secrets: what no policy can judge must not pass.",
+			Description: "Every value is known in the preview, except those of Secrets: a value that no policy can check must not pass.",
 			resource:    known,
 		},
 		{
 			Name:        "objects-are-judged-one-by-one",
-			Description: "Every object is registered as what it is; files, groups, folders and charts of objects that no policy reads are not.",
+			Description: "Every object is a resource of its own type; files, groups, directories and charts of objects that no policy reads are refused.",
 			resource:    judgedOneByOne,
 		},
 		{
 			Name:        "charts-are-pinned-and-published",
-			Description: "Every Helm release is of a chart of the table: its name, its repository and one exact version that was published; each chart once.",
+			Description: "Every Helm release uses a known chart, by name, repository and one exact published version; each chart once.",
 			stack:       chartsPinned(mirrors),
 		},
 		{
 			Name:        "releases-have-plain-values",
-			Description: "A release has its values in values, where they are read; nothing in them or in Helm's switches adds or changes objects, or opens pods.",
+			Description: "A release has its values in values, where policies read them; neither they nor Helm's switches add or change objects, or weaken pods.",
 			resource:    plainReleases,
 		},
 		{
 			Name:        "no-falco-rules-file",
-			Description: "Falco is told its rules by falco.rules_files; falco.rules_file is no key of the charts, and Falco refuses to start when both are set.",
+			Description: "Falco gets its rules from falco.rules_files; falco.rules_file is not a key of the charts, and Falco refuses to start if both are set.",
 			resource:    noRulesFile,
 		},
 		{
@@ -128,7 +132,7 @@ func list(mirrors []string) []Policy {
 		},
 		{
 			Name:        "rules-configmap-is-immutable",
-			Description: "The rules ConfigMap is immutable and not empty, and its name carries the hash of its data.",
+			Description: "The rules ConfigMap is immutable and not empty, and its name contains the hash of its data.",
 			stack:       rulesConfigMap,
 		},
 		{
@@ -138,22 +142,22 @@ func list(mirrors []string) []Policy {
 		},
 		{
 			Name:        "falco-has-rules-and-an-output",
-			Description: "A Falco that is deployed mounts a rules ConfigMap of the stack, loads its files, and sends its alerts to an HTTP output.",
+			Description: "A deployed Falco mounts a rules ConfigMap of the stack, loads its files, and sends its alerts to an HTTP output.",
 			stack:       falcoWired,
 		},
 		{
 			Name:        "rules-stay-on",
-			Description: "No value, argument, mount or file of the user turns a rule of the stack off, loads it late or takes its events away.",
+			Description: "No value, argument, mount or user file disables a rule of the stack, loads it late or hides events from it.",
 			stack:       rulesStayOn,
 		},
 		{
 			Name:        "alerts-stay-closed",
-			Description: "The UI of Falcosidekick asks for a password.",
+			Description: "Falcosidekick's UI requires a password.",
 			resource:    falcosidekickStaysClosed,
 		},
 		{
 			Name:        "no-secret-outside-secrets",
-			Description: "No secret is in any object but a Secret: not in values, ConfigMaps, arguments, variables or annotations; Secrets are read by name.",
+			Description: "Secrets are only in Secrets, which are referenced by name: not in values, ConfigMaps, arguments, variables or annotations.",
 			resource:    noSecret,
 		},
 		{
@@ -168,12 +172,12 @@ func list(mirrors []string) []Policy {
 		},
 		{
 			Name:        "workloads-have-no-capabilities",
-			Description: "Every container of a workload drops all capabilities, adds none, cannot gain privileges and runs under seccomp, AppArmor and SELinux as the runtime sets them.",
+			Description: "Every container of a workload drops all capabilities, adds none, cannot gain privileges and runs under the runtime's seccomp, AppArmor and SELinux profiles.",
 			resource:    noCapabilities,
 		},
 		{
 			Name:        "workloads-have-no-service-account-token",
-			Description: "Workloads have a ServiceAccount of their own and no token of it: their identity is their SVID.",
+			Description: "Workloads have their own ServiceAccount without a mounted token: their identity is their SVID.",
 			resource:    noToken,
 		},
 		{
@@ -183,47 +187,47 @@ func list(mirrors []string) []Policy {
 		},
 		{
 			Name:        "workload-images-are-pinned",
-			Description: "Every image of a workload is named by digest or by a fixed tag.",
+			Description: "Every image of a workload has a digest or a fixed tag.",
 			resource:    imagesPinned,
 		},
 		{
 			Name:        "workloads-have-their-own-identity",
-			Description: "Every workload is selected by one ClusterSPIFFEID, which selects nothing else; no other object gives its SPIFFE ID.",
+			Description: "Every workload is selected by exactly one ClusterSPIFFEID, which selects nothing else; no other object assigns its SPIFFE ID.",
 			stack:       ownIdentity,
 		},
 		{
 			Name:        "workloads-have-a-network-policy",
-			Description: "Every workload is selected by a NetworkPolicy for ingress and egress that allows only named peers on named ports; no policy is open to all.",
+			Description: "Every workload is selected by a NetworkPolicy for ingress and egress that allows only named peers on named ports; no policy allows everything.",
 			stack:       networkPolicy,
 		},
 		{
 			Name:        "privileged-pods-only-for-falco-and-spire",
-			Description: "Privileged pods, and namespaces that allow them, are only those of the charts of Falco and SPIRE; no other pod has a part of the node.",
+			Description: "Only the charts of Falco and SPIRE have privileged pods and namespaces that allow them; no other pod has access to the node.",
 			stack:       privileged,
 		},
 		{
 			Name:        "storage-is-not-the-nodes",
-			Description: "No volume, class or claim is a path of a node, and a claim that a pod mounts is part of the stack.",
+			Description: "No volume, class or claim uses a path of a node, and a claim that a pod mounts is part of the stack.",
 			stack:       noNodeStorage,
 		},
 		{
 			Name:        "services-stay-in-the-cluster",
-			Description: "Every Service is a ClusterIP, and nothing opens one to outside of the cluster.",
+			Description: "Every Service is a ClusterIP, and nothing exposes one outside the cluster.",
 			resource:    servicesInside,
 		},
 		{
 			Name:        "rights-are-named-and-narrow",
-			Description: "No role or binding gives cluster-admin, wildcards, or a right through which others can be had.",
+			Description: "No role or binding grants cluster-admin, wildcards, or a right that leads to further rights.",
 			stack:       noBroadRights,
 		},
 		{
 			Name:        "admission-fails-closed",
-			Description: "Webhooks fail closed and stay in the cluster, and none changes objects that were judged.",
+			Description: "Webhooks fail closed and stay in the cluster, and none changes objects after they were checked.",
 			resource:    admissionClosed,
 		},
 		{
 			Name:        "parts-start-in-order",
-			Description: "What needs another part to be there depends on it, so that up starts it after and destroy removes it before.",
+			Description: "A resource depends on those it needs, so that up creates it after them and destroy removes it before them.",
 			stack:       inOrder,
 		},
 	}

@@ -12,12 +12,12 @@ import (
 	"spire-falco/charts"
 )
 
-// chartOf is the chart of the table that the release installs, "" for anything else. A name is no proof: it counts only
-// with the repository and a version of the table.
+// chartOf returns the known chart that the release installs, "" for anything else. A name alone proves nothing: repository
+// and version must match too.
 func chartOf(r Resource) string { return r.chart }
 
-// prepare takes lists apart and finds out once what several policies ask: the pods of each resource, and which chart of
-// the table a release installs.
+// prepare expands lists and computes once what several policies need: the pods of each resource, and the known chart of a
+// release.
 func prepare(resources []Resource, mirrors []string) []Resource {
 	out := expand(resources)
 	for i, r := range out {
@@ -29,7 +29,7 @@ func prepare(resources []Resource, mirrors []string) []Resource {
 	return out
 }
 
-// tableChart is the chart of the table that the release installs, or what keeps it from being one.
+// tableChart returns the known chart that the release installs, or why it is not one.
 func tableChart(r Resource, mirrors []string) (name, wrong string) {
 	chart, version, repository := r.in("chart"), r.in("version"), r.in("repositoryOpts", "repo")
 	name = chart.text()
@@ -48,7 +48,7 @@ func tableChart(r Resource, mirrors []string) (name, wrong string) {
 		return "", "repositoryOpts.repo is not set: which repository the chart comes from would depend on the machine"
 	}
 	c, err := charts.Resolve(name, version.text())
-	if name == charts.FalcoName { // stack preview and up hold the rendered chart to a contract; the pack sees its values
+	if name == charts.FalcoName { // preview and up check the rendered chart by its contract; the pack only sees its values
 		var f charts.Falco
 		f, err = charts.ResolveFalco(version.text())
 		c = f.Chart
@@ -72,7 +72,7 @@ func tableChart(r Resource, mirrors []string) (name, wrong string) {
 // exactVersion is one SemVer version, not a range.
 var exactVersion = regexp.MustCompile(`^v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
-// chartsPinned judges every release against the table; mirrors are further repositories of its charts.
+// chartsPinned compares every release with the known charts; mirrors are further repositories of these.
 func chartsPinned(mirrors []string) func([]Resource) []finding {
 	return func(resources []Resource) []finding {
 		var out []finding
@@ -95,7 +95,7 @@ func chartsPinned(mirrors []string) func([]Resource) []finding {
 	}
 }
 
-// loose are switches of a release under which Helm installs something else than what was judged.
+// loose are switches of a release with which Helm installs something else than what was checked.
 var loose = map[string]string{
 	"devel":                    "takes versions that were not released",
 	"dependencyUpdate":         "pulls charts that are not pinned",
@@ -143,8 +143,8 @@ func plainReleases(r Resource) []string {
 	return append(out, embedded(r)...)
 }
 
-// annotationsOnly is why a file of values cannot stay; "" for the one use that the stack has: a null among the
-// annotations of CRDs, which values cannot carry.
+// annotationsOnly returns why a values file is refused; "" for the stack's only use: a null among the annotations of CRDs,
+// which values cannot contain.
 func annotationsOnly(r Resource, file value) string {
 	if chartOf(r) != charts.SPIRECRDsName {
 		return "is set"
@@ -161,7 +161,7 @@ func annotationsOnly(r Resource, file value) string {
 	return ""
 }
 
-// manifests are values under which charts put whole objects of the user.
+// manifests are chart values for whole objects of the user.
 var manifests = regexp.MustCompile(`(?i)^(extra|additional|raw)(objects|manifests|deploy|resources|templates)$`)
 
 // embedded reports objects inside values, and a Service or Ingress that opens the chart's pods.
@@ -188,7 +188,7 @@ func embedded(r Resource) []string {
 	system := dangers(r.in("values"), "values")
 	for _, m := range system {
 		if chartOf(r) == charts.FalcoName && strings.HasPrefix(m, "values.mounts.volumes[") {
-			continue // judged with the other mounts of Falco
+			continue // checked with Falco's other mounts
 		}
 		out = append(out, m)
 	}
@@ -267,7 +267,7 @@ func ownImage(r Resource) []string {
 	return []string{fmt.Sprintf("values.image.repository is %s; it must end in falcosecurity/%s", v.show(), name)}
 }
 
-// isImageKey tells whether the last part of a path names an image.
+// isImageKey reports whether the last part of a path names an image.
 func isImageKey(path string) bool {
 	last := path[strings.LastIndex(path, ".")+1:]
 	return strings.HasSuffix(strings.ToLower(last), "image")
@@ -277,7 +277,7 @@ func hasDigest(fields map[string]any) bool {
 	return digest.MatchString(value{fields["digest"]}.text())
 }
 
-// walk visits v and everything below it, in order of the keys, with the marks of secrets taken off.
+// walk visits v and everything below it, in the order of the keys, without the marks of secrets.
 func walk(v value, path string, visit func(path string, v value)) {
 	v = v.open()
 	visit(path, v)
@@ -302,16 +302,16 @@ func sortedKeys[T any](m map[string]T) []string {
 var (
 	// fixed are tags that are not moved: a version with all three parts, a hash, a date.
 	fixed = regexp.MustCompile(`^(v?\d+\.\d+\.\d+([._+-][0-9A-Za-z._+-]+)?|(sha256-|sha-|git-|g)?[0-9a-f]{12,64}|([a-z]+-)?(\d{8}|\d{4}-\d\d-\d\d|RELEASE\.\d{4}-\d\d-\d\dT[0-9A-Z-]+)([.-][0-9A-Za-z.-]+)?)$`)
-	// moving are words in a tag by which it is moved all the same.
+	// moving are words in a tag that mark it as moving nevertheless.
 	moving = regexp.MustCompile(`(?i)(^|[._+-])(latest|stable|edge|nightly|dev|devel|develop|main|master|current|lts|canary|rolling|snapshot|prod|production|staging|test|next|head|unstable|x)($|[._+-])`)
 	digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	// imageName is the name in front of a tag or digest.
+	// imageName is the name before a tag or digest.
 	imageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]+)?(/[a-z0-9._-]+)*$`)
 )
 
 func fixedTag(tag string) bool { return fixed.MatchString(tag) && !moving.MatchString(tag) }
 
-// pinned tells whether an image reference has a digest or a fixed tag.
+// pinned reports whether an image reference has a digest or a fixed tag.
 func pinned(image string) bool {
 	if name, sum, ok := strings.Cut(image, "@"); ok {
 		if colon := strings.LastIndex(name, ":"); colon > strings.LastIndex(name, "/") {

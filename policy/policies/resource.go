@@ -1,6 +1,6 @@
-// Package policies judges the resources of the stack before they are created. Its judgement is plain: it needs neither the
-// engine nor the SDK of Pulumi. The command in the folder above registers the policies with Pulumi, and Evaluate runs them
-// in any process that has the resources.
+// Package policies checks the resources of the stack before they are created. It needs neither Pulumi's engine nor its SDK:
+// Evaluate runs the policies in any process that has the resources, and the command in the parent directory registers them
+// with Pulumi.
 package policies
 
 import (
@@ -11,40 +11,40 @@ import (
 
 // Resource is one resource as the program registers it.
 type Resource struct {
-	// URN of the resource; it must differ between resources.
+	// URN is the URN of the resource, which must be unique.
 	URN string
-	// Type token, such as kubernetes:core/v1:ConfigMap.
+	// Type is the type token, such as kubernetes:core/v1:ConfigMap.
 	Type string
-	// Name in the program.
+	// Name is the name in the program.
 	Name string
 	// Inputs are plain: nil, bool, float64, int, string, map[string]any and []any, with Unknown and Secret among them.
 	Inputs map[string]any
-	// DependsOn lists the URNs of what the resource depends on. Nil means that they are not known, and the order of the
-	// stack is not judged then.
+	// DependsOn lists the URNs of the resources that this one depends on. Nil means that they are unknown; then the order of
+	// the stack is not checked.
 	DependsOn []string
 
-	item  string // the place in the list that the resource was taken out of, such as .items[0]
-	chart string // the chart of the table that the release installs; empty for anything else
+	item  string // the place in the list that contains the resource, such as .items[0]
+	chart string // the known chart that the release installs; empty for anything else
 	pods  []pod
 }
 
-// Unknown stands for a value that is only known once something has been created. It is a violation wherever a policy
-// reads it: what cannot be judged must not pass.
+// Unknown is a value that is only known once something has been created. It is a violation wherever a policy reads it: a
+// value that cannot be checked must not pass.
 type Unknown struct{}
 
 // Secret marks a value that Pulumi keeps secret.
 type Secret struct {
-	// Value is what is secret; Unknown when it is not known or was taken out.
+	// Value is the secret value; Unknown when it is unknown or masked.
 	Value any
 }
 
-// in is a value inside the inputs.
+// in returns a value inside the inputs.
 func (r Resource) in(path ...string) value { return value{r.Inputs}.at(path...) }
 
-// key tells the resource apart from all others, also from its neighbours in a list.
+// key identifies the resource, also among the items of a list.
 func (r Resource) key() string { return r.URN + r.item }
 
-// namespace that the resource is in; the same for a Helm release.
+// namespace returns the namespace of a resource or a Helm release.
 func (r Resource) namespace() value {
 	if r.isRelease() {
 		return r.in("namespace")
@@ -52,34 +52,34 @@ func (r Resource) namespace() value {
 	return r.in("metadata", "namespace")
 }
 
-// releaseType is the one resource of Helm that names its chart, version and values.
+// releaseType is the only Helm resource that states its chart, version and values.
 const releaseType = "kubernetes:helm.sh/v3:Release"
 
 func (r Resource) isRelease() bool { return r.Type == releaseType }
 
-// kubernetes tells whether the resource is one of Kubernetes.
+// kubernetes reports whether the resource is one of Kubernetes.
 func (r Resource) kubernetes() bool { return strings.HasPrefix(r.Type, "kubernetes:") }
 
-// kind is what a type token such as kubernetes:apps/v1:Deployment says.
+// kind is the kind in a type token such as kubernetes:apps/v1:Deployment.
 type kind struct {
 	group, name string // the core group is ""
 	// patch is set when the resource changes an object that exists: what it does not mention is not missing.
 	patch bool
 }
 
-// builtin are the API groups of Kubernetes itself besides those that end in .k8s.io.
+// builtin are Kubernetes' own API groups besides those that end in .k8s.io.
 var builtin = []string{"", "apps", "batch", "extensions", "autoscaling", "policy"}
 
 func (k kind) builtin() bool {
 	return slices.Contains(builtin, k.group) || strings.HasSuffix(k.group, ".k8s.io")
 }
 
-// is tells whether the kind is one of names in the group.
+// is reports whether the kind is one of names in the group.
 func (k kind) is(group string, names ...string) bool {
 	return k.group == group && slices.Contains(names, k.name)
 }
 
-// kind of the resource; zero when it is not one of Kubernetes.
+// kind returns the kind of the resource; zero when it is not a Kubernetes resource.
 func (r Resource) kind() kind {
 	token, ok := strings.CutPrefix(r.Type, "kubernetes:")
 	if !ok {
@@ -101,8 +101,7 @@ func (r Resource) is(group string, names ...string) bool { return r.kind().is(gr
 
 const spireGroup = "spire.spiffe.io"
 
-// expand adds the items of lists, and the objects that custom resources carry, as resources of their own: somebody creates
-// each of them.
+// expand adds the items of lists, and the objects inside custom resources, as resources: each of them will be created.
 func expand(resources []Resource) []Resource {
 	out := make([]Resource, 0, len(resources))
 	for _, r := range resources {
@@ -143,7 +142,7 @@ func tokenOf(apiVersion, kind string) string {
 	return "kubernetes:" + apiVersion + ":" + kind
 }
 
-// deepest is how far lists of lists are followed; the API server takes none.
+// deepest is how far lists of lists are followed; the API server accepts none.
 const deepest = 4
 
 func itemsOf(r Resource, depth int) []Resource {

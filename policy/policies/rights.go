@@ -11,12 +11,12 @@ const (
 	admissionGroup = "admissionregistration.k8s.io"
 )
 
-// harmless are roles of Kubernetes itself that give nothing but what every client may ask.
+// harmless are Kubernetes' own roles that only grant what every client may do.
 var harmless = []string{
 	"view", "system:auth-delegator", "system:discovery", "system:basic-user", "system:public-info-viewer", "extension-apiserver-authentication-reader",
 }
 
-// broadGroups are subjects that nobody chose one by one.
+// broadGroups are subjects that include whole groups of accounts.
 var broadGroups = []string{"system:masters", "system:anonymous", "system:unauthenticated", "system:authenticated", "system:nodes"}
 
 func noBroadRights(resources []Resource) []finding {
@@ -35,7 +35,7 @@ func noBroadRights(resources []Resource) []finding {
 	return out
 }
 
-// rights judges one object; declared are the cluster roles of the stack, which are judged on their own.
+// rights checks one object; declared are the stack's cluster roles, which are checked by themselves.
 func rights(r Resource, declared map[string]bool) []string {
 	k := r.kind()
 	switch {
@@ -64,7 +64,7 @@ func binding(r Resource, declared map[string]bool) []string {
 	case !name.set():
 		bad("roleRef names no role: which rights it gives is not known")
 	case r.in("roleRef", "kind").is("Role") && !strings.HasPrefix(name.text(), "system:"):
-		// A role of the namespace; the stack's own are judged, and others are not stronger than the namespace.
+		// A role of the namespace: the stack's own are checked, and others reach no further than the namespace.
 	case slices.Contains([]string{"cluster-admin", "admin", "edit"}, name.text()), strings.HasPrefix(name.text(), "system:") && !slices.Contains(harmless, name.text()):
 		bad("it gives the role %s, with rights to take over the cluster or the namespace", name.show())
 	case !declared[name.text()] && !slices.Contains(harmless, name.text()):
@@ -78,8 +78,7 @@ func binding(r Resource, declared map[string]bool) []string {
 	return out
 }
 
-// reach are resources through which a right over them becomes another one. The first list names what must not be read,
-// the second what must not be changed.
+// Rights over these resources lead to further rights: the first list must not be read, the second not changed.
 var (
 	unreadable = []string{"secrets", "*"}
 	unwritable = []string{
@@ -91,7 +90,7 @@ var (
 		"pods/ephemeralcontainers", "pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "nodes/proxy",
 		"serviceaccounts/token", "certificatesigningrequests/approval", "certificatesigningrequests/status", "signers",
 	}
-	// shells are subresources that reading alone makes use of.
+	// shells are subresources for which reading is enough.
 	shells = []string{"pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "services/proxy", "nodes/proxy"}
 	writes = []string{"create", "update", "patch", "delete", "deletecollection", "approve", "sign"}
 	reads  = []string{"get", "list", "watch"}
@@ -150,7 +149,7 @@ func intersects(a, b []string) bool {
 	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
 }
 
-// admissionClosed judges what decides over objects after the policies have: webhooks and admission policies.
+// admissionClosed checks what can change or admit objects after the policies: webhooks and admission policies.
 func admissionClosed(r Resource) []string {
 	k := r.kind()
 	if k.is("apiextensions.k8s.io", "CustomResourceDefinition") {
@@ -185,7 +184,7 @@ func admissionClosed(r Resource) []string {
 	return out
 }
 
-// judgedGroups are API groups whose objects policies judge.
+// judgedGroups are the API groups whose objects policies check.
 var judgedGroups = []string{"", "apps", "batch", "*", rbacGroup, "networking.k8s.io", "storage.k8s.io", admissionGroup, "extensions", spireGroup}
 
 func mutatesJudged(hook value) bool {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	rulesDir    = falco.RulesDir        // where the charts' falco.yaml looks for rules of the user's own
+	rulesDir    = falco.RulesDir        // where the charts' falco.yaml looks for the user's rules
 	rulesPrefix = "falco-rules-"        // of the names of rules ConfigMaps; the hash follows
 	ownPrefix   = config.OwnRulesPrefix // of the files that the stack brings; they are loaded first
 )
@@ -52,7 +52,7 @@ func falcoReleases(resources []Resource) []Resource {
 	return out
 }
 
-// rulesConfigMaps lists the ConfigMaps that hold rules: by their name, or because a Falco release mounts them as such.
+// rulesConfigMaps lists the ConfigMaps with rules: by their name, or because a Falco release mounts them as such.
 func rulesConfigMaps(resources []Resource) []Resource {
 	mounted := map[string]bool{}
 	for _, r := range falcoReleases(resources) {
@@ -112,7 +112,7 @@ func inLoadOrder(configMap Resource, resources []Resource) []ruleset.File {
 	return files
 }
 
-// partly tells whether something about the data is not known yet.
+// partly reports whether something about the data is not known yet.
 func partly(r Resource) bool {
 	if r.in("data").unknown() || r.in("metadata", "name").unknown() {
 		return true
@@ -157,7 +157,7 @@ func rulesConfigMap(resources []Resource) []finding {
 	return out
 }
 
-// hashOf is the hash that rules.Rendered has for these files.
+// hashOf returns the hash of rules.Rendered for these files.
 func hashOf(files []ruleset.File) string {
 	same := make([]rules.File, len(files))
 	for i, f := range files {
@@ -186,7 +186,7 @@ func rulesValid(resources []Resource) []finding {
 	return out
 }
 
-// installed is the Falco that the stack installs; the default when none is, or when its version is not known.
+// installed returns the Falco that the stack installs; the default if there is none or its version is unknown.
 func installed(resources []Resource) falco.Version {
 	for _, r := range falcoReleases(resources) {
 		if f, err := charts.ResolveFalco(r.in("version").text()); err == nil {
@@ -195,7 +195,7 @@ func installed(resources []Resource) falco.Version {
 	}
 	f, err := charts.ResolveFalco(charts.DefaultFalcoVersion)
 	if err != nil {
-		panic(err) // a programming error that every test run meets
+		panic(err) // a programming error that every test would find
 	}
 	return f.Falco
 }
@@ -209,7 +209,7 @@ func checkRules(r Resource, installed falco.Version, own, extra []ruleset.File) 
 	if len(extra) == 0 {
 		return out
 	}
-	// Files of the user's own may build on ours and on the stock rules, for which rules.Render has placeholders.
+	// The user's files may refer to the stack's and the stock rules, for which rules.Render has placeholders.
 	in := rules.DefaultInputs()
 	in.FalcoVersion = installed.Number
 	for _, f := range extra {
@@ -256,7 +256,7 @@ func falcoWired(resources []Resource) []finding {
 			bad("the volume %q that is mounted at %s is none of values.mounts.volumes, or no ConfigMap", found[0].volume.text(), rulesDir)
 			continue
 		case !ok && unnamed:
-			continue // it may be one of those whose names are not known yet
+			continue // it may be one of those with unknown names
 		case !ok:
 			bad("the ConfigMap %q that is mounted at %s is not part of the stack", name.text(), rulesDir)
 			continue
@@ -274,7 +274,7 @@ func falcoWired(resources []Resource) []finding {
 	return out
 }
 
-// receives tells whether the URL is that of a Falcosidekick of the stack.
+// receives reports whether the URL is that of a Falcosidekick of the stack.
 func receives(raw string, falco Resource, resources []Resource) bool {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -293,8 +293,8 @@ func receives(raw string, falco Resource, resources []Resource) bool {
 	return false
 }
 
-// loadOrder judges falco.rules_files: the stack's own files come first, since Falco fires the first rule that matches an
-// event, and every file is one that was judged or that the image carries.
+// loadOrder checks falco.rules_files: the stack's own files come first, because Falco fires the first rule that matches an
+// event, and every file was checked or is part of the image.
 func loadOrder(loaded value, files []ruleset.File) []string {
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

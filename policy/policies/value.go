@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// value is a place in the inputs of a resource. Every method is total: what is not there is nil, and what is below an
+// value is a place in the inputs of a resource. Every method is total: a missing value is nil, and everything below an
 // unknown value is unknown.
 type value struct{ v any }
 
-// open takes the mark of a secret off.
+// open removes the mark of a secret.
 func (x value) open() value {
 	for {
 		s, ok := x.v.(Secret)
@@ -40,26 +40,26 @@ func (x value) unknown() bool {
 	return ok
 }
 
-// partly tells whether the value or anything below it is unknown.
+// partly reports whether the value or anything below it is unknown.
 func (x value) partly() bool {
 	found := false
 	walk(x, "", func(_ string, v value) { found = found || v.unknown() })
 	return found
 }
 
-// is tells whether the value is want; an unknown value may be.
+// is reports whether the value is want; an unknown value may be.
 func (x value) is(want any) bool {
 	x = x.open()
 	return x.unknown() || x.v == want
 }
 
-// text is the value as text, "" if it has none or is not known.
+// text returns a string value, "" for anything else or an unknown value.
 func (x value) text() string {
 	s, _ := x.open().v.(string)
 	return s
 }
 
-// set tells whether there is something, or may be: no nil, no empty text, list or map.
+// set reports whether there is or may be a value: not nil, nor an empty string, list or map.
 func (x value) set() bool {
 	switch v := x.open().v.(type) {
 	case nil:
@@ -74,7 +74,7 @@ func (x value) set() bool {
 	return true
 }
 
-// list is the elements; none if it is no list or not known.
+// list returns the elements; none if it is not a list or unknown.
 func (x value) list() []value {
 	items, _ := x.open().v.([]any)
 	out := make([]value, len(items))
@@ -84,13 +84,13 @@ func (x value) list() []value {
 	return out
 }
 
-// fields is the fields of a map; none if it is no map or not known.
+// fields returns the fields of a map; none if it is not a map or unknown.
 func (x value) fields() map[string]any {
 	m, _ := x.open().v.(map[string]any)
 	return m
 }
 
-// zero tells whether the value is the number 0, also as text.
+// zero reports whether the value is the number 0, also as a string.
 func (x value) zero() bool {
 	switch v := x.open().v.(type) {
 	case int:
@@ -103,7 +103,7 @@ func (x value) zero() bool {
 	return false
 }
 
-// number is the value as a number; false if it is none.
+// number returns the value as a number; false if it is not one.
 func (x value) number() (float64, bool) {
 	switch v := x.open().v.(type) {
 	case int:
@@ -114,13 +114,13 @@ func (x value) number() (float64, bool) {
 	return 0, false
 }
 
-// on tells whether a switch is set to anything but false.
+// on reports whether a switch is set to anything but false.
 func (x value) on() bool {
 	x = x.open()
 	return x.v != nil && x.v != false && !x.unknown()
 }
 
-// has tells whether a list has the element, or may have it.
+// has reports whether a list has the element, or may have it.
 func (x value) has(want any) bool {
 	if x.unknown() {
 		return true
@@ -133,7 +133,7 @@ func (x value) has(want any) bool {
 	return false
 }
 
-// show is the value for a message: never a secret.
+// show returns the value for a message, but never a secret.
 func (x value) show() string {
 	switch v := x.v.(type) {
 	case nil:

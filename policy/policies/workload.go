@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// eachPod asks about every whole pod of a resource; what a patch sets is judged by what it allows on the node.
+// eachPod checks every pod of a resource except those in patches, which are only checked for access to the node.
 func eachPod(r Resource, judge func(p pod) []string) []string {
 	var out []string
 	for _, p := range whole(r) {
@@ -135,7 +135,7 @@ func imagesPinned(r Resource) []string {
 			}
 		}
 	}
-	// A custom resource may name its images in fields of its own.
+	// A custom resource may name its images in other fields.
 	if k := r.kind(); r.kubernetes() && !r.isRelease() && !k.builtin() && len(out) == 0 {
 		walk(r.in("spec"), "spec", func(path string, v value) {
 			if isImageKey(path) && v.text() != "" && !pinned(v.text()) {
@@ -146,7 +146,7 @@ func imagesPinned(r Resource) []string {
 	return out
 }
 
-// answer is yes, no, or perhaps when it hangs on an unknown value.
+// answer is yes, no, or perhaps when it depends on an unknown value.
 type answer int
 
 const (
@@ -155,7 +155,7 @@ const (
 	yes
 )
 
-// selects tells whether a label selector selects the labels. An empty selector selects everything; one with expressions,
+// selects reports whether a label selector selects the labels. An empty selector selects everything; one with expressions,
 // which this stack does not use, counts as selecting nothing.
 func selects(selector, labels value) answer {
 	if selector.partly() || labels.partly() {
@@ -174,7 +174,7 @@ func selects(selector, labels value) answer {
 	return yes
 }
 
-// inNamespace tells whether the resource is in that namespace.
+// inNamespace reports whether the resource is in that namespace.
 func inNamespace(r Resource, namespace value) answer {
 	switch {
 	case r.namespace().unknown() || namespace.unknown():
@@ -185,7 +185,7 @@ func inNamespace(r Resource, namespace value) answer {
 	return no
 }
 
-// systemNamespaces are those that a release of Falco or SPIRE is in.
+// systemNamespaces returns the namespaces of the releases of Falco and SPIRE.
 func systemNamespaces(resources []Resource) []string {
 	var out []string
 	for _, r := range resources {

@@ -1,4 +1,4 @@
-// Package properties converts what Pulumi's engine and SDK have into the plain resources that package policies judges.
+// Package properties converts properties of Pulumi's engine and SDK to the plain resources that package policies checks.
 package properties
 
 import (
@@ -13,7 +13,7 @@ import (
 	"spire-falco/policy/policies"
 )
 
-// Plain converts properties into plain values: computed ones become policies.Unknown, secret ones policies.Secret, text assets
+// Plain converts properties to plain values: computed ones become policies.Unknown, secret ones policies.Secret, text assets
 // their text, and other assets policies.Unknown.
 func Plain(m resource.PropertyMap) map[string]any {
 	out := make(map[string]any, len(m))
@@ -51,7 +51,7 @@ func plain(v resource.PropertyValue) any {
 		if a := v.AssetValue(); a != nil && a.IsText() {
 			return a.Text
 		}
-		return policies.Unknown{} // in a file or elsewhere: nobody has read it
+		return policies.Unknown{} // in a file or elsewhere, which is not read
 	case v.IsResourceReference():
 		return string(v.ResourceReferenceValue().URN)
 	case v.IsArchive():
@@ -62,15 +62,14 @@ func plain(v resource.PropertyValue) any {
 	return v.V // bool, float64, string
 }
 
-// masked is what the engine's events show of a secret.
+// masked replaces a secret in the engine's events.
 const masked = "[secret]"
 
-// elided is what the engine's events show of the text of an asset; its hash they keep.
+// elided replaces the text of an asset in the engine's events, which keep its hash.
 const elided = "<contents elided>"
 
-// FromEvent returns the resource that the engine reports in an event. Events do not say what a resource depends on, and
-// show a mask in place of secrets and of the texts of assets. texts are those that the program gives itself: an asset is
-// recognised by its hash, and any other one is unknown.
+// FromEvent returns the resource in an event of the engine. Events contain no dependencies, and masks instead of secrets and
+// of the texts of assets. texts are the program's own: an asset is recognised by its hash, and any other is unknown.
 func FromEvent(m apitype.StepEventStateMetadata, texts ...string) policies.Resource {
 	known := map[string]string{}
 	for _, text := range texts {
@@ -127,7 +126,7 @@ func assetText(v map[string]any, known map[string]string) any {
 	return policies.Unknown{}
 }
 
-// Name is the resource's name at the end of a URN.
+// Name returns the resource's name, which is the last part of a URN.
 func Name(urn string) string {
 	if i := strings.LastIndex(urn, "::"); i >= 0 {
 		return urn[i+len("::"):]
