@@ -17,9 +17,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Defaults of Args, for settings to show.
+// Defaults of Args, for the settings.
 const (
-	// DefaultPort is where sshd listens.
+	// DefaultPort is sshd's port.
 	DefaultPort = 22
 	// DefaultBufferPreset is Falco's own: 8 MB for each ring buffer.
 	DefaultBufferPreset = 4
@@ -27,7 +27,7 @@ const (
 	DefaultPriority = "debug"
 	// DefaultWebserverPort is Falco's own.
 	DefaultWebserverPort = 8765
-	// DefaultStartTimeout is in seconds. Falco serves within a few on an idle machine.
+	// DefaultStartTimeout is in seconds. On an idle machine Falco needs a few.
 	DefaultStartTimeout = 60
 	// DefaultRotateMB and DefaultRotateKeep bound the alert file and its rotated parts.
 	DefaultRotateMB   = 100
@@ -40,47 +40,47 @@ type Args struct {
 	Hosts []Host
 	// FalcoVersion is the version of the package; one of Versions.
 	FalcoVersion string
-	// Rules maps a base name that ends in .yaml to the content of the rule file: the data of the cluster's ConfigMap.
+	// Rules maps base names that end in .yaml to rule files: the data of the cluster's ConfigMap.
 	Rules map[string]string
-	// RulesBeforeStock and RulesAfterStock name each of Rules once, in load order: those that load before the rule files
-	// that the machine itself has, and those that load after them.
+	// RulesBeforeStock and RulesAfterStock contain each name in Rules once, in load order: those that load before the
+	// machine's own rule files, and those that load after them.
 	RulesBeforeStock, RulesAfterStock []string
-	// RulesHash labels the rules in messages and in Fleet.Status.
+	// RulesHash identifies the rules in messages and in Fleet.Status.
 	RulesHash string
-	// AgentSocketPath is where the SPIRE agent of a machine serves the Workload API. It is the path that Rules watch;
-	// a machine where nothing listens there gets a note.
+	// AgentSocketPath is the Workload API socket of the machine's SPIRE agent, which Rules watch. A note is printed for a
+	// machine where nothing listens there.
 	AgentSocketPath string
 	// Output is where alerts go.
 	Output Output
 	// BufferPreset is the size of the ring buffers between kernel and Falco, 1 (1 MB) to 10 (512 MB) as in Falco's
 	// buf_size_preset; 0 is DefaultBufferPreset.
 	BufferPreset int
-	// Priority is the least urgent priority that alerts; empty is DefaultPriority.
+	// Priority is the least severe priority that alerts; empty is DefaultPriority.
 	Priority string
 	// WebserverPort is the loopback port of Falco's health and metrics endpoints; 0 is DefaultWebserverPort.
 	WebserverPort int
-	// StartTimeout is how many seconds Falco gets to serve with new rules before the former ones are given back; 0 is
+	// StartTimeout is how many seconds Falco has to serve with new rules before the previous ones are restored; 0 is
 	// DefaultStartTimeout.
 	StartTimeout int
-	// Repository is where the package comes from; nil is FalcoRepository.
+	// Repository is the apt repository of the package; nil is FalcoRepository.
 	Repository *Repository
 }
 
 // Host is one machine.
 type Host struct {
-	// Name is what the machine is called in the stack: a DNS label, unique. One name stands for one machine.
+	// Name identifies the machine in the stack: a unique DNS label.
 	Name string
-	// Local says that the machine is the one that the program runs on; then every field below is empty.
+	// Local means the machine that the program runs on; then every field below is empty.
 	Local bool
 	// Address is a DNS name or an IP address.
 	Address string
-	// Port of sshd; 0 is DefaultPort.
+	// Port is sshd's port; 0 is DefaultPort.
 	Port int
-	// User to log in as: root, or one who may use sudo without a password.
+	// User is the user to log in as: root, or one that may use sudo without a password.
 	User string
-	// PrivateKey is the user's key in PEM. It is treated as a secret whatever is passed.
+	// PrivateKey is the user's key in PEM. It is always treated as a secret.
 	PrivateKey pulumi.StringInput
-	// PrivateKeyPassword opens an encrypted PrivateKey; nil when it is not. It is treated as a secret too.
+	// PrivateKeyPassword decrypts PrivateKey; nil if that is not encrypted. It is always treated as a secret.
 	PrivateKeyPassword pulumi.StringInput
 	// HostKey is the machine's public key, as in its /etc/ssh/ssh_host_ed25519_key.pub or in known_hosts.
 	HostKey string
@@ -88,27 +88,27 @@ type Host struct {
 
 // Output is where the alerts of a machine go, as JSON. At least one of File, Syslog and HTTP is set.
 type Output struct {
-	// File is the absolute path that alerts are appended to, one a line; empty is off.
+	// File is the absolute path of a file to which alerts are appended, one per line; empty is off.
 	File string
-	// RotateMB is the size, in MB, above which a daily rotation does not wait for more; 0 is DefaultRotateMB.
+	// RotateMB is the size in MB above which the file is rotated before the daily rotation; 0 is DefaultRotateMB.
 	RotateMB int
-	// RotateKeep is how many rotated files stay; 0 is DefaultRotateKeep.
+	// RotateKeep is how many rotated files are kept; 0 is DefaultRotateKeep.
 	RotateKeep int
 	// Syslog sends alerts to syslog, and so to the journal.
 	Syslog bool
-	// HTTP is the URL of a Falcosidekick or the like; empty is off.
+	// HTTP is the URL of a Falcosidekick or similar; empty is off.
 	HTTP string
 }
 
-// Repository is an apt repository that holds Falco's package.
+// Repository is an apt repository with Falco's package.
 type Repository struct {
-	// URL of the repository, without the suite.
+	// URL is the repository's URL without the suite.
 	URL string
 	// Suite and Component are those of a sources.list line.
 	Suite, Component string
-	// KeyURL is where its public key can be fetched.
+	// KeyURL is the URL of its public key.
 	KeyURL string
-	// KeyFingerprint is the full fingerprint of that key: 40 hexadecimal digits. Nothing else is trusted.
+	// KeyFingerprint is the full fingerprint of that key: 40 hexadecimal digits. No other key is trusted.
 	KeyFingerprint string
 }
 
@@ -122,7 +122,7 @@ var FalcoRepository = Repository{
 	KeyFingerprint: "478B2FBBC75F4237B731DA4365106822B35B1B1F",
 }
 
-// Versions lists the Falco versions that can be installed, oldest first.
+// Versions returns the Falco versions that can be installed, oldest first.
 func Versions() []string {
 	var all []string
 	for _, v := range falco.Versions() {
@@ -142,11 +142,13 @@ var (
 	hashPattern        = regexp.MustCompile(`^[-A-Za-z0-9._:]+$`)
 )
 
-// sandboxed are the folders that the unit of Falco's package cannot write to, or sees as others than the machine does
+// sandboxed are the directories that the unit of Falco's package cannot write to, or that differ from the machine's
 // (ProtectSystem=full, ProtectHome=read-only, PrivateTmp=true).
-var sandboxed = []string{"/usr", "/boot", "/efi", "/etc", "/home", "/root", "/run/user", "/tmp", "/var/tmp", "/proc", "/sys", "/dev"}
+var sandboxed = []string{
+	"/usr", "/boot", "/efi", "/etc", "/home", "/root", "/run/user", "/tmp", "/var/tmp", "/proc", "/sys", "/dev",
+}
 
-// problems collects what is wrong under one key.
+// problems collects invalid values.
 type problems []error
 
 func (p *problems) add(key, value, want string) {
@@ -159,8 +161,8 @@ func (p *problems) number(key string, value, lowest, highest int) {
 	}
 }
 
-// Validate checks everything that can be known before a machine is reached, and returns all problems at once, each
-// with the path of its field.
+// Validate checks everything that is possible before a machine is reached, and returns all problems at once, each with the
+// path of its field.
 func (a *Args) Validate() error {
 	var p problems
 	if len(a.Hosts) == 0 {
@@ -234,7 +236,7 @@ func (a *Args) validateRules(p *problems) {
 	}
 }
 
-// place tells machines apart.
+// place identifies the machine.
 func (h *Host) place() string {
 	if h.Local {
 		return "this machine"
@@ -254,7 +256,8 @@ func (h *Host) validate(p *problems, key string) {
 		p.add(key+".name", h.Name, "a DNS label: lower-case letters, digits and '-', at most 63")
 	}
 	if h.Local {
-		if h.Address != "" || h.Port != 0 || h.User != "" || h.HostKey != "" || h.PrivateKey != nil || h.PrivateKeyPassword != nil {
+		if h.Address != "" || h.Port != 0 || h.User != "" || h.HostKey != "" ||
+			h.PrivateKey != nil || h.PrivateKeyPassword != nil {
 			*p = append(*p, fmt.Errorf("%s: local is set, so address, port, user, hostKey and private key must not be", key))
 		}
 		return
@@ -274,11 +277,12 @@ func (h *Host) validate(p *problems, key string) {
 	}
 }
 
-// hostKey reads the line of a .pub or known_hosts file and returns the form that the command provider takes.
+// hostKey parses a line of a .pub or known_hosts file and returns it in the form that the command provider expects.
 func hostKey(line string) (string, error) {
 	const how = "read it on the machine's own console with: cat /etc/ssh/ssh_host_ed25519_key.pub"
 	if strings.TrimSpace(line) == "" {
-		return "", errors.New("not set: without a pinned host key anyone on the way could take the machine's place and be given root's work; " + how)
+		return "", errors.New("not set: without a pinned host key anyone in the network path could impersonate the machine " +
+			"and receive commands meant for root; " + how)
 	}
 	key, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil || strings.TrimSpace(string(rest)) != "" {
@@ -290,9 +294,11 @@ func hostKey(line string) (string, error) {
 	case ssh.KeyAlgoRSA:
 		// The command provider offers the type of the pinned key as the only signature algorithm, and sshd has
 		// refused ssh-rsa, which means SHA-1, since OpenSSH 8.8.
-		return "", errors.New("an ssh-rsa key cannot be pinned: the command provider would ask for SHA-1 signatures, which sshd refuses since OpenSSH 8.8; " + how)
+		return "", errors.New("an ssh-rsa key cannot be pinned: the command provider would request SHA-1 signatures, " +
+			"which sshd refuses since OpenSSH 8.8; " + how)
 	default:
-		return "", fmt.Errorf("a key of type %s cannot be pinned; allowed: ssh-ed25519 and ecdsa-sha2-nistp256, 384 and 521; %s", key.Type(), how)
+		return "", fmt.Errorf("a key of type %s cannot be pinned: must be ssh-ed25519 or ecdsa-sha2-nistp256, 384 or 521; %s",
+			key.Type(), how)
 	}
 }
 
@@ -320,14 +326,15 @@ func (o *Output) validate(p *problems) {
 		case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 			p.add("output.http", redact(o.HTTP, u), "an http or https URL")
 		case u.User != nil || u.RawQuery != "":
-			p.add("output.http", redact(o.HTTP, u), "no user, password or query: they would lie in a file of every machine; let a Falcosidekick hold them")
+			p.add("output.http", redact(o.HTTP, u),
+				"no user, password or query: they would be in a file on every machine; use a Falcosidekick for them")
 		case strings.ContainsAny(o.HTTP, "'\"\\\n "):
 			p.add("output.http", redact(o.HTTP, u), "no quotes, backslashes or spaces")
 		}
 	}
 }
 
-// redact keeps credentials of a refused URL out of the error.
+// redact removes credentials from a refused URL.
 func redact(raw string, u *url.URL) string {
 	if u == nil {
 		return "(not a URL)"
@@ -341,7 +348,8 @@ func redact(raw string, u *url.URL) string {
 func (r *Repository) validate(p *problems) {
 	for key, raw := range map[string]string{"repository.url": r.URL, "repository.keyUrl": r.KeyURL} {
 		u, err := url.Parse(raw)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || strings.ContainsAny(raw, "'\"\\\n ") {
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" ||
+			u.User != nil || u.RawQuery != "" || strings.ContainsAny(raw, "'\"\\\n ") {
 			p.add(key, redact(raw, u), "an http or https URL without credentials")
 		}
 	}
@@ -352,6 +360,7 @@ func (r *Repository) validate(p *problems) {
 		p.add("repository.component", r.Component, "a component, such as main")
 	}
 	if !fingerprintPattern.MatchString(r.KeyFingerprint) {
-		p.add("repository.keyFingerprint", r.KeyFingerprint, "a full fingerprint: 40 hexadecimal digits in upper case, without spaces")
+		p.add("repository.keyFingerprint", r.KeyFingerprint,
+			"a full fingerprint: 40 hexadecimal digits in upper case, without spaces")
 	}
 }

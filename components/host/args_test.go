@@ -61,7 +61,7 @@ func TestValidate(t *testing.T) {
 		"a_port_too_high":         {func(a *Args) { a.Hosts[0].Port = 70000 }, `hosts[0].port: "70000" is not allowed: a whole number from 1 to 65535`},
 		"no_user":                 {func(a *Args) { a.Hosts[0].User = "" }, `hosts[0].user: "" is not allowed: a Linux user name`},
 		"no_private_key":          {func(a *Args) { a.Hosts[0].PrivateKey = nil }, "hosts[0]: no private key"},
-		"no_host_key":             {func(a *Args) { a.Hosts[0].HostKey = "" }, "hosts[0].hostKey: not set: without a pinned host key anyone on the way could take the machine's place"},
+		"no_host_key":             {func(a *Args) { a.Hosts[0].HostKey = "" }, "hosts[0].hostKey: not set: without a pinned host key anyone in the network path could impersonate the machine"},
 		"a_fingerprint_as_key":    {func(a *Args) { a.Hosts[0].HostKey = "SHA256:abcdef" }, `hosts[0].hostKey: "SHA256:abcdef" is not one public key`},
 		"an_RSA_host_key":         {func(a *Args) { a.Hosts[0].HostKey = publicKey(t, rsaKey.Public()) }, "hosts[0].hostKey: an ssh-rsa key cannot be pinned"},
 		"two_host_keys":           {func(a *Args) { a.Hosts[0].HostKey = machine.NewHostKey(t) + "\n" + machine.NewHostKey(t) }, "is not one public key"},

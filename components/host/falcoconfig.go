@@ -7,8 +7,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// configFile is written to config.d. Its name sorts after those that Falco's package and falcoctl write there
-// (engine-kind-falcoctl.yaml, falco.container_plugin.yaml): a later file replaces a whole top-level key.
+// configFile is in config.d. Its name sorts after those of Falco's package and falcoctl (engine-kind-falcoctl.yaml,
+// falco.container_plugin.yaml), because a later file replaces whole top-level keys.
 const configFile = "/etc/falco/config.d/spire-falco.yaml"
 
 const rotateFile = "/etc/logrotate.d/spire-falco"
@@ -17,8 +17,8 @@ type enabled struct {
 	Enabled bool `yaml:"enabled"`
 }
 
-// falcoConfig holds whole top-level keys, because Falco replaces and does not merge them, and no list, because Falco
-// appends to those since 0.41.
+// falcoConfig has whole top-level keys, because Falco replaces them instead of merging, and no lists, to which Falco appends
+// since 0.41.
 type falcoConfig struct {
 	Engine           engine     `yaml:"engine"`
 	WatchConfigFiles bool       `yaml:"watch_config_files"`
@@ -76,26 +76,26 @@ type metrics struct {
 	PluginsMetrics      bool   `yaml:"plugins_metrics_enabled"`
 }
 
-// renderConfig makes Falco's configuration of args whose defaults are filled in.
+// renderConfig returns Falco's configuration for args with defaults filled in.
 func renderConfig(a *Args) (string, error) {
 	c := falcoConfig{
 		// Two CPUs a buffer is Falco's own default.
 		Engine: engine{Kind: "modern_ebpf", ModernEBPF: modernEBPF{CPUsForEachBuffer: 2, BufSizePreset: a.BufferPreset}},
-		// Files are switched together and Falco is restarted once; a reload in between would see half of them.
+		// Files are switched together and Falco is restarted once; a reload in between would see only some of them.
 		WatchConfigFiles: false,
 		Priority:         a.Priority,
 		JSONOutput:       true,
 		JSONTags:         true,
-		StdoutOutput:     enabled{false}, // the unit throws stdout away
+		StdoutOutput:     enabled{false}, // the unit discards stdout
 		SyslogOutput:     enabled{a.Output.Syslog},
-		// Without keep_alive Falco opens the file for each alert, so that rotation needs no signal.
+		// Without keep_alive Falco opens the file for each alert, so rotation needs no signal.
 		FileOutput: fileOutput{Enabled: a.Output.File != "", Filename: a.Output.File},
 		HTTPOutput: httpOutput{Enabled: a.Output.HTTP != "", URL: a.Output.HTTP},
 		Webserver: webserver{
 			Enabled: true, ListenAddress: "127.0.0.1", ListenPort: a.WebserverPort,
 			HealthzEndpoint: "/healthz", PrometheusMetricsEnabled: true,
 		},
-		// The metrics name the SHA-256 of every loaded file and the engine: the proof that these rules are live. The
+		// The metrics contain the engine and the SHA-256 of every loaded file, which proves that these rules are live. The
 		// collectors are off: they read the inspector, which is not open yet when the webserver starts to answer.
 		Metrics: metrics{Enabled: true, Interval: "1h", RulesCounters: true},
 	}
@@ -109,7 +109,7 @@ func renderConfig(a *Args) (string, error) {
 	return out.String(), nil
 }
 
-// renderRotate makes the logrotate file of the alert file.
+// renderRotate returns the logrotate configuration of the alert file.
 func renderRotate(o Output) string {
 	return fmt.Sprintf(`# Written by spire-falco. Falco opens the file anew for each alert and needs no signal.
 %s {

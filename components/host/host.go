@@ -12,7 +12,7 @@ import (
 // Type is the component's type token.
 const Type = "spire-falco:components:Host"
 
-// How often and how long, in seconds, a connection is tried. The provider tries again on a wrong key too, so few.
+// How often and for how many seconds a connection is tried. Few, because the provider also retries on a wrong key.
 const (
 	dialErrorLimit = 3
 	perDialTimeout = 15
@@ -22,12 +22,11 @@ const (
 type Fleet struct {
 	pulumi.ResourceState
 
-	// Status maps a machine's name to what serves there: "falco=0.44.1 kernel=6.8.0-45-generic engine=modern_bpf
-	// rules=HASH".
+	// Status maps a machine's name to what runs there: "falco=0.44.1 kernel=6.8.0-45-generic engine=modern_bpf rules=HASH".
 	Status pulumi.StringMapOutput `pulumi:"status"`
 }
 
-// New brings Falco onto the machines. It errs, with every problem named, before it registers anything.
+// New installs Falco on the machines. It returns an error with every problem before it registers anything.
 func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOption) (*Fleet, error) {
 	if args == nil {
 		return nil, fmt.Errorf("hosts %q: no arguments", name)
@@ -59,24 +58,26 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 	return fleet, nil
 }
 
-// step is one command of a machine: what it reads on standard input, and the step that undoes it, if any.
+// step is one command of a machine: its standard input, and the step that undoes it, if any.
 type step struct{ name, stdin, remove string }
 
-// stepsOf lists the steps of a machine in their order.
+// stepsOf returns the steps of a machine in their order.
 func stepsOf(owner string, a *Args, h *Host, files string) []step {
 	who := slices.Clip(identity(owner, h.Name))
 	base := script(append(who, packageSettings(a)...), "", checkSh, packageSh, baseSh)
 	return []step{
 		{stepCheck, base, ""},
-		// Its delete comes last and is the whole removal, however far the other steps came.
+		// Its delete runs last and is the whole removal, whatever the other steps have done.
 		{stepBase, base, stepRemove},
 		{stepPackage, base, ""},
 		{stepFalco, script(append(who, falcoSettings(a)...), files, falcoSh), ""},
 	}
 }
 
-// newMachine chains the steps of one machine and returns what the last one says.
-func newMachine(ctx *pulumi.Context, name string, a *Args, h *Host, files string, opts ...pulumi.ResourceOption) (pulumi.StringOutput, error) {
+// newMachine registers the steps of one machine, each after the one before, and returns the output of the last.
+func newMachine(
+	ctx *pulumi.Context, name string, a *Args, h *Host, files string, opts ...pulumi.ResourceOption,
+) (pulumi.StringOutput, error) {
 	var (
 		out  pulumi.StringOutput
 		last pulumi.Resource
@@ -95,9 +96,11 @@ func newMachine(ctx *pulumi.Context, name string, a *Args, h *Host, files string
 	return out, nil
 }
 
-// run registers one step. What it says while it works goes to standard error and is shown; standard output is its
-// result. The former output is not put into the environment: sshd would refuse the variables, with a warning each.
-func run(ctx *pulumi.Context, name string, h *Host, s step, opts []pulumi.ResourceOption) (pulumi.Resource, pulumi.StringOutput, error) {
+// run registers one step. Its progress on standard error is shown; standard output is its result. The previous output is not
+// put into the environment, because sshd would refuse each variable with a warning.
+func run(
+	ctx *pulumi.Context, name string, h *Host, s step, opts []pulumi.ResourceOption,
+) (pulumi.Resource, pulumi.StringOutput, error) {
 	var onDelete pulumi.StringPtrInput
 	if s.remove != "" {
 		onDelete = pulumi.String(command(s.remove))
@@ -151,7 +154,7 @@ func secret(s pulumi.StringInput) pulumi.StringPtrInput {
 	return pulumi.ToSecret(s.ToStringOutput()).(pulumi.StringOutput).ToStringPtrOutput()
 }
 
-// withDefaults copies validated args and fills in what was left open.
+// withDefaults returns a copy of validated args with defaults filled in.
 func (a *Args) withDefaults() *Args {
 	c := *a
 	fill(&c.BufferPreset, DefaultBufferPreset)

@@ -32,12 +32,12 @@ var (
 	mainSh string
 )
 
-// Supported releases: those whose kernels have BTF and ring buffers (Linux 5.8) out of the box and that still get
-// security updates, as ID:VERSION_ID of /etc/os-release.
+// supportedReleases are those with BTF and ring buffers (Linux 5.8) in their kernels that still get security updates, as
+// ID:VERSION_ID of /etc/os-release.
 const supportedReleases = "debian:12 debian:13 ubuntu:22.04 ubuntu:24.04"
 
-// Free space that an installation must find, in MB. Our own margins: the package unpacks to less than half of the
-// first, and apt keeps lists and the package itself under /var.
+// Free space that an installation needs, in MB, with a margin: the package unpacks to less than half of the first, and apt
+// keeps lists and the package itself under /var.
 const (
 	needUsrMB = 400
 	needVarMB = 150
@@ -60,12 +60,12 @@ const (
 // setting is one shell variable.
 type setting struct{ name, value string }
 
-// assign quotes a value for the shell, whatever it holds.
+// assign returns the assignment with the value quoted for the shell.
 func (s setting) assign() string {
 	return s.name + "='" + strings.ReplaceAll(s.value, "'", `'\''`) + "'\n"
 }
 
-// command is the command line of a step. The check needs no root, and finds out who is missing the right.
+// command returns the command line of a step. The check runs without root, and reports a user without the right.
 func command(step string) string {
 	if step == stepCheck {
 		return "/bin/sh -s -- " + step
@@ -73,7 +73,7 @@ func command(step string) string {
 	return "/bin/sh -c '" + strings.Join(codeLines(launchSh), "; ") + "' spire-falco " + step
 }
 
-// codeLines leaves out comments and empty lines.
+// codeLines returns the lines of a script without comments and empty lines.
 func codeLines(script string) []string {
 	var lines []string
 	for line := range strings.Lines(script) {
@@ -84,7 +84,7 @@ func codeLines(script string) []string {
 	return lines
 }
 
-// script puts together what a step reads on standard input: settings, functions, the files to write, and the call.
+// script returns the standard input of a step: settings, functions, the files to write, and the call.
 func script(settings []setting, payload string, parts ...string) string {
 	var b strings.Builder
 	for _, s := range settings {
@@ -98,14 +98,15 @@ func script(settings []setting, payload string, parts ...string) string {
 	return b.String()
 }
 
-// identity is what every step of a machine is told.
+// identity returns the settings of every step of a machine.
 func identity(owner, hostName string) []setting {
 	return []setting{{"HOST_NAME", hostName}, {"OWNER", owner}}
 }
 
-// packageSettings are those that check, base and package share. A change of rules or outputs does not touch them.
+// packageSettings returns the settings that check, base and package share. A change of rules or outputs does not affect
+// them.
 func packageSettings(a *Args) []setting {
-	f, _ := falco.Lookup(a.FalcoVersion) // Validate has looked it up
+	f, _ := falco.Lookup(a.FalcoVersion) // checked by Validate
 	needed := "ca-certificates gpg"
 	if a.Output.File != "" {
 		needed += " logrotate"
@@ -129,7 +130,7 @@ func packageSettings(a *Args) []setting {
 	}
 }
 
-// falcoSettings are those of the last step.
+// falcoSettings returns the settings of the last step.
 func falcoSettings(a *Args) []setting {
 	return []setting{
 		{"FALCO_VERSION", a.FalcoVersion},
@@ -142,7 +143,7 @@ func falcoSettings(a *Args) []setting {
 	}
 }
 
-// payload is the shell function that stages the files, each as a here-document that the reader of a preview can read.
+// payload returns the shell function that stages the files, each as a here-document, which is readable in a preview.
 func payload(a *Args) (string, error) {
 	config, err := renderConfig(a)
 	if err != nil {
@@ -164,7 +165,7 @@ func payload(a *Args) (string, error) {
 		}
 		sum := sha256.Sum256([]byte(content))
 		digest := hex.EncodeToString(sum[:])
-		// No file holds its own digest, so the end mark is in no content.
+		// No file contains its own digest, so the end marker is unique.
 		fmt.Fprintf(&b, "stage '%s' %s <<'END-%s'\n%sEND-%s\n", file, digest, digest, content, digest)
 	}
 	b.WriteString("}\n\n")
