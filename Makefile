@@ -53,6 +53,10 @@ build: ## Build the programs falcorules, stack and stack-engine into .bin
 test: ## Run every test; the first time builds SPIRE and a Kubernetes API server from Go modules
 	go test -timeout 45m ./...
 
+.PHONY: minikube-test
+minikube-test: ## Hold settings and scripts against a real Minikube, built from its Go module; makes no node
+	MINIKUBE=build go test -count=1 -timeout 60m -v ./tests/minikube
+
 .PHONY: support
 support: ## Report the pinned versions whose support ends or has ended
 	go test -count=1 -v -run TestNoPinnedVersion ./support
