@@ -85,5 +85,5 @@ tidy-check: ## Check that every go.mod is tidy
 	@for mod in $$(git ls-files '*go.mod'); do echo "$$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff) || exit 1; done
 
 .PHONY: generate
-generate: ## Write Pulumi.yaml and the settings table from config/declared.go
-	UPDATE=1 go test ./config -count=1 -run 'TestPulumiYAML|TestTheSettingsTable'
+generate: ## Write Pulumi.yaml and the tables of settings and guarded keys from config/
+	UPDATE=1 go test ./config -count=1 -run 'TestPulumiYAML|TestTheTablesInTheDocs'
