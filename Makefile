@@ -89,6 +89,6 @@ tidy-check: ## Check that every go.mod is tidy
 	@for mod in $$(git ls-files '*go.mod'); do echo "$$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff) || exit 1; done
 
 .PHONY: generate
-generate: ## Write Pulumi.yaml, the settings table and the table of live acts from their data
-	UPDATE=1 go test ./config -count=1 -run 'TestPulumiYAML|TestTheSettingsTable'
+generate: ## Write Pulumi.yaml and the tables of settings, guarded keys and live acts from their data
+	UPDATE=1 go test ./config -count=1 -run 'TestPulumiYAML|TestTheTablesInTheDocs'
 	UPDATE=1 go test ./rules/scenario -count=1 -run TestTheTableOfLiveActs

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -28,14 +29,14 @@ func loadSettings(ctx *pulumi.Context, keys []string) (*config.Settings, error) 
 			}
 			continue
 		}
-		if config.Known(k) {
+		if config.Known(k) && !insideValues(k) {
 			continue // read below
 		}
-		src.Values[k] = "" // an unknown key: Load says so
+		src.Values[k] = "" // an unknown key, or one in a place where it does not belong: Load says so
 	}
 	outputs(ctx, src)
 	for _, d := range config.Declared {
-		if d.Type == config.Object {
+		if d.Key == config.OutputsKey {
 			continue // its keys were read one by one
 		}
 		value, secret, ok := lookup(d.Key)
@@ -43,11 +44,16 @@ func loadSettings(ctx *pulumi.Context, keys []string) (*config.Settings, error) 
 			continue
 		}
 		src.Values[d.Key] = value
-		if value != "" && secret { // a declared default "" comes with its group, which may be secret as a whole
+		if value != "" && value != "{}" && secret { // a declared default "" comes with its group, which may be secret as a whole
 			src.Secrets[d.Key] = true
 		}
 	}
 	return config.Load(src)
+}
+
+// insideValues tells whether a key is inside the values of a chart, which are one object.
+func insideValues(key string) bool {
+	return slices.ContainsFunc(config.ValuesKeys, func(values string) bool { return strings.HasPrefix(key, values+".") })
 }
 
 // KeysFromEnvironment lists the keys of the project's configuration that the engine passes to a language host's program
