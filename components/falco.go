@@ -3,9 +3,9 @@ package components
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -20,16 +20,13 @@ import (
 // FalcoArgs describes the runtime detection.
 type FalcoArgs struct {
 	Settings config.Falco
-	// Rules that were rendered and checked before.
+	// Rules are the rendered and checked rules.
 	Rules     *rules.Rendered
+	Cluster   *Cluster
 	Namespace *corev1.Namespace
-	// AlertURL is where alerts are posted; the receiver must be up first, Falco does not retry.
+	// AlertURL is the URL to which alerts are posted. The receiver must be up first, because Falco does not retry.
 	AlertURL string
-	// Kubeconfig and Context reach the nodes for the check of their kernels.
-	Kubeconfig, Context string
-	Provider            *kubernetes.Provider
-	OnDelete            []pulumi.ResourceOption
-	// After lists what must be up before Falco starts: the receiver of its alerts.
+	// After lists the resources that must be up before Falco starts: the receiver of its alerts.
 	After []pulumi.Resource
 }
 
@@ -43,13 +40,13 @@ type Falco struct {
 	RulesHash pulumi.StringOutput
 }
 
-// RulesConfigMapName is the name of the ConfigMap with the rules of that hash: other rules, another name, so that a
-// change rolls the DaemonSet and the old ConfigMap goes after.
+// RulesConfigMapName returns the name of the ConfigMap with the rules of that hash. Because changed rules have another name, a
+// change rolls the DaemonSet, and the old ConfigMap is deleted afterwards.
 func RulesConfigMapName(hash string) string {
 	return "falco-rules-" + hash[:12]
 }
 
-// FalcoInputs is what the values of the chart falco get besides the settings.
+// FalcoInputs returns the inputs of the values of chart falco that do not come from the settings.
 func FalcoInputs(r *rules.Rendered, alertURL string) values.FalcoInputs {
 	return values.FalcoInputs{
 		RulesConfigMap: RulesConfigMapName(r.Hash),
@@ -60,38 +57,69 @@ func FalcoInputs(r *rules.Rendered, alertURL string) values.FalcoInputs {
 	}
 }
 
-// NewFalco registers Falco: the check of the nodes, the rules and the Helm release that mounts them. Another way of
-// deploying Falco can stand in its place as long as it takes these Args.
+// NewFalco registers Falco: the check of the nodes, the rules and the Helm release that mounts them.
 func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.ResourceOption) (*Falco, error) {
-	if args == nil || args.Provider == nil || args.Namespace == nil || args.AlertURL == "" {
-		return nil, errors.New("a Falco needs a provider, a namespace and a URL for its alerts")
+	if args == nil || args.Cluster == nil || args.Namespace == nil || args.AlertURL == "" {
+		return nil, errors.New("a Falco needs a cluster, a namespace and a URL for its alerts")
 	}
 	if args.Rules == nil || len(args.Rules.BeforeStock) == 0 || len(args.Rules.Hash) < 12 {
 		return nil, errors.New("a Falco needs rendered rules")
 	}
 	f := &Falco{}
-	if err := ctx.RegisterComponentResource(typeToken("Falco"), name, f, opts...); err != nil {
-		return nil, fmt.Errorf("register the component Falco: %w", err)
-	}
-	set := args.Settings
-	child := with(args.OnDelete, pulumi.Parent(f), pulumi.Provider(args.Provider))
+	return register(ctx, "Falco", name, f, opts, func() (pulumi.Map, error) {
+		kernels, err := f.checkNodes(ctx, name+"-check-nodes", args)
+		if err != nil {
+			return nil, err
+		}
+		configMap, err := f.rulesConfigMap(ctx, name+"-rules", args)
+		if err != nil {
+			return nil, err
+		}
+		depends := pulumi.DependsOn(slices.Concat([]pulumi.Resource{kernels, configMap}, args.After))
+		release, err := newRelease(ctx, name+"-release", releaseArgs{
+			chart:     args.Settings.Chart.Chart,
+			name:      config.FalcoRelease,
+			namespace: args.Namespace.Metadata.Name().Elem(),
+			values:    values.Falco(args.Settings, FalcoInputs(args.Rules, args.AlertURL)),
+		}, args.Cluster.inCluster(f, depends)...)
+		if err != nil {
+			return nil, err
+		}
+		if args.Settings.Dashboard {
+			if err := f.dashboard(ctx, name+"-dashboard", args); err != nil {
+				return nil, err
+			}
+		}
+		f.RulesConfigMap = configMap.Metadata.Name().Elem()
+		f.RulesHash = pulumi.String(args.Rules.Hash).ToStringOutput()
+		return pulumi.Map{"rulesConfigMap": f.RulesConfigMap, "rulesHash": f.RulesHash, "release": release.Status}, nil
+	})
+}
 
-	kernels, err := local.NewCommand(ctx, name+"-check-nodes", &local.CommandArgs{
+// checkNodes registers the check that Falco can run on the kernel of every node.
+func (f *Falco) checkNodes(ctx *pulumi.Context, name string, args *FalcoArgs) (pulumi.Resource, error) {
+	c := args.Cluster
+	needs := args.Settings.Chart.Falco
+	check, err := local.NewCommand(ctx, name, &local.CommandArgs{
 		Create: pulumi.String(runScript),
 		Environment: environment(map[string]string{
 			scriptVariable:       script("check-nodes.sh"),
-			"KUBECONFIG":         args.Kubeconfig,
-			"CONTEXT":            args.Context,
-			"MIN_KERNEL":         set.Chart.Falco.MinKernel,
-			"BELOW_KERNEL":       set.Chart.Falco.BelowKernel,
-			"BELOW_CONTAINERD":   set.Chart.Falco.BelowContainerd,
+			"KUBECONFIG":         c.args.Kubeconfig,
+			"CONTEXT":            c.args.Settings.Context,
+			"MIN_KERNEL":         needs.MinKernel,
+			"BELOW_KERNEL":       needs.BelowKernel,
+			"BELOW_CONTAINERD":   needs.BelowContainerd,
 			"NEXT_CHART_VERSION": charts.NewestFalco().Version,
 		}),
-	}, with(args.OnDelete, pulumi.Parent(f), pulumi.DependsOn([]pulumi.Resource{args.Provider}))...)
+	}, with(c.deletedWith(), pulumi.Parent(f), pulumi.DependsOn([]pulumi.Resource{c.Provider}))...)
 	if err != nil {
 		return nil, fmt.Errorf("register the check of the nodes: %w", err)
 	}
-	configMap, err := corev1.NewConfigMap(ctx, name+"-rules", &corev1.ConfigMapArgs{
+	return check, nil
+}
+
+func (f *Falco) rulesConfigMap(ctx *pulumi.Context, name string, args *FalcoArgs) (*corev1.ConfigMap, error) {
+	configMap, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
 		Metadata: &metav1.ObjectMetaArgs{
 			Name:        pulumi.String(RulesConfigMapName(args.Rules.Hash)),
 			Namespace:   args.Namespace.Metadata.Name(),
@@ -99,37 +127,24 @@ func NewFalco(ctx *pulumi.Context, name string, args *FalcoArgs, opts ...pulumi.
 		},
 		Immutable: pulumi.Bool(true),
 		Data:      pulumi.ToStringMap(args.Rules.Data()),
-	}, child...)
+	}, args.Cluster.inCluster(f)...)
 	if err != nil {
 		return nil, fmt.Errorf("register the rules ConfigMap: %w", err)
 	}
-	release, err := newRelease(ctx, name+"-release", releaseArgs{
-		chart:     set.Chart.Chart,
-		name:      config.FalcoRelease,
-		namespace: args.Namespace.Metadata.Name().Elem(),
-		values:    values.Falco(set, FalcoInputs(args.Rules, args.AlertURL)),
-	}, with(child, pulumi.DependsOn(append([]pulumi.Resource{kernels, configMap}, args.After...)))...)
+	return configMap, nil
+}
+
+func (f *Falco) dashboard(ctx *pulumi.Context, name string, args *FalcoArgs) error {
+	_, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
+		Metadata: &metav1.ObjectMetaArgs{
+			Name:      pulumi.String("falco-dashboard"),
+			Namespace: args.Namespace.Metadata.Name(),
+			Labels:    pulumi.ToStringMap(dashboard.Labels()),
+		},
+		Data: pulumi.ToStringMap(dashboard.Data()),
+	}, args.Cluster.inCluster(f)...)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("register the dashboard: %w", err)
 	}
-	if set.Dashboard {
-		_, err := corev1.NewConfigMap(ctx, name+"-dashboard", &corev1.ConfigMapArgs{
-			Metadata: &metav1.ObjectMetaArgs{
-				Name:      pulumi.String("falco-dashboard"),
-				Namespace: args.Namespace.Metadata.Name(),
-				Labels:    pulumi.ToStringMap(dashboard.Labels()),
-			},
-			Data: pulumi.ToStringMap(dashboard.Data()),
-		}, child...)
-		if err != nil {
-			return nil, fmt.Errorf("register the dashboard: %w", err)
-		}
-	}
-	f.RulesConfigMap = configMap.Metadata.Name().Elem()
-	f.RulesHash = pulumi.String(args.Rules.Hash).ToStringOutput()
-	outputs := pulumi.Map{"rulesConfigMap": f.RulesConfigMap, "rulesHash": f.RulesHash, "release": release.Status}
-	if err := ctx.RegisterResourceOutputs(f, outputs); err != nil {
-		return nil, fmt.Errorf("register the outputs of Falco: %w", err)
-	}
-	return f, nil
+	return nil
 }

@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
+	"strings"
 
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -18,9 +18,9 @@ import (
 	"spire-falco/values"
 )
 
-// FalcosidekickSecrets are the secret values of the outputs; nil for one that is not used.
+// FalcosidekickSecrets are the secret values of the outputs; unused ones are nil.
 type FalcosidekickSecrets struct {
-	// Outputs by the setting that holds the value.
+	// Outputs are the secrets of the outputs by setting.
 	Outputs    map[string]pulumi.StringInput
 	UIPassword pulumi.StringInput
 }
@@ -29,12 +29,11 @@ type FalcosidekickSecrets struct {
 type FalcosidekickArgs struct {
 	Settings  config.Falcosidekick
 	Secrets   FalcosidekickSecrets
+	Cluster   *Cluster
 	Namespace *corev1.Namespace
-	Provider  *kubernetes.Provider
-	OnDelete  []pulumi.ResourceOption
 }
 
-// Falcosidekick takes Falco's alerts over HTTP and passes them on.
+// Falcosidekick receives Falco's alerts over HTTP and forwards them.
 type Falcosidekick struct {
 	pulumi.ResourceState
 
@@ -47,57 +46,51 @@ type Falcosidekick struct {
 // secretName is the Secret that the chart reads by name.
 const secretName = "falcosidekick-outputs"
 
-// NewFalcosidekick registers Falcosidekick. It errs when an output is on whose secret is missing.
-func NewFalcosidekick(ctx *pulumi.Context, name string, args *FalcosidekickArgs, opts ...pulumi.ResourceOption) (*Falcosidekick, error) {
-	if args == nil || args.Provider == nil || args.Namespace == nil {
-		return nil, errors.New("a Falcosidekick needs a provider and a namespace")
+// NewFalcosidekick registers Falcosidekick. It returns an error when the secret of an enabled output is missing.
+func NewFalcosidekick(
+	ctx *pulumi.Context, name string, args *FalcosidekickArgs, opts ...pulumi.ResourceOption,
+) (*Falcosidekick, error) {
+	if args == nil || args.Cluster == nil || args.Namespace == nil {
+		return nil, errors.New("a Falcosidekick needs a cluster and a namespace")
 	}
 	data, err := args.secretData()
 	if err != nil {
 		return nil, err
 	}
-	k := &Falcosidekick{}
-	if err := ctx.RegisterComponentResource(typeToken("Falcosidekick"), name, k, opts...); err != nil {
-		return nil, fmt.Errorf("register the component Falcosidekick: %w", err)
-	}
-	child := with(args.OnDelete, pulumi.Parent(k), pulumi.Provider(args.Provider))
-	namespace := args.Namespace.Metadata.Name().Elem()
-
-	inputs := values.FalcosidekickInputs{}
-	depends := []pulumi.Resource{args.Namespace}
-	if len(data) > 0 {
-		secret, err := corev1.NewSecret(ctx, name+"-outputs", &corev1.SecretArgs{
-			Metadata:   &metav1.ObjectMetaArgs{Name: pulumi.String(secretName), Namespace: namespace},
-			Type:       pulumi.String("Opaque"),
-			StringData: data,
-		}, child...)
-		if err != nil {
-			return nil, fmt.Errorf("register the Secret of Falcosidekick's outputs: %w", err)
+	k := &Falcosidekick{URL: AlertURL}
+	return register(ctx, "Falcosidekick", name, k, opts, func() (pulumi.Map, error) {
+		child := args.Cluster.inCluster(k)
+		namespace := args.Namespace.Metadata.Name().Elem()
+		inputs := values.FalcosidekickInputs{}
+		depends := []pulumi.Resource{args.Namespace}
+		if len(data) > 0 {
+			secret, err := corev1.NewSecret(ctx, name+"-outputs", &corev1.SecretArgs{
+				Metadata:   &metav1.ObjectMetaArgs{Name: pulumi.String(secretName), Namespace: namespace},
+				Type:       pulumi.String("Opaque"),
+				StringData: data,
+			}, child...)
+			if err != nil {
+				return nil, fmt.Errorf("register the Secret of Falcosidekick's outputs: %w", err)
+			}
+			depends = append(depends, secret)
+			inputs.Secret = secretName
+			inputs.SecretHash = secretHash(ctx, data)
 		}
-		depends = append(depends, secret)
-		inputs.Secret = secretName
-		inputs.SecretHash = secretHash(ctx, data)
-	}
-	k.release, err = newRelease(ctx, name+"-release", releaseArgs{
-		chart:     args.Settings.Chart,
-		name:      config.FalcosidekickRelease,
-		namespace: namespace,
-		values:    values.Falcosidekick(args.Settings, inputs),
-	}, with(child, pulumi.DependsOn(depends))...)
-	if err != nil {
-		return nil, err
-	}
-	k.URL = AlertURL
-	if err := ctx.RegisterResourceOutputs(k, pulumi.Map{"outputs": pulumi.ToStringArray(outputNames(args.Settings))}); err != nil {
-		return nil, fmt.Errorf("register the outputs of Falcosidekick: %w", err)
-	}
-	return k, nil
+		var err error
+		k.release, err = newRelease(ctx, name+"-release", releaseArgs{
+			chart:     args.Settings.Chart,
+			name:      config.FalcosidekickRelease,
+			namespace: namespace,
+			values:    values.Falcosidekick(args.Settings, inputs),
+		}, with(child, pulumi.DependsOn(depends))...)
+		return pulumi.Map{"outputs": pulumi.ToStringArray(outputNames(args.Settings))}, err
+	})
 }
 
-// AlertURL is where Falco, in the same namespace, posts its alerts.
+// AlertURL is the URL to which Falco, in the same namespace, posts its alerts.
 const AlertURL = "http://" + config.FalcosidekickRelease + ":2801"
 
-// secretData holds the environment variables that Falcosidekick and its UI read from the Secret.
+// secretData returns the environment variables that Falcosidekick and its UI read from the Secret.
 func (a *FalcosidekickArgs) secretData() (pulumi.StringMap, error) {
 	data := pulumi.StringMap{}
 	add := func(on bool, key, setting string, value pulumi.StringInput, format func(string) string) error {
@@ -119,29 +112,26 @@ func (a *FalcosidekickArgs) secretData() (pulumi.StringMap, error) {
 	for _, o := range s.Outputs {
 		errs = append(errs, add(o.Value == nil, o.Variable(), o.Setting, a.Secrets.Outputs[o.Setting], nil))
 	}
-	errs = append(errs, add(s.UI.Enabled, "FALCOSIDEKICK_UI_USER", config.UIPasswordKey, a.Secrets.UIPassword, func(p string) string { return s.UI.User + ":" + p }))
+	errs = append(errs, add(s.UI.Enabled, "FALCOSIDEKICK_UI_USER", config.UIPasswordKey, a.Secrets.UIPassword,
+		func(password string) string { return s.UI.User + ":" + password }))
 	return data, errors.Join(errs...)
 }
 
-// secretHash changes when one of the secrets does, and does not give them away: it is slow to compute (OWASP's count of
-// rounds for PBKDF2-HMAC-SHA256) and too short to tell a right guess from a wrong one.
+// secretHash returns a hash that changes with the secrets but does not reveal them: it is slow to compute (OWASP's iteration
+// count for PBKDF2-HMAC-SHA256) and too short to confirm a guess.
 func secretHash(ctx *pulumi.Context, data pulumi.StringMap) pulumi.StringOutput {
-	keys := make([]string, 0, len(data))
-	for k := range data {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
+	keys := slices.Sorted(maps.Keys(data))
 	parts := make([]any, len(keys))
 	for i, k := range keys {
 		parts[i] = data[k]
 	}
 	salt := ctx.Project() + "/" + ctx.Stack()
 	hash := pulumi.All(parts...).ApplyT(func(all []any) (string, error) {
-		text := ""
+		var text strings.Builder
 		for i, k := range keys {
-			text += fmt.Sprintf("%s=%q\n", k, all[i])
+			fmt.Fprintf(&text, "%s=%q\n", k, all[i])
 		}
-		sum, err := pbkdf2.Key(sha256.New, text, []byte(salt), 600_000, 3)
+		sum, err := pbkdf2.Key(sha256.New, text.String(), []byte(salt), 600_000, 3)
 		if err != nil {
 			return "", fmt.Errorf("hash the secrets of Falcosidekick: %w", err)
 		}
@@ -150,7 +140,7 @@ func secretHash(ctx *pulumi.Context, data pulumi.StringMap) pulumi.StringOutput 
 	return pulumi.Unsecret(hash).(pulumi.StringOutput)
 }
 
-// outputNames lists the outputs that are on, for people.
+// outputNames returns the names of the enabled outputs.
 func outputNames(s config.Falcosidekick) []string {
 	var names []string
 	for _, o := range s.Outputs {

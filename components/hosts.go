@@ -8,8 +8,8 @@ import (
 	"spire-falco/rules"
 )
 
-// HostArgs describes Falco on the hosts of the settings, with the rules of the cluster; nil when Falco is off or there
-// are no hosts. keys are the private keys by host; a host without one gets none.
+// HostArgs returns the arguments of Falco on the hosts of the settings, with the rules of the cluster; nil when Falco is off
+// or there are no hosts. keys are the private keys by host.
 func HostArgs(s *config.Settings, rendered *rules.Rendered, keys map[string]pulumi.StringInput) *host.Args {
 	if !s.EnableFalco || len(s.Hosts.List) == 0 {
 		return nil
@@ -33,7 +33,7 @@ func HostArgs(s *config.Settings, rendered *rules.Rendered, keys map[string]pulu
 		if key := keys[h.Name]; key != nil {
 			one.PrivateKey = key
 		} else if !h.Local {
-			one.PrivateKey = pulumi.String("") // its value is not known before the engine runs
+			one.PrivateKey = pulumi.String("") // the value is unknown before the engine runs
 		}
 		args.Hosts = append(args.Hosts, one)
 	}

@@ -6,26 +6,26 @@ import (
 
 	"github.com/pulumi/pulumi-command/sdk/go/command/local"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-
-	"spire-falco/config"
 )
 
-// ImageArgs says how the project's own image gets to the cluster.
+// ImageArgs describes how the project's own image gets into the cluster.
 type ImageArgs struct {
-	// Digest of the image: it is loaded or pushed again only when this changes.
+	// Digest is the image's digest: the image is loaded or pushed again only when it changes.
 	Digest string
-	// Reference is the image's name in the node once it was loaded into Minikube.
+	// Reference is the image's name on the node after it was loaded into Minikube.
 	Reference string
-	// Archive is the absolute path of the OCI archive, for loading into Minikube.
+	// Archive is the absolute path of the OCI archive to load into Minikube.
 	Archive string
-	// Repository to push to; empty for loading into Minikube.
+	// Repository is the repository to push to; empty to load into Minikube.
 	Repository string
-	// Dir is the project's folder, where the image can be made again from source.
+	// Dir is the project's directory, in which the image can be rebuilt.
 	Dir string
 }
 
 // loadImage registers the command that loads the image into Minikube or pushes it to a registry.
-func loadImage(ctx *pulumi.Context, name string, cluster *Cluster, args *ImageArgs, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+func loadImage(
+	ctx *pulumi.Context, name string, cluster *Cluster, args *ImageArgs, opts ...pulumi.ResourceOption,
+) (pulumi.Resource, error) {
 	env := map[string]string{"DIGEST": args.Digest}
 	file := "image-push.sh"
 	if args.Repository == "" {
@@ -46,12 +46,12 @@ func loadImage(ctx *pulumi.Context, name string, cluster *Cluster, args *ImageAr
 	}
 	if cluster.minikube != nil {
 		cmdArgs.Environment.(pulumi.StringMap)["PROFILE"] = cluster.Context
-		opts = with(opts, cluster.OnDelete()...)
+		opts = with(opts, cluster.deletedWith()...)
 		opts = with(opts, pulumi.DependsOn([]pulumi.Resource{cluster.minikube}))
 	}
 	cmd, err := local.NewCommand(ctx, name, cmdArgs, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("register the loading of the image into %s: %w", config.ModeMinikube, err)
+		return nil, fmt.Errorf("register the command that delivers the image: %w", err)
 	}
 	return cmd, nil
 }

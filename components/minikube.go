@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"strconv"
@@ -16,8 +17,8 @@ import (
 	"spire-falco/config"
 )
 
-// MinikubeEnvironment is the environment in which the stack's Minikube is started and deleted, scripts included. The
-// kubeconfig's path is absolute: it also marks the profile as this stack's.
+// MinikubeEnvironment returns the environment in which the stack's Minikube is started and deleted, including the scripts.
+// The kubeconfig's path must be absolute: it also marks the profile as this stack's.
 func MinikubeEnvironment(m config.Minikube, kubeconfig string) map[string]string {
 	return map[string]string{
 		"PROFILE":            m.Profile,
@@ -33,40 +34,37 @@ func MinikubeEnvironment(m config.Minikube, kubeconfig string) map[string]string
 	}
 }
 
-func (c *Cluster) newMinikube(ctx *pulumi.Context, name string, args *ClusterArgs) error {
-	cmd, err := local.NewCommand(ctx, name+"-minikube", &local.CommandArgs{
+func newMinikube(
+	ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pulumi.ResourceOption,
+) (*local.Command, error) {
+	cmd, err := local.NewCommand(ctx, name, &local.CommandArgs{
 		Create: pulumi.String(runScript),
-		// Starting a profile again serves a new Kubernetes version. Another size, driver or disk needs a new cluster, and the
-		// script refuses it: replacing the cluster under everything in it is for the user to decide.
+		// Starting the profile again upgrades Kubernetes. Another size, driver or disk needs a new cluster, which the script
+		// refuses: replacing the cluster with everything in it is for the user to decide.
 		Update:      pulumi.String(runScript),
 		Delete:      pulumi.String(runDelete),
 		Environment: environment(MinikubeEnvironment(args.Settings.Minikube, args.Kubeconfig)),
-		// A start takes minutes: its steps are shown as they happen. There is no secret in them.
+		// A start takes minutes, so its steps are shown. They contain no secrets.
 		Logging: local.LoggingStderr,
-	}, pulumi.Parent(c),
-		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "20m", Update: "20m", Delete: "10m"}))
+	}, with(opts, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "20m", Update: "20m", Delete: "10m"}))...)
 	if err != nil {
-		return fmt.Errorf("register the Minikube cluster: %w", err)
+		return nil, fmt.Errorf("register the Minikube cluster: %w", err)
 	}
-	c.minikube = cmd
-	return nil
+	return cmd, nil
 }
 
-// StartMinikube brings up a cluster that the state has and that is down, as after a restart of the machine, with what the
-// state keeps of it: its environment and what its last start printed. What Minikube says goes to log.
+// StartMinikube starts a cluster that is in the state but not running, for example after a reboot. environment and printed
+// are the command's environment and output in the state. Minikube's output goes to log.
 func StartMinikube(ctx context.Context, environment map[string]string, printed string, log io.Writer) error {
 	env := map[string]string{"PULUMI_COMMAND_STDOUT": printed}
-	for k, v := range environment {
-		env[k] = v
-	}
+	maps.Copy(env, environment)
 	if err := runMinikube(ctx, runScript, env, log); err != nil {
 		return fmt.Errorf("start the Minikube profile %s: %w", environment["PROFILE"], err)
 	}
 	return nil
 }
 
-// DeleteMinikube deletes what a first start left that failed, and that the state does not have therefore. Without any of
-// that it does nothing.
+// DeleteMinikube deletes the leftovers of a first start that failed and is therefore not in the state, if there are any.
 func DeleteMinikube(ctx context.Context, environment map[string]string, log io.Writer) error {
 	if err := runMinikube(ctx, runDelete, environment, log); err != nil {
 		return fmt.Errorf("delete the Minikube profile %s: %w", environment["PROFILE"], err)
@@ -74,7 +72,7 @@ func DeleteMinikube(ctx context.Context, environment map[string]string, log io.W
 	return nil
 }
 
-// stopGrace is how long Minikube may take to end after it was interrupted.
+// stopGrace is how long Minikube may take to end after an interrupt.
 const stopGrace = 10 * time.Second
 
 func runMinikube(ctx context.Context, command string, environment map[string]string, log io.Writer) error {
@@ -86,5 +84,5 @@ func runMinikube(ctx context.Context, command string, environment map[string]str
 	cmd.Stderr = log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = stopGrace
-	return cmd.Run() //nolint:wrapcheck // the callers say what it was for
+	return cmd.Run() //nolint:wrapcheck // the callers do
 }

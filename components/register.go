@@ -2,21 +2,41 @@ package components
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// typeToken is the Pulumi type of a component of this project.
+// typeToken returns the Pulumi type of a component of this project.
 func typeToken(name string) string {
 	return "spire-falco:components:" + name
 }
 
-// with copies options before it appends: the caller's slice may have room behind it.
-func with(opts []pulumi.ResourceOption, more ...pulumi.ResourceOption) []pulumi.ResourceOption {
-	return append(append(make([]pulumi.ResourceOption, 0, len(opts)+len(more)), opts...), more...)
+// register registers the component c, its children with build, and the outputs that build returns. Without outputs Pulumi
+// would take the component for unfinished.
+func register[C pulumi.ComponentResource](
+	ctx *pulumi.Context, kind, name string, c C, opts []pulumi.ResourceOption, build func() (pulumi.Map, error),
+) (C, error) {
+	var none C
+	if err := ctx.RegisterComponentResource(typeToken(kind), name, c, opts...); err != nil {
+		return none, fmt.Errorf("register the component %s %s: %w", kind, name, err)
+	}
+	outputs, err := build()
+	if err != nil {
+		return none, err
+	}
+	if err := ctx.RegisterResourceOutputs(c, outputs); err != nil {
+		return none, fmt.Errorf("register the outputs of %s %s: %w", kind, name, err)
+	}
+	return c, nil
 }
 
-// toInput makes a Pulumi input of plain values, keeping what is an input already.
+// with returns opts and more in a new slice: append could write into the caller's.
+func with(opts []pulumi.ResourceOption, more ...pulumi.ResourceOption) []pulumi.ResourceOption {
+	return slices.Concat(opts, more)
+}
+
+// toInput converts plain values to a Pulumi input; inputs are kept.
 func toInput(v any) pulumi.Input {
 	switch v := v.(type) {
 	case pulumi.Input:
@@ -42,6 +62,6 @@ func toInput(v any) pulumi.Input {
 	case float64:
 		return pulumi.Float64(v)
 	default:
-		panic(fmt.Sprintf("components: a value of type %T is not plain", v)) // a programming error that every test run meets
+		panic(fmt.Sprintf("components: a value of type %T is not plain", v)) // a programming error that every test would find
 	}
 }

@@ -10,18 +10,18 @@ import (
 	"spire-falco/values"
 )
 
-// releaseType is the token of helm.v3.Release. The resource is registered by its token: importing the SDK's helm/v3
-// package compiles 67 packages more and makes the program 100 MB larger.
+// releaseType is the type token of helm.v3.Release. The resource is registered by its token because importing the SDK's
+// helm/v3 package would compile 67 more packages and make the program 100 MB larger.
 const releaseType = "kubernetes:helm.sh/v3:Release"
 
-// releaseTimeout is how long Helm waits for what a chart makes, in seconds: images are pulled in that time.
+// releaseTimeout is how long Helm waits for a chart's objects, in seconds, including pulling images.
 const releaseTimeout = 600
 
 // Release is a Helm release.
 type Release struct {
 	pulumi.CustomResourceState
 
-	// Status is what Helm says of the release: its name, namespace, revision, version and status.
+	// Status is Helm's status of the release: name, namespace, revision, version and status.
 	Status pulumi.MapOutput `pulumi:"status"`
 }
 
@@ -30,9 +30,9 @@ type releaseArgs struct {
 	chart     charts.Chart
 	name      string
 	namespace pulumi.StringInput
-	// values are plain, but for outputs that are no secrets.
+	// values are plain values, except for outputs that are not secret.
 	values values.Map
-	// rawValues are values as YAML text, for those with a null.
+	// rawValues are values as YAML, which can contain null.
 	rawValues string
 }
 

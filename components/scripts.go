@@ -12,12 +12,12 @@ import (
 //go:embed scripts/*.sh
 var scriptFiles embed.FS
 
-// script is the text of a file in scripts/, without its interpreter line and the comment under it. A line that includes
-// another of these files gives way to that file's text: what runs later has no folder to read from.
+// script returns a file in scripts/ without the shebang and the comment below it. A line that includes another of these files
+// is replaced by that file: the script runs where there is no directory to read from.
 func script(name string) string {
 	content, err := scriptFiles.ReadFile("scripts/" + name)
 	if err != nil {
-		panic(fmt.Sprintf("components: %v", err)) // embedded at build time: a programming error
+		panic(fmt.Sprintf("components: %v", err)) // a programming error: the files are embedded
 	}
 	lines := strings.Split(string(content), "\n")
 	for len(lines) > 0 && (strings.HasPrefix(lines[0], "#") || lines[0] == "") {
@@ -31,12 +31,12 @@ func script(name string) string {
 	return strings.Join(lines, "\n")
 }
 
-// logNothing keeps a command's output out of the update's log: the engine would print it even when it is marked secret.
-// What went wrong is still told, since a failing command's error carries its stderr.
+// logNothing keeps a command's output out of the update's log: the engine would print it even if it is marked secret. The
+// error of a failing command still contains its stderr.
 const logNothing = local.LoggingNone
 
-// runScript and runDelete are commands that run a script which stands in the environment: the engine shows a failing
-// command whole, three times over.
+// runScript and runDelete run a script from an environment variable, because the engine prints the whole text of a failing
+// command, three times.
 const (
 	runScript      = `eval "$SCRIPT"`
 	runDelete      = `eval "$DELETE_SCRIPT"`

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
@@ -20,17 +19,15 @@ import (
 // SPIREArgs describes SPIRE in the cluster.
 type SPIREArgs struct {
 	Settings config.SPIRE
-	Provider *kubernetes.Provider
-	// OnDelete options go to every child; see Cluster.OnDelete.
-	OnDelete []pulumi.ResourceOption
+	Cluster  *Cluster
 }
 
-// SPIRE is the identity provider: CRDs, server with controller manager, agents and CSI driver; or, when the cluster has
-// its own, nothing but a name for it.
+// SPIRE is the identity provider: CRDs, server with controller manager, agents and CSI driver. If the cluster has its own
+// SPIRE, the component has no children.
 type SPIRE struct {
 	pulumi.ResourceState
 
-	// TrustDomain of every identity.
+	// TrustDomain is the trust domain of every identity.
 	TrustDomain pulumi.StringOutput
 	// AgentSocketPath is the Workload API socket on each node.
 	AgentSocketPath pulumi.StringOutput
@@ -39,33 +36,27 @@ type SPIRE struct {
 	ready   []pulumi.Resource
 }
 
-// NewSPIRE registers SPIRE, or nothing below the component when the settings say that the cluster has one.
+// NewSPIRE registers SPIRE, or only the component when the settings say that the cluster has its own.
 func NewSPIRE(ctx *pulumi.Context, name string, args *SPIREArgs, opts ...pulumi.ResourceOption) (*SPIRE, error) {
-	if args == nil || args.Provider == nil || args.Settings.TrustDomain == "" || args.Settings.AgentSocketPath == "" {
-		return nil, errors.New("a SPIRE needs a provider, a trust domain and the path of the agent socket")
+	if args == nil || args.Cluster == nil || args.Settings.TrustDomain == "" || args.Settings.AgentSocketPath == "" {
+		return nil, errors.New("a SPIRE needs a cluster, a trust domain and the path of the agent socket")
 	}
 	s := &SPIRE{}
-	if err := ctx.RegisterComponentResource(typeToken("SPIRE"), name, s, opts...); err != nil {
-		return nil, fmt.Errorf("register the component SPIRE: %w", err)
-	}
-	set := args.Settings
-	if set.Install {
-		if err := s.install(ctx, name, args); err != nil {
-			return nil, err
+	return register(ctx, "SPIRE", name, s, opts, func() (pulumi.Map, error) {
+		if args.Settings.Install {
+			if err := s.install(ctx, name, args); err != nil {
+				return nil, err
+			}
 		}
-	}
-	s.TrustDomain = pulumi.String(set.TrustDomain).ToStringOutput()
-	s.AgentSocketPath = pulumi.String(set.AgentSocketPath).ToStringOutput()
-	outputs := pulumi.Map{"trustDomain": s.TrustDomain, "agentSocketPath": s.AgentSocketPath}
-	if err := ctx.RegisterResourceOutputs(s, outputs); err != nil {
-		return nil, fmt.Errorf("register the outputs of SPIRE: %w", err)
-	}
-	return s, nil
+		s.TrustDomain = pulumi.String(args.Settings.TrustDomain).ToStringOutput()
+		s.AgentSocketPath = pulumi.String(args.Settings.AgentSocketPath).ToStringOutput()
+		return pulumi.Map{"trustDomain": s.TrustDomain, "agentSocketPath": s.AgentSocketPath}, nil
+	})
 }
 
 func (s *SPIRE) install(ctx *pulumi.Context, name string, args *SPIREArgs) error {
 	set := args.Settings
-	child := with(args.OnDelete, pulumi.Parent(s), pulumi.Provider(args.Provider))
+	child := args.Cluster.inCluster(s)
 
 	// The agent and the CSI driver mount paths of the node, so this namespace must allow privileged pods.
 	ns, err := newNamespace(ctx, name+"-namespace", set.Namespace, "privileged", child)
@@ -92,12 +83,13 @@ func (s *SPIRE) install(ctx *pulumi.Context, name string, args *SPIREArgs) error
 	if err != nil {
 		return err
 	}
-	// An identity comes after the release: its webhook judges them while the controller manager starts, and on a destroy
-	// the controller manager must still be there to take the entries out.
+	// Identities come after the release: its webhook validates them, and on destroy the controller manager must still be
+	// there to remove the entries.
 	s.release = []pulumi.Resource{release}
 	s.ready = []pulumi.Resource{release}
 	for _, daemonSet := range []string{config.SPIRERelease + "-agent", config.SPIRERelease + "-spiffe-csi-driver"} {
-		wait, err := awaitDaemonSet(ctx, name+"-"+daemonSet+"-ready", daemonSet, ns, contentHash(v, set.Chart.Version), release, child)
+		wait, err := awaitDaemonSet(ctx, name+"-"+daemonSet+"-ready", daemonSet, ns, contentHash(v, set.Chart.Version),
+			with(child, pulumi.DependsOn([]pulumi.Resource{release})))
 		if err != nil {
 			return err
 		}
@@ -106,8 +98,10 @@ func (s *SPIRE) install(ctx *pulumi.Context, name string, args *SPIREArgs) error
 	return nil
 }
 
-// newNamespace makes a namespace whose pods are held to a level of the Pod Security Standards.
-func newNamespace(ctx *pulumi.Context, name, namespace, podSecurity string, opts []pulumi.ResourceOption) (*corev1.Namespace, error) {
+// newNamespace registers a namespace that enforces a level of the Pod Security Standards.
+func newNamespace(
+	ctx *pulumi.Context, name, namespace, podSecurity string, opts []pulumi.ResourceOption,
+) (*corev1.Namespace, error) {
 	ns, err := corev1.NewNamespace(ctx, name, &corev1.NamespaceArgs{
 		Metadata: &metav1.ObjectMetaArgs{
 			Name: pulumi.String(namespace),
@@ -123,25 +117,25 @@ func newNamespace(ctx *pulumi.Context, name, namespace, podSecurity string, opts
 	return ns, nil
 }
 
-// awaitDaemonSet waits until every pod of a chart's DaemonSet is ready, again whenever revision changes. Helm's own wait
-// forgives maxUnavailable pods, and so on a cluster of one node all of them.
-func awaitDaemonSet(ctx *pulumi.Context, name, daemonSet string, ns *corev1.Namespace, revision string, release pulumi.Resource, opts []pulumi.ResourceOption) (pulumi.Resource, error) {
+// awaitDaemonSet waits until every pod of a chart's DaemonSet is ready, and again whenever revision changes. Helm's own wait
+// tolerates maxUnavailable missing pods, which on a single node are all of them.
+func awaitDaemonSet(
+	ctx *pulumi.Context, name, daemonSet string, ns *corev1.Namespace, revision string, opts []pulumi.ResourceOption,
+) (pulumi.Resource, error) {
 	wait, err := appsv1.NewDaemonSetPatch(ctx, name, &appsv1.DaemonSetPatchArgs{
 		Metadata: &metav1.ObjectMetaPatchArgs{
 			Name:        pulumi.String(daemonSet),
 			Namespace:   ns.Metadata.Name(),
 			Annotations: pulumi.StringMap{"spire-falco/awaited-revision": pulumi.String(revision)},
 		},
-	}, with(opts,
-		pulumi.DependsOn([]pulumi.Resource{release}),
-		pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m"}))...)
+	}, with(opts, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "10m", Update: "10m"}))...)
 	if err != nil {
 		return nil, fmt.Errorf("register the wait for the DaemonSet %s: %w", daemonSet, err)
 	}
 	return wait, nil
 }
 
-// contentHash is a short hash of plain values.
+// contentHash returns a short hash of plain values.
 func contentHash(parts ...any) string {
 	text, err := json.Marshal(parts)
 	if err != nil {

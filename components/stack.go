@@ -3,6 +3,7 @@ package components
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -17,19 +18,19 @@ type StackArgs struct {
 	Settings *config.Settings
 	// Kubeconfig is the absolute path of the cluster's kubeconfig.
 	Kubeconfig string
-	// Rules that were rendered and checked; nil when Falco is off.
+	// Rules are the rendered and checked rules; nil when Falco is off.
 	Rules *rules.Rendered
 	// Image is the reference of the project's own image; empty when no workload runs it.
 	Image string
-	// ImageLoad puts that image where the cluster finds it; nil when it is there.
+	// ImageLoad describes how that image gets into the cluster; nil when it is already there.
 	ImageLoad *ImageArgs
-	// Secrets of Falcosidekick's outputs.
+	// Secrets are the secrets of Falcosidekick's outputs.
 	Secrets FalcosidekickSecrets
 	// HostKeys are the private keys of the hosts' users, by host.
 	HostKeys map[string]pulumi.StringInput
 }
 
-// Stack is the cluster, SPIRE, the workloads and, when it is enabled, Falco with Falcosidekick, as one.
+// Stack combines the cluster, SPIRE, the workloads and, if enabled, Falco with Falcosidekick.
 type Stack struct {
 	pulumi.ResourceState
 
@@ -40,12 +41,12 @@ type Stack struct {
 	Falcosidekick *Falcosidekick
 	// Hosts is nil when there are none or Falco is off.
 	Hosts *host.Fleet
-	// Workloads in the order of the settings.
+	// Workloads are in the order of the settings.
 	Workloads []*Workload
 }
 
-// NewStack registers everything, each part after what it needs, so that a destroy takes them down in reverse: workloads
-// before their identities, these before SPIRE, SPIRE before its CRDs.
+// NewStack registers everything, each part after those it needs, so that destroy removes them in reverse: workloads before
+// their identities, these before SPIRE, SPIRE before its CRDs.
 func NewStack(ctx *pulumi.Context, name string, args *StackArgs, opts ...pulumi.ResourceOption) (*Stack, error) {
 	if args == nil || args.Settings == nil {
 		return nil, errors.New("a Stack needs settings")
@@ -55,55 +56,56 @@ func NewStack(ctx *pulumi.Context, name string, args *StackArgs, opts ...pulumi.
 		return nil, errors.New("a Stack with Falco needs rendered rules")
 	}
 	s := &Stack{}
-	if err := ctx.RegisterComponentResource(typeToken("Stack"), name, s, opts...); err != nil {
-		return nil, fmt.Errorf("register the component Stack: %w", err)
+	return register(ctx, "Stack", name, s, opts, func() (pulumi.Map, error) {
+		if err := s.build(ctx, args); err != nil {
+			return nil, err
+		}
+		outputs := s.outputs(set)
+		for k, v := range outputs {
+			ctx.Export(k, v)
+		}
+		return outputs, nil
+	})
+}
+
+func (s *Stack) build(ctx *pulumi.Context, args *StackArgs) (err error) {
+	set := args.Settings
+	clusterArgs := &ClusterArgs{Settings: set.Cluster, Kubeconfig: args.Kubeconfig}
+	if s.Cluster, err = NewCluster(ctx, "cluster", clusterArgs, pulumi.Parent(s)); err != nil {
+		return err
 	}
-	var err error
-	s.Cluster, err = NewCluster(ctx, "cluster", &ClusterArgs{Settings: set.Cluster, Kubeconfig: args.Kubeconfig}, pulumi.Parent(s))
+	s.SPIRE, err = NewSPIRE(ctx, "spire", &SPIREArgs{Settings: set.SPIRE, Cluster: s.Cluster}, pulumi.Parent(s))
 	if err != nil {
-		return nil, err
-	}
-	s.SPIRE, err = NewSPIRE(ctx, "spire", &SPIREArgs{
-		Settings: set.SPIRE, Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
-	}, pulumi.Parent(s))
-	if err != nil {
-		return nil, err
+		return err
 	}
 	if set.EnableFalco {
 		if err := s.detection(ctx, args); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if hosts := HostArgs(set, args.Rules, args.HostKeys); hosts != nil {
 		if s.Hosts, err = host.New(ctx, "hosts", hosts, pulumi.Parent(s)); err != nil {
-			return nil, fmt.Errorf("set up the hosts: %w", err)
+			return fmt.Errorf("set up the hosts: %w", err)
 		}
 	}
-	if err := s.workloads(ctx, args); err != nil {
-		return nil, err
-	}
-	return s, s.registerOutputs(ctx, set)
+	return s.workloads(ctx, args)
 }
 
 func (s *Stack) detection(ctx *pulumi.Context, args *StackArgs) error {
 	set := args.Settings
 	// Falco's pods read the kernel's events and mount paths of the node.
-	ns, err := newNamespace(ctx, "falco-namespace", set.Falco.Namespace, "privileged",
-		with(s.Cluster.OnDelete(), pulumi.Parent(s), pulumi.Provider(s.Cluster.Provider)))
+	ns, err := newNamespace(ctx, "falco-namespace", set.Falco.Namespace, "privileged", s.Cluster.inCluster(s))
 	if err != nil {
 		return err
 	}
 	s.Falcosidekick, err = NewFalcosidekick(ctx, "falcosidekick", &FalcosidekickArgs{
-		Settings: set.Sidekick, Secrets: args.Secrets, Namespace: ns,
-		Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
+		Settings: set.Sidekick, Secrets: args.Secrets, Cluster: s.Cluster, Namespace: ns,
 	}, pulumi.Parent(s))
 	if err != nil {
 		return err
 	}
 	s.Falco, err = NewFalco(ctx, "falco", &FalcoArgs{
-		Settings: set.Falco, Rules: args.Rules, Namespace: ns, AlertURL: s.Falcosidekick.URL,
-		Kubeconfig: args.Kubeconfig, Context: set.Cluster.Context,
-		Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
+		Settings: set.Falco, Rules: args.Rules, Cluster: s.Cluster, Namespace: ns, AlertURL: s.Falcosidekick.URL,
 		After: []pulumi.Resource{s.Falcosidekick.release},
 	}, pulumi.Parent(s))
 	return err
@@ -117,13 +119,12 @@ func (s *Stack) workloads(ctx *pulumi.Context, args *StackArgs) error {
 		if err != nil {
 			return err
 		}
-		after = append(append([]pulumi.Resource(nil), after...), load)
+		after = slices.Concat(after, []pulumi.Resource{load})
 	}
 	namespaces := map[string]*corev1.Namespace{}
 	for _, w := range set.Workloads {
 		if namespaces[w.Namespace] == nil {
-			ns, err := newNamespace(ctx, "namespace-"+w.Namespace, w.Namespace, "restricted",
-				with(s.Cluster.OnDelete(), pulumi.Parent(s), pulumi.Provider(s.Cluster.Provider)))
+			ns, err := newNamespace(ctx, "namespace-"+w.Namespace, w.Namespace, "restricted", s.Cluster.inCluster(s))
 			if err != nil {
 				return err
 			}
@@ -136,7 +137,7 @@ func (s *Stack) workloads(ctx *pulumi.Context, args *StackArgs) error {
 		workload, err := NewWorkload(ctx, w.Name, &WorkloadArgs{
 			Workload: w, All: set.Workloads, Image: image,
 			TrustDomain: set.SPIRE.TrustDomain, ClassName: set.SPIRE.ClassName,
-			Namespace: namespaces[w.Namespace], Provider: s.Cluster.Provider, OnDelete: s.Cluster.OnDelete(),
+			Cluster: s.Cluster, Namespace: namespaces[w.Namespace],
 			IdentityAfter: s.SPIRE.release, After: after,
 		}, pulumi.Parent(s))
 		if err != nil {
@@ -147,7 +148,8 @@ func (s *Stack) workloads(ctx *pulumi.Context, args *StackArgs) error {
 	return nil
 }
 
-func (s *Stack) registerOutputs(ctx *pulumi.Context, set *config.Settings) error {
+// outputs returns the outputs of the component, which are also the stack's.
+func (s *Stack) outputs(set *config.Settings) pulumi.Map {
 	ids := pulumi.StringMap{}
 	for i, w := range set.Workloads {
 		ids[w.Name] = s.Workloads[i].SPIFFEID
@@ -167,11 +169,5 @@ func (s *Stack) registerOutputs(ctx *pulumi.Context, set *config.Settings) error
 	if s.Hosts != nil {
 		outputs["hosts"] = s.Hosts.Status
 	}
-	for k, v := range outputs {
-		ctx.Export(k, v)
-	}
-	if err := ctx.RegisterResourceOutputs(s, outputs); err != nil {
-		return fmt.Errorf("register the outputs of Stack: %w", err)
-	}
-	return nil
+	return outputs
 }

@@ -3,8 +3,9 @@ package components
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
@@ -22,77 +23,75 @@ import (
 type WorkloadArgs struct {
 	// Workload is its declaration.
 	Workload config.Workload
-	// All are the declarations of every workload, this one too: peers and what it may call follow from them.
+	// All are the declarations of every workload including this one, which determine its peers and servers.
 	All []config.Workload
-	// Image with a fixed tag or digest.
+	// Image is the image's reference with a fixed tag or digest.
 	Image string
-	// TrustDomain of its identity.
+	// TrustDomain is the trust domain of its identity.
 	TrustDomain string
-	// ClassName of its ClusterSPIFFEID; empty for none.
+	// ClassName is the class name of its ClusterSPIFFEID; empty for none.
 	ClassName string
+	Cluster   *Cluster
 	Namespace *corev1.Namespace
-	Provider  *kubernetes.Provider
-	OnDelete  []pulumi.ResourceOption
-	// IdentityAfter lists what must be there before its identity can be registered, and until it is gone: SPIRE's release.
+	// IdentityAfter lists the resources that must exist for as long as its identity does: SPIRE's release.
 	IdentityAfter []pulumi.Resource
-	// After lists what must be up before its pods can start, and stay up until they are gone: SPIRE.
+	// After lists the resources that must be up for as long as its pods are: SPIRE.
 	After []pulumi.Resource
 }
 
-// Workload is a program with an identity of its own, enforced limits and a declared normal behaviour.
+// Workload is a program with its own identity, enforced limits and a declared normal behaviour.
 type Workload struct {
 	pulumi.ResourceState
 
-	// SPIFFEID of the workload.
+	// SPIFFEID is the SPIFFE ID of the workload.
 	SPIFFEID pulumi.StringOutput
 }
 
-// userID is the non-root user and group that workloads run as; the project's own image is made for it.
+// userID is the non-root user and group ID of workloads, for which the project's own image is built.
 const userID = 65532
 
 // NewWorkload registers the ServiceAccount, identity, network policy, Deployment and Service of one workload.
 func NewWorkload(ctx *pulumi.Context, name string, args *WorkloadArgs, opts ...pulumi.ResourceOption) (*Workload, error) {
-	if args == nil || args.Provider == nil || args.Namespace == nil {
-		return nil, errors.New("a Workload needs a provider and a namespace")
+	if args == nil || args.Cluster == nil || args.Namespace == nil {
+		return nil, errors.New("a Workload needs a cluster and a namespace")
 	}
 	if args.Workload.Name == "" || args.Image == "" || args.TrustDomain == "" {
 		return nil, errors.New("a Workload needs a name, an image and a trust domain")
 	}
 	w := &Workload{}
-	if err := ctx.RegisterComponentResource(typeToken("Workload"), name, w, opts...); err != nil {
-		return nil, fmt.Errorf("register the component Workload: %w", err)
-	}
-	b := workloadBuilder{
-		ctx: ctx, name: name, args: args,
-		child:  with(args.OnDelete, pulumi.Parent(w), pulumi.Provider(args.Provider)),
-		labels: pulumi.StringMap{"app": pulumi.String(args.Workload.Name)},
-	}
+	return register(ctx, "Workload", name, w, opts, func() (pulumi.Map, error) {
+		b := workloadBuilder{
+			ctx: ctx, name: name, args: args,
+			child:  args.Cluster.inCluster(w),
+			labels: pulumi.StringMap{"app": pulumi.String(args.Workload.Name)},
+		}
+		if err := b.build(); err != nil {
+			return nil, err
+		}
+		w.SPIFFEID = pulumi.String(args.Workload.SPIFFEID(args.TrustDomain)).ToStringOutput()
+		return pulumi.Map{"spiffeId": w.SPIFFEID, "image": pulumi.String(args.Image)}, nil
+	})
+}
+
+func (b workloadBuilder) build() error {
 	account, err := b.serviceAccount()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	identity, err := b.identity()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	policy, err := b.networkPolicy()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	depends := append([]pulumi.Resource{account, identity, policy}, args.After...)
-	if args.Workload.Port != 0 {
+	if b.args.Workload.Port != 0 {
 		if err := b.service(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := b.deployment(depends); err != nil {
-		return nil, err
-	}
-	w.SPIFFEID = pulumi.String(args.Workload.SPIFFEID(args.TrustDomain)).ToStringOutput()
-	if err := ctx.RegisterResourceOutputs(w, pulumi.Map{"spiffeId": w.SPIFFEID, "image": pulumi.String(args.Image)}); err != nil {
-		return nil, fmt.Errorf("register the outputs of Workload %s: %w", args.Workload.Name, err)
-	}
-	return w, nil
+	return b.deployment(slices.Concat([]pulumi.Resource{account, identity, policy}, b.args.After))
 }
 
 type workloadBuilder struct {
@@ -126,8 +125,8 @@ func (b workloadBuilder) serviceAccount() (pulumi.Resource, error) {
 	return account, b.registered("ServiceAccount", err)
 }
 
-// identity is the workload's own ClusterSPIFFEID: it matches its namespace, its label and its service account, so that a
-// pod which merely wears the label gets nothing.
+// identity registers the workload's own ClusterSPIFFEID. It selects by namespace, label and service account, so that a pod
+// with only the label gets no identity.
 func (b workloadBuilder) identity() (pulumi.Resource, error) {
 	w := b.args.Workload
 	spec := pulumi.Map{
@@ -156,8 +155,8 @@ func (b workloadBuilder) identity() (pulumi.Resource, error) {
 	return identity, b.registered("ClusterSPIFFEID", err)
 }
 
-// networkPolicy lets in the peers on the port, and lets out to the workloads that have this one as a peer, to the
-// cluster's DNS when there are any, and to the declared egress.
+// networkPolicy registers a policy that allows ingress from the peers to the port, and egress to the workloads that have this
+// one as a peer (and then to the cluster's DNS) and to the declared destinations.
 func (b workloadBuilder) networkPolicy() (pulumi.Resource, error) {
 	w := b.args.Workload
 	ingress := networkingv1.NetworkPolicyIngressRuleArray{}
@@ -197,7 +196,7 @@ func (b workloadBuilder) networkPolicy() (pulumi.Resource, error) {
 		PodSelector: metav1.LabelSelectorArgs{MatchLabels: b.labels},
 		PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
 	}
-	if len(ingress) > 0 { // an empty list would be a change at every apply: the API server keeps none
+	if len(ingress) > 0 { // the API server drops an empty list, which would then be a change in every preview
 		spec.Ingress = ingress
 	}
 	if len(egress) > 0 {
@@ -250,7 +249,8 @@ func (b workloadBuilder) service() error {
 	return b.registered("Service", err)
 }
 
-// environment tells the program its socket, its address and whom to authorise; the declaration's own variables win.
+// environment returns the variables for the program's socket, address and authorised IDs; the declaration's own variables
+// override them.
 func (b workloadBuilder) environment() corev1.EnvVarArray {
 	w := b.args.Workload
 	env := map[string]string{"SPIFFE_ENDPOINT_SOCKET": "unix://" + w.SocketPath}
@@ -271,22 +271,15 @@ func (b workloadBuilder) environment() corev1.EnvVarArray {
 	if len(ids) > 0 {
 		env["AUTHORIZED_SPIFFE_IDS"] = strings.Join(ids, ",")
 	}
-	for k, v := range w.Env {
-		env[k] = v
-	}
-	names := make([]string, 0, len(env))
-	for k := range env {
-		names = append(names, k)
-	}
-	sort.Strings(names)
-	out := make(corev1.EnvVarArray, len(names))
-	for i, k := range names {
-		out[i] = corev1.EnvVarArgs{Name: pulumi.String(k), Value: pulumi.String(env[k])}
+	maps.Copy(env, w.Env)
+	var out corev1.EnvVarArray
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		out = append(out, corev1.EnvVarArgs{Name: pulumi.String(k), Value: pulumi.String(env[k])})
 	}
 	return out
 }
 
-func (b workloadBuilder) deployment(depends []pulumi.Resource) error {
+func (b workloadBuilder) container() corev1.ContainerArgs {
 	w := b.args.Workload
 	container := corev1.ContainerArgs{
 		Name:            pulumi.String(w.Name),
@@ -315,7 +308,7 @@ func (b workloadBuilder) deployment(depends []pulumi.Resource) error {
 			Name: pulumi.String("mtls"), ContainerPort: pulumi.Int(w.Port), Protocol: pulumi.String("TCP"),
 		}}
 	}
-	if len(w.Health) > 0 { // the server's own binary asks the server's one port: no second port is opened
+	if len(w.Health) > 0 { // the server's own binary checks its only port, so no second port is open
 		command := corev1.ExecActionArgs{Command: pulumi.ToStringArray(w.Health)}
 		container.StartupProbe = corev1.ProbeArgs{
 			Exec: command, PeriodSeconds: pulumi.Int(1), TimeoutSeconds: pulumi.Int(3), FailureThreshold: pulumi.Int(300),
@@ -324,11 +317,16 @@ func (b workloadBuilder) deployment(depends []pulumi.Resource) error {
 			Exec: command, PeriodSeconds: pulumi.Int(10), TimeoutSeconds: pulumi.Int(3), FailureThreshold: pulumi.Int(3),
 		}
 	}
-	if w.Port != 0 { // what still arrives while endpoints are updated finds a server that listens
+	if w.Port != 0 { // keep listening while endpoints are updated
 		container.Lifecycle = corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
 			Sleep: corev1.SleepActionArgs{Seconds: pulumi.Int(3)},
 		}}
 	}
+	return container
+}
+
+func (b workloadBuilder) deployment(depends []pulumi.Resource) error {
+	w := b.args.Workload
 	_, err := appsv1.NewDeployment(b.ctx, b.name+"-deployment", &appsv1.DeploymentArgs{
 		Metadata: b.metadata(),
 		Spec: appsv1.DeploymentSpecArgs{
@@ -350,7 +348,7 @@ func (b workloadBuilder) deployment(depends []pulumi.Resource) error {
 						RunAsGroup:     pulumi.Int(userID),
 						SeccompProfile: corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
 					},
-					Containers: corev1.ContainerArray{container},
+					Containers: corev1.ContainerArray{b.container()},
 					Volumes: corev1.VolumeArray{corev1.VolumeArgs{
 						Name: pulumi.String("spiffe-workload-api"),
 						Csi:  corev1.CSIVolumeSourceArgs{Driver: pulumi.String("csi.spiffe.io"), ReadOnly: pulumi.Bool(true)},

@@ -1,5 +1,5 @@
-// Package gotool builds programs from Go modules that are pinned in a go.mod of their own, once, and keeps them: the
-// Pulumi CLI, and the Kubernetes and SPIRE servers that tests run against. Nothing is downloaded but Go modules.
+// Package gotool builds programs from pinned Go modules, once, and caches them: the Pulumi CLI, and the Kubernetes and SPIRE
+// servers that tests run against. It downloads nothing but Go modules.
 package gotool
 
 import (
@@ -19,38 +19,38 @@ import (
 	"spire-falco/report"
 )
 
-// CacheVariable is the environment variable that moves the folder in which built programs are kept.
+// CacheVariable is the environment variable that sets the cache directory of built programs.
 const CacheVariable = "SPIRE_FALCO_CACHE"
 
-// CacheDir is where built programs are kept: SPIRE_FALCO_CACHE, or spire-falco in the user's cache folder.
+// CacheDir returns the cache directory of built programs: SPIRE_FALCO_CACHE, or spire-falco in the user's cache directory.
 func CacheDir() (string, error) {
 	if dir := os.Getenv(CacheVariable); dir != "" {
 		return filepath.Abs(dir)
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find a folder to keep built programs in (%s sets one): %w", CacheVariable, err)
+		return "", fmt.Errorf("find a cache directory for built programs (%s sets one): %w", CacheVariable, err)
 	}
 	return filepath.Join(dir, "spire-falco"), nil
 }
 
 // Tool is one program to build.
 type Tool struct {
-	// Name of the binary and, with the version, of its folder in the cache.
+	// Name is the name of the binary and, with the version, of its directory in the cache.
 	Name string
-	// Dir has the go.mod that pins Module.
+	// Dir contains the go.mod that pins Module.
 	Dir string
-	// Module whose version in go.mod is the tool's version.
+	// Module is the module whose version in go.mod is the tool's version.
 	Module string
-	// Package to build.
+	// Package is the package to build.
 	Package string
-	// LDFlags for the linker; "VERSION" stands for the version with its v, "NUMBER" for the one without.
+	// LDFlags are linker flags; "VERSION" is replaced by the version with its v, "NUMBER" by the one without.
 	LDFlags string
 	// Env is added to the environment of the build.
 	Env []string
 }
 
-// Version is the pinned version of the tool, such as v1.2.3.
+// Version returns the pinned version of the tool, such as v1.2.3.
 func (t Tool) Version() (string, error) {
 	file := filepath.Join(t.Dir, "go.mod")
 	text, err := os.ReadFile(file)
@@ -65,8 +65,8 @@ func (t Tool) Version() (string, error) {
 	return string(m[1]), nil
 }
 
-// Build returns the path of the program, which it builds if the cache does not have it. Progress goes to log. Two runs
-// at the same time build once: the second says whom it waits for, and both end when ctx does.
+// Build returns the path of the program, which it builds if it is not in the cache. Progress goes to log. Two concurrent
+// runs build once: the second prints which process it waits for, and ends when ctx ends.
 func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	version, err := t.Version()
 	if err != nil {
@@ -81,49 +81,55 @@ func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return "", fmt.Errorf("create the folder of %s (%s names another place for it): %w", t.Name, CacheVariable, err)
+		return "", fmt.Errorf("create the directory of %s (%s sets another cache directory): %w", t.Name, CacheVariable, err)
 	}
 	unlock, err := filelock.Lock(ctx, path+".lock", "the build of "+t.Name, log)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(path); err == nil { // another run has built it
+	if _, err := os.Stat(path); err == nil { // built by another run in the meantime
 		return path, nil
 	}
+	return path, t.build(ctx, version, path, log)
+}
+
+// build builds the program at path.
+func (t Tool) build(ctx context.Context, version, path string, log io.Writer) error {
 	report.Fprintf(log, "building %s %s from its Go module (once; minutes on two cores)\n", t.Name, version)
 	start := time.Now()
 	ldflags := strings.NewReplacer("VERSION", version, "NUMBER", strings.TrimPrefix(version, "v")).Replace(t.LDFlags)
 	unfinished := path + ".new"
-	defer os.Remove(unfinished) //nolint:errcheck // renamed, or of no use
+	defer os.Remove(unfinished) //nolint:errcheck // renamed, unless the build failed
 
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w "+ldflags, "-o", unfinished, t.Package) //nolint:gosec // pinned in the project
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w " + ldflags, "-o", unfinished, t.Package}
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // pinned in the project
 	cmd.Dir = t.Dir
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it removes what it has begun
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // on which the go command cleans up
 	cmd.WaitDelay = stopDelay
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off"), t.Env...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	stop := Heartbeat(log, t.Name, start)
-	err = cmd.Run()
+	err := cmd.Run()
 	stop()
 	if err != nil && ctx.Err() != nil {
-		return "", fmt.Errorf("ended the build of %s after %s: %w", t.Name, time.Since(start).Round(time.Second), ctx.Err())
+		return fmt.Errorf("ended the build of %s after %s: %w", t.Name, time.Since(start).Round(time.Second), ctx.Err())
 	}
 	if err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", t.Name, err, report.Lines(output.String()))
+		return fmt.Errorf("build %s: %w\n%s", t.Name, err, report.Lines(output.String()))
 	}
 	if err := putInPlace(unfinished, path); err != nil {
-		return "", fmt.Errorf("put %s in place: %w", t.Name, err)
+		return fmt.Errorf("put %s in place: %w", t.Name, err)
 	}
 	report.Fprintf(log, "built %s in %s\n", t.Name, time.Since(start).Round(time.Second))
-	return path, nil
+	return nil
 }
 
-// stopDelay is how long the Go command may take to end when it is interrupted.
+// stopDelay is how long the go command may take to end after an interrupt.
 const stopDelay = 10 * time.Second
 
-// putInPlace gives a built program its name once all of it is on the disk: a later run trusts that name.
+// putInPlace renames a built program once all of it is on the disk: a later run trusts that name.
 func putInPlace(unfinished, path string) error {
 	file, err := os.Open(unfinished)
 	if err != nil {
@@ -135,7 +141,7 @@ func putInPlace(unfinished, path string) error {
 	return os.Rename(unfinished, path)
 }
 
-// Heartbeat tells every 20 s that a build goes on, until stop is called, which waits for its last word.
+// Heartbeat prints every 20 s that a build is still running, until stop is called.
 func Heartbeat(log io.Writer, name string, start time.Time) (stop func()) {
 	ticker := time.NewTicker(20 * time.Second)
 	done, ended := make(chan struct{}), make(chan struct{})

@@ -14,20 +14,20 @@ import (
 	"spire-falco/internal/safefile"
 )
 
-// WriteArchive writes the image as an OCI archive under the name that
-// [Image.LocalReference] tells. It also holds the manifest.json that Docker's
-// own loader wants, so that "minikube image load", "docker load", "ctr images
-// import" and "podman load" take the same file. The file appears whole or not
-// at all, and is left alone when it holds the same bytes already.
+// WriteArchive writes the image as an OCI archive with the name
+// [Image.LocalReference]. It also contains the manifest.json that Docker needs,
+// so that "minikube image load", "docker load", "ctr images import" and "podman
+// load" accept the same file. The file is written completely or not at all, and
+// not touched if it already has the same content.
 func (i *Image) WriteArchive(path string) error {
 	archive, err := i.archive()
 	if err != nil {
-		return fmt.Errorf("make the image archive: %w", err)
+		return fmt.Errorf("create the image archive: %w", err)
 	}
 	if old, err := safefile.Read(path, int64(len(archive))); err == nil && bytes.Equal(old, archive) {
 		return nil
 	}
-	// Others than this user must be able to load it.
+	// Other users must be able to load it.
 	if err := safefile.Write(path, archive, 0o644); err != nil {
 		return fmt.Errorf("write the image archive: %w", err)
 	}
@@ -69,13 +69,13 @@ func (i *Image) archive() ([]byte, error) {
 			Size:      int64(len(rawManifest)),
 			Platform:  &v1.Platform{OS: config.OS, Architecture: config.Architecture},
 			Annotations: map[string]string{
-				"io.containerd.image.name":          i.LocalReference(), // read by containerd
-				"org.opencontainers.image.ref.name": tag,                // read by everybody else
+				"io.containerd.image.name":          i.LocalReference(), // for containerd
+				"org.opencontainers.image.ref.name": tag,                // for everything else
 			},
 		}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the index: %w", err)
+		return nil, fmt.Errorf("create the index: %w", err)
 	}
 	docker := dockerManifest{Config: blobPath(manifest.Config.Digest), RepoTags: []string{i.LocalReference()}}
 	for _, layer := range manifest.Layers {
@@ -83,10 +83,10 @@ func (i *Image) archive() ([]byte, error) {
 	}
 	dockerIndex, err := json.Marshal([]dockerManifest{docker})
 	if err != nil {
-		return nil, fmt.Errorf("make manifest.json: %w", err)
+		return nil, fmt.Errorf("create manifest.json: %w", err)
 	}
 
-	w := archiveWriter{}
+	var w archiveWriter
 	w.tar = tar.NewWriter(&w.buffer)
 	w.add("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
 	w.add("index.json", index)
@@ -117,7 +117,7 @@ func (i *Image) archive() ([]byte, error) {
 
 func blobPath(digest v1.Hash) string { return "blobs/" + digest.Algorithm + "/" + digest.Hex }
 
-// archiveWriter keeps the first error.
+// archiveWriter writes a tar archive into memory and keeps the first error.
 type archiveWriter struct {
 	buffer bytes.Buffer
 	tar    *tar.Writer

@@ -1,6 +1,6 @@
 // Package image builds the OCI image of mtls-server and mtls-client without a
-// container engine: from scratch, two static binaries, not root, the same
-// bytes for the same source and Go release.
+// container engine: from scratch, with two static binaries, not running as
+// root, and reproducible: the same source and Go release give the same bytes.
 package image
 
 import (
@@ -31,25 +31,25 @@ import (
 	"spire-falco/internal/redact"
 )
 
-// What the image holds and how it runs.
+// The contents of the image.
 const (
 	// Repository is the image's name where no registry is involved.
 	Repository = "docker.io/library/mtls-server"
-	// ServerPath is mtls-server in the image, its entry point.
+	// ServerPath is the path of mtls-server in the image, its entry point.
 	ServerPath = "/mtls-server"
-	// ClientPath is mtls-client in the image.
+	// ClientPath is the path of mtls-client in the image.
 	ClientPath = "/mtls-client"
-	// UserID is the user and the group that the programs run as.
+	// UserID is the user and the group ID that the programs run as.
 	UserID = 65532
-	// Port is the one TCP port of the server.
+	// Port is the server's only TCP port.
 	Port = 8443
 )
 
-// Platforms are those that the image can be built for.
+// Platforms returns the platforms that the image can be built for.
 func Platforms() []string { return []string{"linux/amd64", "linux/arm64"} }
 
-// programs are the packages compiled into the image, each a layer of its own:
-// a change in one leaves the other's as it is.
+// programs are the packages compiled into the image, each in its own layer, so
+// that a change in one does not change the other's.
 var programs = []struct{ pkg, path string }{
 	{"./cmd/mtls-server", ServerPath},
 	{"./cmd/mtls-client", ClientPath},
@@ -72,8 +72,8 @@ type Image struct {
 	size   int64
 }
 
-// Build compiles the programs and composes the image. It needs the go command,
-// whose build cache makes a second build quick.
+// Build compiles the programs and composes the image. It needs the go command;
+// its build cache makes a second build fast.
 func Build(ctx context.Context, spec Spec) (*Image, error) {
 	platform, err := parsePlatform(spec.Platform)
 	if err != nil {
@@ -81,9 +81,9 @@ func Build(ctx context.Context, spec Spec) (*Image, error) {
 	}
 	scratch, err := os.MkdirTemp("", "mtls-image-")
 	if err != nil {
-		return nil, fmt.Errorf("make a directory to compile into: %w", err)
+		return nil, fmt.Errorf("create a directory to compile into: %w", err)
 	}
-	defer os.RemoveAll(scratch) //nolint:errcheck // what is left in the temporary directory does no harm
+	defer os.RemoveAll(scratch) //nolint:errcheck // leftovers in the temporary directory do no harm
 
 	if err := compile(ctx, spec.Dir, platform, scratch); err != nil {
 		return nil, err
@@ -108,23 +108,26 @@ func parsePlatform(platform string) (v1.Platform, error) {
 		platform = "linux/" + runtime.GOARCH
 	}
 	if !slices.Contains(Platforms(), platform) {
-		return v1.Platform{}, fmt.Errorf("platform is %q: allowed is one of %s", platform, strings.Join(Platforms(), ", "))
+		return v1.Platform{}, fmt.Errorf("platform is %q: must be one of %s", platform, strings.Join(Platforms(), ", "))
 	}
 	system, architecture, _ := strings.Cut(platform, "/")
 	return v1.Platform{OS: system, Architecture: architecture}, nil
 }
 
-// compile builds the programs into out. Nothing of this machine may get into
-// them: no paths, no version control state, no C library, no settings of the
-// user's go command.
+// compile builds the programs into out. The result must not depend on this
+// machine: no paths, no version control state, no C library, no settings of
+// the user's go command.
 func compile(ctx context.Context, dir string, platform v1.Platform, out string) error {
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out + string(filepath.Separator)}
+	args := []string{
+		"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out + string(filepath.Separator),
+	}
 	for _, program := range programs {
 		args = append(args, program.pkg)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // fixed arguments and a directory of our own
 	cmd.Dir = dir
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it ends its compilers and removes what it has begun
+	// On an interrupt the go command ends its compilers and cleans up.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture,
@@ -138,8 +141,8 @@ func compile(ctx context.Context, dir string, platform v1.Platform, out string) 
 	return nil
 }
 
-// binaryLayer is a layer with one executable file that belongs to root and has
-// no time, so that the program cannot be changed by the user it runs as.
+// binaryLayer returns a layer with one executable file. It is owned by root, so
+// that the user it runs as cannot change it, and has a fixed time.
 func binaryLayer(path string, binary []byte) (v1.Layer, error) {
 	var archive bytes.Buffer
 	zip, err := gzip.NewWriterLevel(&archive, gzip.DefaultCompression)
@@ -164,7 +167,7 @@ func binaryLayer(path string, binary []byte) (v1.Layer, error) {
 		return io.NopCloser(bytes.NewReader(archive.Bytes())), nil
 	}, tarball.WithMediaType(types.OCILayer))
 	if err != nil {
-		return nil, fmt.Errorf("make the layer of %s: %w", path, err)
+		return nil, fmt.Errorf("create the layer of %s: %w", path, err)
 	}
 	return layer, nil
 }
@@ -173,7 +176,7 @@ func compose(platform v1.Platform, layers []v1.Layer) (*Image, error) {
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	config, err := base.ConfigFile()
 	if err != nil {
-		return nil, fmt.Errorf("begin the image: %w", err)
+		return nil, fmt.Errorf("create the image: %w", err)
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = platform.OS, platform.Architecture
@@ -208,7 +211,7 @@ func compose(platform v1.Platform, layers []v1.Layer) (*Image, error) {
 	}
 	manifest, err := built.Manifest()
 	if err != nil {
-		return nil, fmt.Errorf("make the image's manifest: %w", err)
+		return nil, fmt.Errorf("create the image's manifest: %w", err)
 	}
 	img.size = manifest.Config.Size
 	for _, layer := range manifest.Layers {
@@ -217,21 +220,23 @@ func compose(platform v1.Platform, layers []v1.Layer) (*Image, error) {
 	return img, nil
 }
 
-// Digest is that of the manifest, as sha256:<hex>.
+// Digest returns the digest of the manifest, sha256:<hex>.
 func (i *Image) Digest() string { return i.digest.String() }
 
-// Size is that of the compressed layers and the configuration, in bytes.
+// Size returns the size of the compressed layers and the configuration, in
+// bytes.
 func (i *Image) Size() int64 { return i.size }
 
-// LocalReference names the image where it is loaded from its archive. Its tag
-// is the digest, so that another image never has the same name: Docker's
-// runtime cannot run a loaded image by its digest.
+// LocalReference returns the image's name after its archive has been loaded.
+// The tag is the digest, so that no other image has the same name: Docker
+// cannot run a loaded image by digest.
 func (i *Image) LocalReference() string {
 	return Repository + ":" + i.digest.Algorithm + "-" + i.digest.Hex
 }
 
 // ValidateRepository returns an error unless repository names a registry and a
-// repository, without tag and digest, as registry.example.org/team/mtls-server.
+// repository without tag and digest, such as
+// registry.example.org/team/mtls-server.
 func ValidateRepository(repository string) error {
 	_, err := parseRepository(repository)
 	return err
@@ -239,27 +244,28 @@ func ValidateRepository(repository string) error {
 
 func parseRepository(repository string) (name.Repository, error) {
 	parsed, err := name.NewRepository(repository, name.StrictValidation)
-	if err == nil && strings.Contains(repository, "://") { // would be taken for a registry called https:
+	if err == nil && strings.Contains(repository, "://") { // else parsed as a registry named https:
 		err = errors.New("it has a scheme")
 	}
 	if err != nil {
-		// The library repeats the text, which may hold a password.
-		return parsed, fmt.Errorf("repository is %q: allowed is registry/path without user, tag and digest, as registry.example.org/team/mtls-server: %s",
-			redact.String(repository), redact.String(err.Error()))
+		// The library's error repeats the text, which may contain a password.
+		return parsed, fmt.Errorf("repository is %q: must be registry/path without user, tag and digest, "+
+			"such as registry.example.org/team/mtls-server: %s", redact.String(repository), redact.String(err.Error()))
 	}
 	return parsed, nil
 }
 
-// Push uploads the image to a repository, as registry.example.org/team/app,
+// Push uploads the image to a repository such as registry.example.org/team/app
 // with the credentials of the user's Docker configuration, and returns its
-// reference by digest. Layers that the registry has are not sent again.
+// reference by digest. Layers that the registry already has are not sent.
 func (i *Image) Push(ctx context.Context, repository string) (string, error) {
 	repo, err := parseRepository(repository)
 	if err != nil {
 		return "", err
 	}
 	reference := repo.Digest(i.Digest())
-	if err := remote.Write(reference, i.image, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+	auth := remote.WithAuthFromKeychain(authn.DefaultKeychain)
+	if err := remote.Write(reference, i.image, remote.WithContext(ctx), auth); err != nil {
 		return "", fmt.Errorf("push the image to %s: %w", repository, err)
 	}
 	return reference.String(), nil

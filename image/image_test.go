@@ -48,7 +48,7 @@ func build(t *testing.T) *image.Image {
 func TestBuild(t *testing.T) {
 	t.Parallel()
 
-	t.Run("the same source gives the same bytes wherever it lies", func(t *testing.T) {
+	t.Run("the same source gives the same bytes in any directory", func(t *testing.T) {
 		t.Parallel()
 		elsewhere := filepath.Join(t.TempDir(), "copy", "of", "the", "source")
 		for _, dir := range []string{"mtls", "cmd/mtls-server", "cmd/mtls-client"} {
@@ -87,7 +87,7 @@ func TestBuild(t *testing.T) {
 		assert.NotEqual(t, before.LocalReference(), after.LocalReference())
 	})
 
-	t.Run("source that does not compile is an error with the compiler's words", func(t *testing.T) {
+	t.Run("source that does not compile is an error with the compiler's message", func(t *testing.T) {
 		t.Parallel()
 		_, err := image.Build(t.Context(), image.Spec{Dir: t.TempDir()})
 		require.ErrorContains(t, err, "compile mtls-server and mtls-client for linux/")
@@ -97,11 +97,11 @@ func TestBuild(t *testing.T) {
 	t.Run("an unknown platform is an error that lists the known ones", func(t *testing.T) {
 		t.Parallel()
 		_, err := image.Build(t.Context(), image.Spec{Dir: root, Platform: "windows/amd64"})
-		require.EqualError(t, err, `platform is "windows/amd64": allowed is one of linux/amd64, linux/arm64`)
+		require.EqualError(t, err, `platform is "windows/amd64": must be one of linux/amd64, linux/arm64`)
 	})
 }
 
-func TestImageHoldsTwoStaticBinariesAndNothingElse(t *testing.T) {
+func TestImageContainsOnlyTwoStaticBinaries(t *testing.T) {
 	t.Parallel()
 	img := load(t)
 	files := map[string][]byte{}
@@ -176,7 +176,7 @@ func TestWriteArchive(t *testing.T) {
 		}
 	})
 
-	t.Run("is an archive of docker save", func(t *testing.T) {
+	t.Run("has the format of docker save", func(t *testing.T) {
 		t.Parallel()
 		tag, err := name.NewTag(img.LocalReference())
 		require.NoError(t, err)
@@ -185,7 +185,7 @@ func TestWriteArchive(t *testing.T) {
 		require.NoError(t, validate.Image(loaded))
 	})
 
-	t.Run("leaves a file alone that holds the same bytes", func(t *testing.T) {
+	t.Run("does not touch a file with the same content", func(t *testing.T) {
 		t.Parallel()
 		same := filepath.Join(t.TempDir(), "same.tar")
 		require.NoError(t, img.WriteArchive(same))
@@ -197,7 +197,7 @@ func TestWriteArchive(t *testing.T) {
 		assert.True(t, info.ModTime().Equal(long))
 	})
 
-	t.Run("an impossible path is an error that names it, and nothing is left", func(t *testing.T) {
+	t.Run("an impossible path is an error that names it and leaves nothing behind", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
 		path := filepath.Join(dir, "absent", "mtls.tar")
@@ -215,7 +215,7 @@ func TestPush(t *testing.T) {
 	host := strings.TrimPrefix(server.URL, "http://")
 	img := build(t)
 
-	t.Run("returns a reference by digest under which the registry has the image", func(t *testing.T) {
+	t.Run("returns the image's reference by digest in the registry", func(t *testing.T) {
 		t.Parallel()
 		reference, err := img.Push(t.Context(), host+"/team/mtls-server")
 		require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestPush(t *testing.T) {
 		require.NoError(t, validate.Image(pulled))
 	})
 
-	t.Run("a registry that is away is an error that names the repository", func(t *testing.T) {
+	t.Run("an unreachable registry is an error that names the repository", func(t *testing.T) {
 		t.Parallel()
 		gone := httptest.NewServer(registry.New())
 		gone.Close()
@@ -242,10 +242,10 @@ func TestValidateRepository(t *testing.T) {
 	require.NoError(t, image.ValidateRepository("registry.example.org/team/mtls-server"))
 	require.NoError(t, image.ValidateRepository("localhost:5000/mtls-server"))
 	for _, wrong := range []string{"", "mtls-server", "registry.example.org/team/mtls:1", "registry.example.org/Team/mtls", "https://registry.example.org/mtls"} {
-		require.ErrorContains(t, image.ValidateRepository(wrong), `repository is "`+wrong+`": allowed is`)
+		require.ErrorContains(t, image.ValidateRepository(wrong), `repository is "`+wrong+`": must be`)
 	}
 	err := image.ValidateRepository("https://user:hunter2@registry.example.org/mtls")
-	require.ErrorContains(t, err, "allowed is")
+	require.ErrorContains(t, err, "must be")
 	assert.NotContains(t, err.Error(), "hunter2")
 }
 

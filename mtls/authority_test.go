@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// authority issues SVIDs of one trust domain, in place of SPIRE.
+// authority issues SVIDs of one trust domain, as SPIRE would.
 type authority struct {
 	tb     testing.TB
 	domain spiffeid.TrustDomain
@@ -46,8 +46,8 @@ func newAuthority(tb testing.TB, domain string) *authority {
 	return a
 }
 
-// issue makes an SVID for a path of the trust domain. An empty path leaves the
-// SPIFFE ID out of the certificate.
+// issue returns an SVID for a path in the trust domain. With an empty path the
+// certificate has no SPIFFE ID.
 func (a *authority) issue(path string, notBefore, notAfter time.Time) *x509svid.SVID {
 	a.tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -73,7 +73,7 @@ func (a *authority) issue(path string, notBefore, notAfter time.Time) *x509svid.
 	return svid
 }
 
-// identity is an SVID valid for an hour, that trusts this authority alone.
+// identity has an SVID valid for an hour and trusts only this authority.
 func (a *authority) identity(path string) *staticIdentity {
 	a.tb.Helper()
 	return &staticIdentity{

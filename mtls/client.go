@@ -19,15 +19,15 @@ type Outcome string
 
 // The outcomes of a request.
 const (
-	// OutcomeOK: answered, and told the right SPIFFE ID.
+	// OutcomeOK: answered with this client's own SPIFFE ID.
 	OutcomeOK Outcome = "ok"
 	// OutcomeRefused: one end did not accept the other's identity.
 	OutcomeRefused Outcome = "refused"
-	// OutcomeUnreachable: no connection, or it broke, or no answer in time.
+	// OutcomeUnreachable: no connection, a broken one, or no answer in time.
 	OutcomeUnreachable Outcome = "unreachable"
 	// OutcomeNoIdentity: this process has no valid SVID.
 	OutcomeNoIdentity Outcome = "no_identity"
-	// OutcomeFailed: answered, but not as a server of this kind answers.
+	// OutcomeFailed: an unexpected answer.
 	OutcomeFailed Outcome = "failed"
 )
 
@@ -58,10 +58,11 @@ func OutcomeOf(err error) Outcome {
 	}
 }
 
-// errWrongAnswer is wrapped when the answer is not what [Handler] says.
+// errWrongAnswer is wrapped in the error when the answer is not that of
+// [Handler].
 var errWrongAnswer = errors.New("unexpected answer")
 
-// statusError is an answer with another status than 200.
+// statusError is an answer whose status is not 200.
 type statusError struct {
 	code int
 	text string
@@ -70,37 +71,37 @@ type statusError struct {
 // Error implements error.
 func (e *statusError) Error() string { return "the server answered " + e.text }
 
-// ClientConfig says whom a [Client] calls and how.
+// ClientConfig says which server a [Client] calls and how.
 type ClientConfig struct {
 	// Identity is the client's own.
 	Identity Identity
-	// Peers are who the server may be.
+	// Peers are the SPIFFE IDs that the server may have.
 	Peers Peers
 	// Address is the server's host:port.
 	Address string
-	// Path is what is asked for; empty means /.
+	// Path is the path of the request; empty means /.
 	Path string
-	// Timeout bounds one request, with the connection it may need.
+	// Timeout bounds one request, including the connection it may need.
 	Timeout time.Duration
-	// NewConnections makes every request on a connection of its own.
+	// NewConnections opens a connection for every request.
 	NewConnections bool
-	// IdleConnections are kept for later requests; at least 1.
+	// IdleConnections is how many are kept for later requests; at least 1.
 	IdleConnections int
 }
 
-// Client calls a server over mutual TLS. It may be used by several goroutines.
+// Client calls a server over mutual TLS. It is safe for concurrent use.
 type Client struct {
 	config    ClientConfig
 	transport *http.Transport
 	http      *http.Client
 }
 
-// maxAnswer is the largest answer that is read, in bytes.
+// maxAnswer is the size of the largest answer that is read, in bytes.
 const maxAnswer = 64 << 10
 
 // NewClient returns a client. When its identity is a [Source], each rotation
-// has new requests use new connections, so that none outlives the SVID that
-// authenticated it.
+// makes new requests use new connections, so that no connection outlives the
+// SVID that authenticated it.
 func NewClient(config ClientConfig) *Client {
 	if config.Path == "" {
 		config.Path = "/"
@@ -111,7 +112,7 @@ func NewClient(config ClientConfig) *Client {
 			MinVersion:           tls.VersionTLS13,
 			GetClientCertificate: tlsconfig.GetClientCertificate(config.Identity),
 			NextProtos:           []string{"http/1.1"},
-			// An SVID names no host: verifyPeer does all of the verification.
+			// An SVID names no host; verifyPeer does the verification.
 			InsecureSkipVerify: true, //nolint:gosec // see above
 			VerifyConnection:   verifyPeer(config.Identity, config.Peers),
 		},
@@ -119,7 +120,7 @@ func NewClient(config ClientConfig) *Client {
 		DisableKeepAlives:      config.NewConnections,
 		MaxIdleConns:           max(config.IdleConnections, 1),
 		MaxIdleConnsPerHost:    max(config.IdleConnections, 1),
-		IdleConnTimeout:        30 * time.Second, // below the server's, so that it never closes first
+		IdleConnTimeout:        30 * time.Second, // below the server's, so that the client closes first
 		MaxResponseHeaderBytes: maxAnswer,
 		DisableCompression:     true,
 	}
@@ -131,45 +132,46 @@ func NewClient(config ClientConfig) *Client {
 		http: &http.Client{
 			Transport: transport,
 			Timeout:   config.Timeout,
-			// Where the server would send its callers is not the peer that
-			// was authorised.
+			// A redirect would lead to another peer than the authorised one.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 }
 
-// Close closes the connections that no request uses.
+// Close closes the idle connections.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Get asks once and returns the SPIFFE ID under which the server knows this
-// client, which must be its own. [OutcomeOf] classifies the error.
+// Get makes one request and returns the SPIFFE ID that the server answered,
+// which must be this client's own. [OutcomeOf] classifies the error.
 func (c *Client) Get(ctx context.Context) (string, error) {
 	own, err := c.config.Identity.GetX509SVID()
 	if err != nil {
 		return "", err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+c.config.Address+c.config.Path, http.NoBody)
+	url := "https://" + c.config.Address + c.config.Path
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return "", fmt.Errorf("make the request: %w", err)
+		return "", fmt.Errorf("create the request: %w", err)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("ask %s: %w", c.config.Address, err)
+		return "", fmt.Errorf("call %s: %w", c.config.Address, err)
 	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
+	defer response.Body.Close() //nolint:errcheck // only read from
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return "", fmt.Errorf("read the answer of %s: %w", c.config.Address, err)
+		return "", fmt.Errorf("read the answer from %s: %w", c.config.Address, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return "", &statusError{code: response.StatusCode, text: response.Status}
 	}
 	var answer Answer
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return "", fmt.Errorf("%w of %s: not the JSON object expected: %w", errWrongAnswer, c.config.Address, err)
+		return "", fmt.Errorf("%w from %s: not the expected JSON object: %w", errWrongAnswer, c.config.Address, err)
 	}
 	if answer.SPIFFEID != own.ID.String() {
-		return "", fmt.Errorf("%w of %s: it knows this client as %q, not as %q", errWrongAnswer, c.config.Address, answer.SPIFFEID, own.ID)
+		return "", fmt.Errorf("%w from %s: it sees this client as %q instead of %q",
+			errWrongAnswer, c.config.Address, answer.SPIFFEID, own.ID)
 	}
 	return answer.SPIFFEID, nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestClientTellsOutcomesApart(t *testing.T) {
+func TestClientDistinguishesOutcomes(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, "example.org")
 	answer := func(status int, body string) func(*ServerConfig) {
@@ -38,8 +38,8 @@ func TestClientTellsOutcomesApart(t *testing.T) {
 		{"served", nil, nil, OutcomeOK},
 		{"this client is not authorised", func(c *ServerConfig) { c.Peers.IDs[0] = spiffeid.RequireFromPath(a.domain, "/x") }, nil, OutcomeRefused},
 		{"the server is not authorised", nil, func(c *ClientConfig) { c.Peers = Peers{} }, OutcomeRefused},
-		{"the server says forbidden", answer(http.StatusForbidden, ""), nil, OutcomeRefused},
-		{"the server says unauthorized", answer(http.StatusUnauthorized, ""), nil, OutcomeRefused},
+		{"the server answers forbidden", answer(http.StatusForbidden, ""), nil, OutcomeRefused},
+		{"the server answers unauthorized", answer(http.StatusUnauthorized, ""), nil, OutcomeRefused},
 		{"another status", answer(http.StatusTeapot, ""), nil, OutcomeFailed},
 		{"a redirect is not followed", answer(http.StatusFound, ""), nil, OutcomeFailed},
 		{"not JSON", answer(http.StatusOK, "hello"), nil, OutcomeFailed},
@@ -68,7 +68,7 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestRunMakesTheLoadItIsTold(t *testing.T) {
+func TestRunMakesTheLoadThatIsAskedFor(t *testing.T) {
 	t.Parallel()
 	ok := func(context.Context) (string, error) { return "spiffe://example.org/client", nil }
 
@@ -97,7 +97,7 @@ func TestRunMakesTheLoadItIsTold(t *testing.T) {
 		assert.InDelta(t, 1, r.Summary().Seconds, 0.3)
 	})
 
-	t.Run("until it is stopped, without counting what that interrupts", func(t *testing.T) {
+	t.Run("until ctx ends, without counting the request that this interrupts", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		r := NewRecorder()
@@ -127,7 +127,7 @@ func TestRunMakesTheLoadItIsTold(t *testing.T) {
 		assert.Equal(t, map[Outcome]int{OutcomeOK: 2, OutcomeNoIdentity: 1, OutcomeUnreachable: 1}, got.Outcomes)
 	})
 
-	t.Run("not an impossible one", func(t *testing.T) {
+	t.Run("an impossible load is an error", func(t *testing.T) {
 		t.Parallel()
 		for _, load := range []Load{{Rate: -1, Concurrency: 1}, {Count: -1, Concurrency: 1}, {Duration: -1, Concurrency: 1}, {Count: 1}} {
 			require.Error(t, NewRecorder().Run(t.Context(), load, ok, nil))
@@ -152,7 +152,7 @@ func TestLatencyIsExactToFivePercent(t *testing.T) {
 	assert.Equal(t, Latency{}, NewRecorder().Summary().Latency)
 }
 
-func TestRetriesAreQuickAndThenEverySecond(t *testing.T) {
+func TestRetriesBackOffToOneSecond(t *testing.T) {
 	t.Parallel()
 	b := quickBackoff{}.NewBackoff()
 	var total time.Duration

@@ -10,32 +10,32 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// errTooManyConnections is wrapped with which limit was met.
+// errTooManyConnections is wrapped with the limit that was reached.
 var errTooManyConnections = errors.New("every allowed connection is busy")
 
-// connection is what the server keeps of one established connection.
+// connection is the server's state for one established connection.
 type connection struct {
 	peer spiffeid.ID
-	// begun and expires bound the time for which both ends were
-	// authenticated: no connection outlives either SVID.
+	// expires is when the first of both SVIDs expires; no connection outlives
+	// that.
 	begun, expires time.Time
 
-	// The table's lock guards what follows.
-	idleSince time.Time // zero while a request is under way or awaited for the first time
+	// The table's lock guards the fields below.
+	idleSince time.Time // zero during a request and before the first one
 	expiry    *time.Timer
 }
 
-// ending reports whether the connection should be closed after the request
-// under way, because an SVID that authenticated it will soon expire. That is
-// its last quarter: SPIRE rotates at half, so a peer that is asked to connect
-// again has a newer one.
+// ending reports whether the connection should be closed after the current
+// request because an SVID that authenticated it will soon expire: in its last
+// quarter. SPIRE rotates at half of an SVID's life, so a peer that reconnects
+// then has a newer one.
 func (c *connection) ending(now time.Time) bool {
 	return now.After(c.expires.Add(-c.expires.Sub(c.begun) / 4))
 }
 
-// connections is the table of established connections. It enforces both
-// limits: who is at one gives up its own longest idle connection, and is
-// turned away when all are busy.
+// connections is the table of established connections. It enforces the limit
+// per peer and the total: a connection beyond a limit evicts the longest idle
+// one within that limit, and is refused when all are busy.
 type connections struct {
 	max, maxPerPeer int
 	idleTimeout     time.Duration
@@ -52,7 +52,7 @@ func newConnections(limits Limits) *connections {
 	}
 }
 
-// admit adds a connection, or tells why there is no room.
+// admit adds a connection, or returns an error that says why there is no room.
 func (t *connections) admit(conn net.Conn, c *connection) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -60,14 +60,14 @@ func (t *connections) admit(conn net.Conn, c *connection) error {
 		return fmt.Errorf("%w: %d of this peer", errTooManyConnections, t.maxPerPeer)
 	}
 	if len(t.all) >= t.max && !t.evict(func(*connection) bool { return true }) {
-		return fmt.Errorf("%w: %d in all", errTooManyConnections, t.max)
+		return fmt.Errorf("%w: %d in total", errTooManyConnections, t.max)
 	}
 	t.all[conn] = c
 	t.perPeer[c.peer]++
 	return nil
 }
 
-// evict closes the longest idle connection that match accepts and reports
+// evict closes the longest idle connection that match accepts, and reports
 // whether there was one.
 func (t *connections) evict(match func(*connection) bool) bool {
 	var oldest net.Conn
@@ -81,25 +81,26 @@ func (t *connections) evict(match func(*connection) bool) bool {
 		return false
 	}
 	t.drop(oldest)
-	go oldest.Close() //nolint:errcheck // Closing TLS writes an alert, which must not hold the lock; nothing can be done about its failure.
+	// In a goroutine: closing TLS writes an alert, which must not hold the lock.
+	go oldest.Close() //nolint:errcheck // nothing can be done about a failure
 	return true
 }
 
-// lookup finds a connection; nil when it is not in the table.
+// lookup returns a connection's state; nil when it is not in the table.
 func (t *connections) lookup(conn net.Conn) *connection {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.all[conn]
 }
 
-// count is how many connections are established.
+// count returns the number of established connections.
 func (t *connections) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.all)
 }
 
-// active notes that a request has begun.
+// active records that a request has begun.
 func (t *connections) active(conn net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,8 +110,8 @@ func (t *connections) active(conn net.Conn) {
 	}
 }
 
-// idle notes that a request has ended. An idle connection is closed when an
-// SVID that authenticated it expires, if its idle timeout comes later.
+// idle records that a request has ended. It schedules the close for when an
+// SVID expires, unless the idle timeout comes first.
 func (t *connections) idle(conn net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -121,11 +122,11 @@ func (t *connections) idle(conn net.Conn) {
 	c.idleSince = time.Now()
 	if left := time.Until(c.expires); left < t.idleTimeout {
 		c.stopExpiry()
-		c.expiry = time.AfterFunc(left, func() { _ = conn.Close() }) // already closed is as good
+		c.expiry = time.AfterFunc(left, func() { _ = conn.Close() }) // may be closed already
 	}
 }
 
-// remove forgets a connection that was closed.
+// remove removes a connection that was closed.
 func (t *connections) remove(conn net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,16 +15,17 @@ import (
 // connection.
 const maxHandshakeBytes = 16 << 10
 
-// firstLook is how long a connection has at least from when the server begins
-// to read from it. A peer that means it has sent its hello by then; without
-// this, a flood on a busy machine would end connections that were never read.
+// firstLook is the time that every connection gets, counted from the server's
+// first read. A genuine client has sent its ClientHello by then; without this
+// minimum, a flood on a busy machine would evict connections that were never
+// read.
 const firstLook = 10 * time.Millisecond
 
 // handshakes is the table of connections that are not authenticated yet. When
-// it is full one gives way to the newest: of the source that has the most, the
-// oldest of those that have not even said hello, or else the oldest. An honest
-// handshake is done in milliseconds, so that who opens connections and leaves
-// them loses them first, and everybody else is served.
+// it is full, a new one evicts another: of the source with the most, the
+// oldest without a ClientHello, or else the oldest. An honest handshake takes
+// milliseconds, so idle connections are dropped first and everybody else is
+// served.
 type handshakes struct {
 	max int
 
@@ -37,8 +38,8 @@ func newHandshakes(limits Limits) *handshakes {
 	return &handshakes{max: limits.PendingHandshakes, sources: make(map[netip.Prefix]*list.List)}
 }
 
-// sourceOf is what counts as one source: an IPv4 address, or the network of 64
-// bits that one host has all of in IPv6.
+// sourceOf returns what counts as one source: an IPv4 address, or in IPv6 the
+// /64 network, all of which one host can use.
 func sourceOf(address net.Addr) netip.Prefix {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok {
@@ -56,13 +57,13 @@ func sourceOf(address net.Addr) netip.Prefix {
 	return prefix
 }
 
-// add takes a connection into the table. It waits while the table is full of
-// connections that had no chance yet.
+// add puts a connection into the table. It waits while the table is full of
+// connections that have not had their firstLook.
 func (h *handshakes) add(conn net.Conn) *pendingConn {
 	p := &pendingConn{Conn: conn, source: sourceOf(conn.RemoteAddr()), left: maxHandshakeBytes}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for h.count >= h.max && !h.crowdOut(time.Now()) {
+	for h.count >= h.max && !h.evict(time.Now()) {
 		h.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		h.mu.Lock()
@@ -77,9 +78,9 @@ func (h *handshakes) add(conn net.Conn) *pendingConn {
 	return p
 }
 
-// crowdOut ends the pending handshake that is missed least and reports whether
-// there was one that had its chance.
-func (h *handshakes) crowdOut(now time.Time) bool {
+// evict ends the least valuable pending handshake, and reports false when even
+// that one has not had its firstLook.
+func (h *handshakes) evict(now time.Time) bool {
 	var most *list.List
 	for _, source := range h.sources {
 		if most == nil || source.Len() > most.Len() {
@@ -93,17 +94,17 @@ func (h *handshakes) crowdOut(now time.Time) bool {
 			break
 		}
 	}
-	// The others without a hello are newer still.
+	// The others without a ClientHello are newer still.
 	if begun := victim.begun.Load(); begun == 0 || now.UnixNano()-begun < int64(firstLook) {
 		return false
 	}
 	h.remove(victim)
-	victim.crowdedOut.Store(true)
-	_ = victim.Close() // its handshake ends with that
+	victim.evicted.Store(true)
+	_ = victim.Close() // this ends its handshake
 	return true
 }
 
-// done ends a handshake and lifts its limits. It may be called again.
+// done removes a handshake that has ended. It may be called twice.
 func (h *handshakes) done(p *pendingConn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -129,7 +130,7 @@ func (h *handshakes) closeAll() {
 	defer h.mu.Unlock()
 	for _, source := range h.sources {
 		for e := source.Front(); e != nil; e = e.Next() {
-			_ = pending(e).Close() // its handshake ends with that
+			_ = pending(e).Close() // this ends its handshake
 		}
 	}
 }
@@ -138,29 +139,30 @@ func pending(e *list.Element) *pendingConn {
 	return e.Value.(*pendingConn) // the lists hold nothing else
 }
 
-// pendingConn is a connection that limits what it reads until it is
+// pendingConn is a connection that limits how much it reads until the peer is
 // authenticated.
 type pendingConn struct {
 	net.Conn
 	source netip.Prefix
-	// element is its place in the table, whose lock guards it; nil when it is
-	// not there.
+	// element is its place in the table, guarded by the table's lock; nil when
+	// it is not in the table.
 	element *list.Element
-	// left is used by the handshake's goroutine alone until authenticated.
+	// left is how many bytes may still be read. Only the handshake's goroutine
+	// uses it.
 	left int
 	// begun is when the server began to read, in nanoseconds since 1970; 0
 	// before that.
 	begun         atomic.Int64
 	saidHello     atomic.Bool
 	authenticated atomic.Bool
-	crowdedOut    atomic.Bool
+	evicted       atomic.Bool
 }
 
-// begin starts the time that the peer has for its part of the handshake.
+// begin starts the handshake's timeout.
 func (p *pendingConn) begin(timeout time.Duration) {
 	now := time.Now()
 	p.begun.Store(now.UnixNano())
-	_ = p.SetDeadline(now.Add(timeout)) // fails on a closed connection, and then so does the handshake
+	_ = p.SetDeadline(now.Add(timeout)) // fails only on a closed connection, where the handshake fails too
 }
 
 // Read implements net.Conn.
@@ -176,7 +178,7 @@ func (p *pendingConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite closes the sending side, so that what was sent arrives.
+// CloseWrite closes the sending side only, so that what was sent still arrives.
 func (p *pendingConn) CloseWrite() error {
 	if tcp, ok := p.Conn.(interface{ CloseWrite() error }); ok {
 		return tcp.CloseWrite()

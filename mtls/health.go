@@ -15,9 +15,9 @@ import (
 const HealthTimeout = 2 * time.Second
 
 // CheckHealth returns nil when the server that listens at address on this host
-// completes a TLS 1.3 handshake and shows an SVID that is valid now. An
+// completes a TLS 1.3 handshake and presents an SVID that is valid now. An
 // address without host means this host. It needs no identity of its own and
-// nothing but the server's one port.
+// no second port.
 func CheckHealth(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, HealthTimeout)
 	defer cancel()
@@ -29,13 +29,13 @@ func CheckHealth(ctx context.Context, address string) error {
 	conn := tls.Client(raw, &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{healthProtocol},
-		// Whether the server is genuine is its peers' question. This one is
-		// whether it serves; that needs no access to the Workload API.
+		// The check asks whether the server serves, not whether it is genuine,
+		// so that it needs no access to the Workload API.
 		InsecureSkipVerify: true, //nolint:gosec // see above
 		VerifyConnection: func(state tls.ConnectionState) error {
 			leaf := state.PeerCertificates[0]
 			if _, err := x509svid.IDFromCert(leaf); err != nil {
-				return fmt.Errorf("the server shows no SVID: %w", err)
+				return fmt.Errorf("the server presents no SVID: %w", err)
 			}
 			if now := time.Now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 				return fmt.Errorf("the server's SVID is valid from %s to %s, not now",
@@ -48,7 +48,7 @@ func CheckHealth(ctx context.Context, address string) error {
 		return fmt.Errorf("TLS handshake with the server: %w", err)
 	}
 	if conn.ConnectionState().NegotiatedProtocol != healthProtocol {
-		return errors.New("what listens there is not mtls-server")
+		return errors.New("another program than mtls-server listens there")
 	}
 	return nil
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
-// healthProtocol is offered in place of HTTP by the server's own health check.
-// It is answered to this host alone, ends with the handshake and never reaches
-// HTTP; it shows no more than any peer sees before it is authenticated.
+// healthProtocol is the ALPN protocol that the server's own health check offers
+// instead of HTTP. The server answers it only to its own host and closes after
+// the handshake, so it never reaches HTTP and reveals no more than any peer
+// sees before it is authenticated.
 const healthProtocol = "mtls-server-health"
 
-// listener accepts TCP, makes and judges the TLS handshakes beside each other,
-// and hands on the connections of authorised peers alone.
+// listener accepts TCP, runs the TLS handshakes concurrently, and returns only
+// the connections of authorised peers.
 type listener struct {
 	inner      net.Listener
 	config     *tls.Config
@@ -46,9 +47,9 @@ func newListener(inner net.Listener, identity Identity, peers Peers, limits Limi
 	}
 	l.config = &tls.Config{
 		MinVersion:     tls.VersionTLS13,
-		ClientAuth:     tls.RequireAnyClientCert, // verifyPeer verifies it, by the rules of SPIFFE
+		ClientAuth:     tls.RequireAnyClientCert, // verifyPeer verifies it as SPIFFE requires
 		GetCertificate: tlsconfig.GetCertificate(identity),
-		// A resumed session would skip the look at how long the SVID lives.
+		// A resumed session would not check when the SVID expires.
 		SessionTicketsDisabled: true,
 		NextProtos:             []string{"http/1.1"},
 		VerifyConnection:       verifyPeer(identity, peers),
@@ -66,15 +67,15 @@ func newListener(inner net.Listener, identity Identity, peers Peers, limits Limi
 		if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == healthProtocol && fromThisHost(hello.Conn) {
 			return health, nil
 		}
-		return nil, nil
+		return nil, nil //nolint:nilnil // crypto/tls takes nil for: no change
 	}
 	l.wg.Add(1)
 	go l.acceptAll()
 	return l
 }
 
-// fromThisHost reports whether both ends of a connection have the same
-// address, or the other end a loopback one.
+// fromThisHost reports whether both ends of a connection have the same IP
+// address, or the other end has a loopback address.
 func fromThisHost(conn net.Conn) bool {
 	remote, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -95,7 +96,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener. Handshakes under way are given up.
+// Close implements net.Listener. It aborts pending handshakes.
 func (l *listener) Close() error {
 	var err error
 	l.once.Do(func() {
@@ -126,9 +127,9 @@ func (l *listener) acceptAll() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		// Out of file descriptors, most likely: that passes.
+		// Most likely out of file descriptors, which is temporary.
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-		l.log.Error("cannot accept connections; trying again", "error", err, "retry_ms", delay.Milliseconds())
+		l.log.Error("cannot accept connections; retrying", "error", err, "retry_ms", delay.Milliseconds())
 		select {
 		case <-time.After(delay):
 		case <-l.closed:
@@ -137,20 +138,21 @@ func (l *listener) acceptAll() {
 	}
 }
 
-// handshake authenticates one connection and hands it on, or refuses it.
+// handshake authenticates one connection and passes it to Accept, or refuses
+// it.
 func (l *listener) handshake(p *pendingConn) {
 	defer l.wg.Done()
 	defer l.handshakes.done(p)
 	p.begin(l.limits.HandshakeTimeout)
 	select {
-	case <-l.closed: // after the others were given up
+	case <-l.closed: // closeAll did not see this one
 		_ = p.Close()
 		return
 	default:
 	}
 	remote := p.RemoteAddr().String()
 
-	// Taken before the handshake: it expires no later than the one shown.
+	// Read before the handshake, it expires no later than the SVID presented.
 	own, err := l.identity.GetX509SVID()
 	if err != nil {
 		l.refuse(p, remote, refusal(err))
@@ -158,8 +160,8 @@ func (l *listener) handshake(p *pendingConn) {
 	}
 	conn := tls.Server(p, l.config)
 	if err := conn.Handshake(); err != nil {
-		if p.crowdedOut.Load() {
-			err = errCrowdedOut // what closing it led to tells less
+		if p.evicted.Load() {
+			err = errEvicted // err only says that the connection is closed
 		}
 		l.refuse(p, remote, refusal(err))
 		return
@@ -167,10 +169,10 @@ func (l *listener) handshake(p *pendingConn) {
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol == healthProtocol {
 		l.log.Debug("health check answered", "remote", remote)
-		_ = conn.Close() // the health check has what it wanted
+		_ = conn.Close() // the handshake was the answer
 		return
 	}
-	// VerifyConnection has seen to both; nobody comes through on a mistake.
+	// VerifyConnection has checked both; this fails closed if it did not.
 	if len(state.PeerCertificates) == 0 {
 		l.refuse(p, remote, &RefusedError{Reason: ReasonNoCertificate, Err: errors.New("no certificate")})
 		return
@@ -188,20 +190,21 @@ func (l *listener) handshake(p *pendingConn) {
 	}
 	l.handshakes.done(p)
 	if err := l.open.admit(conn, c); err != nil {
-		// The peer is authorised: it may know, and try again later.
-		_, _ = io.WriteString(conn, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		// The peer is authorised, so it gets an answer and can retry.
+		_, _ = io.WriteString(conn,
+			"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		_ = conn.CloseWrite()
 		l.refuse(p, remote, &RefusedError{Reason: ReasonTooManyConnections, Peer: peer, Err: err})
 		return
 	}
 	p.authenticated.Store(true)
-	_ = conn.SetDeadline(time.Time{}) // from here on net/http sets them
+	_ = conn.SetDeadline(time.Time{}) // net/http sets deadlines from here on
 	l.log.Info("peer accepted", "peer", peer.String(), "remote", remote, "svid_not_after", leaf.NotAfter.UTC())
 	select {
 	case l.ready <- conn:
 	case <-l.closed:
 		l.open.remove(conn)
-		_ = conn.Close() // the peer will connect to another
+		_ = conn.Close() // the peer will reconnect to another replica
 	}
 }
 
@@ -210,19 +213,19 @@ const (
 	lingerBytes = 16 << 10
 )
 
-// refuse logs why and closes the connection so that the alert already sent
-// arrives: closing with unread bytes would reset the connection, and the peer
+// refuse logs why and closes the connection in a way that lets the TLS alert
+// arrive: closing with unread bytes would reset the connection, and the peer
 // could not tell a refusal from a broken network.
 func (l *listener) refuse(p *pendingConn, remote string, why *RefusedError) {
 	select {
-	case <-l.closed: // given up, not refused
+	case <-l.closed: // aborted by Close, not refused
 		_ = p.Close()
 		return
 	default:
 	}
 	l.refusals.add(remote, why)
-	defer p.Close() //nolint:errcheck // nothing was sent that matters now
-	if p.crowdedOut.Load() || why.Reason == ReasonTimeout {
+	defer p.Close() //nolint:errcheck // the connection is of no further use
+	if p.evicted.Load() || why.Reason == ReasonTimeout {
 		return
 	}
 	_ = p.SetDeadline(time.Now().Add(lingerTime))
@@ -235,11 +238,12 @@ func (l *listener) refuse(p *pendingConn, remote string, why *RefusedError) {
 	}
 }
 
-// refusalsPerSecond of each reason are logged one by one, the rest as a
-// number: who is not authenticated cannot fill the log.
+// refusalsPerSecond is how many refusals of each reason are logged one by one
+// per second; the rest are logged as a count. Peers that are not authenticated
+// must not be able to fill the log.
 const refusalsPerSecond = 20
 
-// refusalLog writes refusals to the log.
+// refusalLog logs refusals at a limited rate.
 type refusalLog struct {
 	log *slog.Logger
 
@@ -274,7 +278,7 @@ func (r *refusalLog) add(remote string, why *RefusedError) {
 	r.log.Warn("peer refused", attrs...)
 }
 
-// flush begins a new second.
+// flush logs the counts of the last second and resets them.
 func (r *refusalLog) flush() {
 	r.mu.Lock()
 	counts := r.counts
@@ -296,7 +300,7 @@ func (r *refusalLog) close() {
 	r.flush()
 }
 
-// clean bounds the text of an error: parts of it can come from the peer.
+// clean bounds the text of an error, parts of which can come from the peer.
 func clean(err error) string {
 	text := err.Error()
 	if len(text) > 300 {

@@ -3,12 +3,13 @@ package mtls
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"sync"
 	"time"
 )
 
-// Load says how many requests are made, and how fast.
+// Load says how many requests to make, and how fast.
 type Load struct {
 	// Rate is requests per second; 0 means as fast as the answers come.
 	Rate float64
@@ -16,31 +17,31 @@ type Load struct {
 	Count int
 	// Duration ends the load after that time; 0 means no limit.
 	Duration time.Duration
-	// Concurrency is how many requests may be under way; at least 1.
+	// Concurrency is how many requests may be in flight; at least 1.
 	Concurrency int
 }
 
-// Summary tells how a load went.
+// Summary is the result of a load.
 type Summary struct {
-	// Requests is how many were made.
+	// Requests is the number of requests made.
 	Requests int `json:"requests"`
 	// Outcomes counts them by outcome.
 	Outcomes map[Outcome]int `json:"outcomes"`
 	// FirstFailure is the outcome of the first request that failed; empty when
 	// none did.
 	FirstFailure Outcome `json:"first_failure,omitempty"`
-	// FirstError is its error.
+	// FirstError is the error of that request.
 	FirstError string `json:"first_error,omitempty"`
-	// SPIFFEID is what the server last knew this client as.
+	// SPIFFEID is this client's ID as the server last reported it.
 	SPIFFEID string `json:"spiffe_id,omitempty"`
 	// Seconds is how long the load took.
 	Seconds float64 `json:"seconds"`
-	// Latency is that of the requests that were answered well.
+	// Latency is the latency of the successful requests.
 	Latency Latency `json:"latency_ms"`
 }
 
-// Latency tells how long requests took, in milliseconds. The percentiles are
-// exact to 5 %.
+// Latency is how long requests took, in milliseconds. The percentiles are
+// accurate to 5 %.
 type Latency struct {
 	// Min is the shortest.
 	Min float64 `json:"min"`
@@ -56,8 +57,8 @@ type Latency struct {
 	Max float64 `json:"max"`
 }
 
-// Recorder collects the results of requests in bounded memory. It may be used
-// by several goroutines.
+// Recorder collects the results of requests in bounded memory. It is safe for
+// concurrent use.
 type Recorder struct {
 	mu      sync.Mutex
 	begun   time.Time
@@ -65,12 +66,12 @@ type Recorder struct {
 	times   histogram
 }
 
-// NewRecorder returns a recorder whose time begins now.
+// NewRecorder returns a recorder whose clock starts now.
 func NewRecorder() *Recorder {
 	return &Recorder{begun: time.Now(), summary: Summary{Outcomes: make(map[Outcome]int)}}
 }
 
-// Add notes one request.
+// Add records one request and returns its outcome.
 func (r *Recorder) Add(id string, took time.Duration, err error) Outcome {
 	outcome := OutcomeOf(err)
 	r.mu.Lock()
@@ -86,29 +87,30 @@ func (r *Recorder) Add(id string, took time.Duration, err error) Outcome {
 	return outcome
 }
 
-// Summary tells how it went so far.
+// Summary returns the results so far.
 func (r *Recorder) Summary() Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.summary
-	s.Outcomes = make(map[Outcome]int, len(r.summary.Outcomes))
-	for outcome, n := range r.summary.Outcomes {
-		s.Outcomes[outcome] = n
-	}
+	s.Outcomes = maps.Clone(r.summary.Outcomes)
 	s.Seconds = math.Round(time.Since(r.begun).Seconds()*1000) / 1000
 	s.Latency = r.times.latency()
 	return s
 }
 
 // Run makes the requests of load with ask until the load or ctx ends, and
-// calls each after every one. A request that ctx interrupts is not counted.
-func (r *Recorder) Run(ctx context.Context, load Load, ask func(context.Context) (string, error), each func(Outcome, error)) error {
-	if load.Rate < 0 || math.IsNaN(load.Rate) || math.IsInf(load.Rate, 0) || load.Count < 0 || load.Duration < 0 || load.Concurrency < 1 {
+// calls each, unless nil, after every request. A request that ctx interrupts
+// is not counted.
+func (r *Recorder) Run(
+	ctx context.Context, load Load, ask func(context.Context) (string, error), each func(Outcome, error),
+) error {
+	if load.Rate < 0 || math.IsNaN(load.Rate) || math.IsInf(load.Rate, 0) ||
+		load.Count < 0 || load.Duration < 0 || load.Concurrency < 1 {
 		return fmt.Errorf("load %+v: rate, count and duration must not be negative, concurrency must be at least 1", load)
 	}
 	begin := ctx
 	if load.Duration > 0 {
-		// The last requests may still end: the load ends, not the client.
+		// Only new requests stop then; those in flight may still finish.
 		var cancel context.CancelFunc
 		begin, cancel = context.WithTimeout(ctx, load.Duration)
 		defer cancel()
@@ -180,8 +182,8 @@ func (h *histogram) add(d time.Duration) {
 	h.sum += d
 }
 
-// percentile returns the upper end of the bucket that holds the p-th part of
-// the durations, or the longest of them.
+// percentile returns the upper end of the bucket that holds the p-quantile (0
+// to 1), at most the longest duration.
 func (h *histogram) percentile(p float64) time.Duration {
 	want, seen := int(math.Ceil(p*float64(h.n))), 0
 	for i, n := range h.buckets {

@@ -21,11 +21,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leastShare is the part of net/http's own speed that the server must keep.
+// leastShare is the fraction of net/http's own speed that the server must
+// reach.
 const leastShare = 0.9
 
-// callerFromCertificate is the handler that both servers have in the
-// comparison.
+// callerFromCertificate is the handler of both servers in the comparison.
 var callerFromCertificate = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	body, err := json.Marshal(Answer{SPIFFEID: r.TLS.PeerCertificates[0].URIs[0].String()})
 	if err != nil {
@@ -91,11 +91,11 @@ func asker(tb testing.TB, a *authority, address string, newConnections bool) fun
 	}
 }
 
-// during is the length of a round: short, and many of them, as what else the
-// machine does changes by the second.
+// during is the length of a round. Rounds are short and many, because the load
+// of the machine changes by the second.
 const during = 200 * time.Millisecond
 
-// rate counts how often 4 goroutines can ask in a round, per second.
+// rate returns the requests per second of 4 goroutines in one round.
 func rate(tb testing.TB, ask func() error) float64 {
 	tb.Helper()
 	var n, failed atomic.Int64
@@ -117,7 +117,7 @@ func rate(tb testing.TB, ask func() error) float64 {
 }
 
 // TestSpeedIsThatOfNetHTTP compares both servers in one run, in turns, so that
-// whatever else the machine does hits both. Its figures are in docs/mtls.md.
+// other load on the machine affects both. docs/mtls.md has the figures.
 func TestSpeedIsThatOfNetHTTP(t *testing.T) {
 	if os.Getenv("SPIRE_FALCO_SOAK") != "1" {
 		t.Skip("wants the machine for half a minute; SPIRE_FALCO_SOAK=1 runs it")

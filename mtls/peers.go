@@ -11,20 +11,20 @@ import (
 // authorised when it matches any of the three lists; the zero value authorises
 // nobody.
 type Peers struct {
-	// IDs are authorised exactly.
+	// IDs are exact SPIFFE IDs.
 	IDs []spiffeid.ID
-	// PathPrefixes authorise themselves and every ID below them, compared by
-	// whole path segments: spiffe://td/ns/a covers spiffe://td/ns/a/sa/b and
-	// not spiffe://td/ns/ab.
+	// PathPrefixes match themselves and every ID below them, by whole path
+	// segments: spiffe://td/ns/a matches spiffe://td/ns/a/sa/b but not
+	// spiffe://td/ns/ab.
 	PathPrefixes []spiffeid.ID
-	// TrustDomains authorise every ID of a trust domain.
+	// TrustDomains match every ID in the trust domain.
 	TrustDomains []spiffeid.TrustDomain
 }
 
-// errNotAuthorized is why Peers turns an ID down.
-var errNotAuthorized = errors.New("its SPIFFE ID is not among the authorised ones")
+// errNotAuthorized is returned by Peers.Authorize.
+var errNotAuthorized = errors.New("its SPIFFE ID is not authorised")
 
-// Authorize returns nil when id may be the other end of a connection.
+// Authorize returns nil when the other end of a connection may have this ID.
 func (p Peers) Authorize(id spiffeid.ID) error {
 	for _, allowed := range p.IDs {
 		if id == allowed {
@@ -49,7 +49,7 @@ func (p Peers) Empty() bool {
 	return len(p.IDs)+len(p.PathPrefixes)+len(p.TrustDomains) == 0
 }
 
-// String lists what is authorised, for logs.
+// String lists what is authorised; it is meant for logs.
 func (p Peers) String() string {
 	var parts []string
 	for _, id := range p.IDs {

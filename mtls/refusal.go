@@ -16,11 +16,10 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
-// Reason says in one word why a connection was refused. It is the value of
-// "reason" in the log.
+// Reason is why a connection was refused: the value of "reason" in the log.
 type Reason string
 
-// The reasons for which a connection is refused.
+// The reasons for refusing a connection.
 const (
 	// ReasonNoCertificate: the peer sent no certificate.
 	ReasonNoCertificate Reason = "no_client_certificate"
@@ -32,14 +31,14 @@ const (
 	ReasonExpired Reason = "svid_expired"
 	// ReasonNotYetValid: the peer's SVID is not valid yet.
 	ReasonNotYetValid Reason = "svid_not_yet_valid"
-	// ReasonUntrusted: the authorities of its trust domain did not issue the
-	// peer's SVID, or it is not one.
+	// ReasonUntrusted: the peer's certificate is no SVID, or was not issued by
+	// an authority of its trust domain.
 	ReasonUntrusted Reason = "svid_untrusted"
-	// ReasonNotAuthorized: the peer's SPIFFE ID is genuine and not authorised.
+	// ReasonNotAuthorized: the peer's SPIFFE ID is genuine but not authorised.
 	ReasonNotAuthorized Reason = "not_authorized"
 	// ReasonPlainHTTP: the peer spoke HTTP without TLS.
 	ReasonPlainHTTP Reason = "plain_http"
-	// ReasonNotTLS: the peer spoke something else than TLS.
+	// ReasonNotTLS: the peer spoke neither TLS nor HTTP.
 	ReasonNotTLS Reason = "not_tls"
 	// ReasonTLSVersion: the peer does not speak TLS 1.3.
 	ReasonTLSVersion Reason = "tls_version"
@@ -49,26 +48,27 @@ const (
 	ReasonRefusedByPeer Reason = "refused_by_peer"
 	// ReasonTimeout: the handshake was not complete in time.
 	ReasonTimeout Reason = "handshake_timeout"
-	// ReasonAborted: the peer went away during the handshake.
+	// ReasonAborted: the peer disconnected during the handshake.
 	ReasonAborted Reason = "handshake_aborted"
-	// ReasonCrowdedOut: too many handshakes were pending, this was the oldest.
-	ReasonCrowdedOut Reason = "too_many_handshakes"
+	// ReasonEvicted: too many handshakes were pending, and a newer one took
+	// this one's place.
+	ReasonEvicted Reason = "too_many_handshakes"
 	// ReasonTooLarge: the peer's handshake is larger than any honest one.
 	ReasonTooLarge Reason = "handshake_too_large"
-	// ReasonTooManyConnections: the peer, or all peers, have as many
-	// connections as allowed, all of them busy.
+	// ReasonTooManyConnections: the peer, or all peers together, have the
+	// maximum number of connections, all of them busy.
 	ReasonTooManyConnections Reason = "too_many_connections"
-	// ReasonOwnIdentity: this end has no valid SVID to show.
+	// ReasonOwnIdentity: this end has no valid SVID to present.
 	ReasonOwnIdentity Reason = "own_identity_expired"
-	// ReasonOther: anything else; the error tells.
+	// ReasonOther: anything else; see the error.
 	ReasonOther Reason = "handshake_failed"
 )
 
-// RefusedError is a connection refused by this end.
+// RefusedError reports that this end refused a connection.
 type RefusedError struct {
 	// Reason is why.
 	Reason Reason
-	// Peer is who was refused; the zero value when that is not known.
+	// Peer is who was refused; the zero value when unknown.
 	Peer spiffeid.ID
 	// Err is the cause.
 	Err error
@@ -86,13 +86,13 @@ func (e *RefusedError) Error() string {
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 var (
-	errCrowdedOut = errors.New("crowded out by newer handshakes")
-	errTooLarge   = errors.New("the peer sent more than a handshake needs")
+	errEvicted  = errors.New("evicted by a newer handshake")
+	errTooLarge = errors.New("the peer sent more than a handshake needs")
 )
 
 // verifyPeer returns a tls.Config.VerifyConnection that authenticates and
-// authorises the other end. crypto/tls calls it for resumed sessions too,
-// unlike VerifyPeerCertificate. Its errors are *RefusedError.
+// authorises the other end; unlike VerifyPeerCertificate, crypto/tls calls it
+// for resumed sessions too. Its errors are *RefusedError.
 func verifyPeer(identity Identity, peers Peers) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		certs := state.PeerCertificates
@@ -110,7 +110,7 @@ func verifyPeer(identity Identity, peers Peers) func(tls.ConnectionState) error 
 		if _, _, err := x509svid.Verify(certs, bundle); err != nil {
 			reason := ReasonUntrusted
 			if invalid := (x509.CertificateInvalidError{}); errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-				// crypto/x509 has one reason for both ends of the validity.
+				// crypto/x509 uses one reason for both ends of the validity.
 				reason = ReasonExpired
 				if time.Now().Before(invalid.Cert.NotBefore) {
 					reason = ReasonNotYetValid
@@ -135,7 +135,7 @@ var tlsErrors = []struct {
 	{"unsupported application protocols", ReasonProtocol},
 }
 
-// refusal tells why a handshake failed on the server's side.
+// refusal returns why a handshake failed on the server's side.
 func refusal(err error) *RefusedError {
 	if known := (*RefusedError)(nil); errors.As(err, &known) {
 		return known
@@ -144,8 +144,8 @@ func refusal(err error) *RefusedError {
 	record := tls.RecordHeaderError{}
 	op := (*net.OpError)(nil)
 	switch {
-	case errors.Is(err, errCrowdedOut):
-		reason = ReasonCrowdedOut
+	case errors.Is(err, errEvicted):
+		reason = ReasonEvicted
 	case errors.Is(err, errTooLarge):
 		reason = ReasonTooLarge
 	case errors.Is(err, ErrIdentityExpired), errors.Is(err, ErrIdentityNotYetValid):
@@ -172,7 +172,7 @@ func refusal(err error) *RefusedError {
 	return &RefusedError{Reason: reason, Err: err}
 }
 
-// looksLikeHTTP tells an HTTP request line from other bytes, as net/http does.
+// looksLikeHTTP recognises the start of an HTTP request, as net/http does.
 func looksLikeHTTP(header [5]byte) bool {
 	switch string(header[:]) {
 	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH":

@@ -13,17 +13,18 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
-// Limits bound what peers, honest or not, can take of a server.
+// Limits bound the server's resources that peers, honest or not, can take.
 type Limits struct {
-	// Connections may be established at the same time.
+	// Connections is the maximum number of established connections.
 	Connections int
-	// ConnectionsPerPeer may be established by one SPIFFE ID.
+	// ConnectionsPerPeer is the maximum number of one SPIFFE ID.
 	ConnectionsPerPeer int
-	// PendingHandshakes may be under way; one more ends the oldest.
+	// PendingHandshakes is the maximum number of connections that are not
+	// authenticated yet; one more evicts another.
 	PendingHandshakes int
-	// HeaderBytes is the largest request line with headers.
+	// HeaderBytes is the maximum size of the request line and headers.
 	HeaderBytes int
-	// HandshakeTimeout bounds the TLS handshake from the accepted connection.
+	// HandshakeTimeout bounds the TLS handshake.
 	HandshakeTimeout time.Duration
 	// ReadTimeout bounds the reading of one request.
 	ReadTimeout time.Duration
@@ -33,9 +34,9 @@ type Limits struct {
 	IdleTimeout time.Duration
 }
 
-// DefaultLimits are made for 64 MiB, half of what the pod may use: a connection
-// whose peer sends as large a header as it may takes about 50 KiB. docs/mtls.md
-// has the figures.
+// DefaultLimits returns limits for 64 MiB, half of the pod's memory limit: a
+// connection whose peer sends the largest allowed header takes about 50 KiB.
+// docs/mtls.md has the figures.
 func DefaultLimits() Limits {
 	return Limits{
 		Connections:        512,
@@ -49,26 +50,26 @@ func DefaultLimits() Limits {
 	}
 }
 
-// ServerConfig says how a [Server] works. Every field must be set except
-// Handler.
+// ServerConfig configures a [Server]. Every field except Handler must be set.
 type ServerConfig struct {
 	// Identity is the server's own.
 	Identity Identity
-	// Peers are who is served.
+	// Peers are the SPIFFE IDs that are served.
 	Peers Peers
-	// Limits bound what they can take.
+	// Limits bound the resources that they can take.
 	Limits Limits
-	// GracePeriod is how long requests under way may take once the server is
+	// GracePeriod is how long requests in flight may take once the server is
 	// told to stop.
 	GracePeriod time.Duration
 	// Log receives accepted and refused peers.
 	Log *slog.Logger
-	// Handler answers; nil means [Handler]. [PeerID] tells it who asks.
+	// Handler answers the requests; nil means [Handler]. It gets the caller's ID
+	// from [PeerID].
 	Handler http.Handler
 }
 
-// Server answers HTTP/1.1 over mutual TLS 1.3. HTTP/2 is left out: a small
-// answer gains nothing by it, and every peer speaks HTTP/1.1.
+// Server answers HTTP/1.1 over mutual TLS 1.3. HTTP/2 is left out: for a small
+// answer it has no benefit, and every peer speaks HTTP/1.1.
 type Server struct {
 	config ServerConfig
 }
@@ -83,7 +84,7 @@ func NewServer(config ServerConfig) *Server {
 
 type contextKey struct{}
 
-// PeerID returns the SPIFFE ID of the peer whose request ctx belongs to.
+// PeerID returns the SPIFFE ID of the peer that made the request of ctx.
 func PeerID(ctx context.Context) (spiffeid.ID, bool) {
 	c, ok := ctx.Value(contextKey{}).(*connection)
 	if !ok || c == nil {
@@ -93,12 +94,12 @@ func PeerID(ctx context.Context) (spiffeid.ID, bool) {
 }
 
 // Serve answers the peers that connect to inner until ctx ends, then lets the
-// requests under way end within the grace period and returns nil. It closes
-// inner. It returns an error when it cannot go on.
+// requests in flight finish within the grace period and returns nil. It closes
+// inner. It returns an error when it cannot continue.
 func (s *Server) Serve(ctx context.Context, inner net.Listener) error {
 	log, limits := s.config.Log, s.config.Limits
 	l := newListener(inner, s.config.Identity, s.config.Peers, limits, log)
-	defer l.Close() //nolint:errcheck // closed before, unless serving failed, which is then the error
+	defer l.Close() //nolint:errcheck // already closed, unless serving failed, which is the error then
 
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -141,7 +142,7 @@ func (s *Server) Serve(ctx context.Context, inner net.Listener) error {
 	defer cancel()
 	err := server.Shutdown(grace)
 	if errors.Is(err, context.DeadlineExceeded) {
-		log.Warn("grace period over; closing what is left", "connections", l.open.count())
+		log.Warn("grace period over; closing the remaining connections", "connections", l.open.count())
 		err = server.Close()
 	}
 	if err != nil {
@@ -151,41 +152,42 @@ func (s *Server) Serve(ctx context.Context, inner net.Listener) error {
 	return nil
 }
 
-// bounded answers only while the SVIDs that authenticated the connection are
-// valid, and ends the connection before they expire.
+// bounded serves requests only while the SVIDs that authenticated the
+// connection are valid, and ends the connection before they expire.
 func (s *Server) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(contextKey{}).(*connection)
-		if !ok || c == nil { // closed meanwhile
+		if !ok || c == nil { // closed in the meantime
 			w.Header().Set("Connection", "close")
 			http.Error(w, "not authenticated", http.StatusForbidden)
 			return
 		}
 		now := time.Now()
 		if now.After(c.expires) {
-			s.config.Log.Warn("peer refused", "reason", string(ReasonExpired), "peer", c.peer.String(), "remote", r.RemoteAddr,
+			s.config.Log.Warn("peer refused",
+				"reason", string(ReasonExpired), "peer", c.peer.String(), "remote", r.RemoteAddr,
 				"error", "an SVID that authenticated this connection expired at "+c.expires.UTC().Format(time.RFC3339))
 			w.Header().Set("Connection", "close")
-			http.Error(w, "identity expired; connect again", http.StatusForbidden)
+			http.Error(w, "identity expired; reconnect", http.StatusForbidden)
 			return
 		}
 		if c.ending(now) {
 			w.Header().Set("Connection", "close")
 		}
-		if s.config.Log.Enabled(r.Context(), slog.LevelDebug) { // or its arguments cost more than the answer
+		if s.config.Log.Enabled(r.Context(), slog.LevelDebug) { // the arguments cost more than the answer
 			s.config.Log.Debug("request", "peer", c.peer.String(), "method", r.Method, "path", r.URL.Path)
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// Answer is what [Handler] says, as JSON.
+// Answer is the JSON body of [Handler]'s answer.
 type Answer struct {
 	// SPIFFEID is the caller's.
 	SPIFFEID string `json:"spiffe_id"`
 }
 
-// Handler answers GET and HEAD of / with the SPIFFE ID of the caller.
+// Handler answers GET / and HEAD / with the caller's SPIFFE ID.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {

@@ -31,10 +31,10 @@ import (
 type running struct {
 	address string
 	log     *logBuffer
-	stop    func() error // tells it to stop and waits
+	stop    func() error // stops the server and waits for its end
 }
 
-// start serves with the configuration that change makes of a sensible one.
+// start runs a server with a usual configuration, modified by change.
 func start(tb testing.TB, a *authority, change func(*ServerConfig)) *running {
 	tb.Helper()
 	log := &logBuffer{}
@@ -66,7 +66,7 @@ func start(tb testing.TB, a *authority, change func(*ServerConfig)) *running {
 	return &running{address: inner.Addr().String(), log: log, stop: stop}
 }
 
-// client makes a client that expects a.
+// client returns a client that trusts a.
 func (r *running) client(tb testing.TB, a *authority, identity Identity, change func(*ClientConfig)) *Client {
 	tb.Helper()
 	config := ClientConfig{
@@ -81,8 +81,8 @@ func (r *running) client(tb testing.TB, a *authority, identity Identity, change 
 	return client
 }
 
-// anyServer is the TLS configuration of a peer that shows svid, if any, and
-// takes whatever the server shows.
+// anyServer is the TLS configuration of a peer that presents svid, if any, and
+// accepts any server.
 func anyServer(svid *x509svid.SVID) *tls.Config {
 	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
 	if svid != nil {
@@ -91,7 +91,7 @@ func anyServer(svid *x509svid.SVID) *tls.Config {
 	return config
 }
 
-// talk makes a TLS connection, sends a request and returns what comes back.
+// talk opens a TLS connection, sends a request and returns the answer.
 func talk(address string, config *tls.Config) (string, error) {
 	raw, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
@@ -110,7 +110,7 @@ func talk(address string, config *tls.Config) (string, error) {
 	return string(answer), err
 }
 
-func TestServerTellsAnAuthorisedPeerItsID(t *testing.T) {
+func TestServerAnswersAnAuthorisedPeerWithItsID(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, "example.org")
 	s := start(t, a, nil)
@@ -151,10 +151,10 @@ func TestServerRefuses(t *testing.T) {
 		{"the trust domain's name from another authority", anyServer(hour(impostor, "/client")), ReasonUntrusted, "spiffe://example.org/client", "bad certificate"},
 		{"no certificate", anyServer(nil), ReasonNoCertificate, "", "certificate required"},
 		{"an expired SVID", anyServer(a.issue("/client", now.Add(-time.Hour), now.Add(-time.Second))), ReasonExpired, "spiffe://example.org/client", "bad certificate"},
-		{"an SVID of tomorrow", anyServer(a.issue("/client", now.Add(time.Hour), now.Add(2*time.Hour))), ReasonNotYetValid, "spiffe://example.org/client", "bad certificate"},
+		{"an SVID that is not valid yet", anyServer(a.issue("/client", now.Add(time.Hour), now.Add(2*time.Hour))), ReasonNotYetValid, "spiffe://example.org/client", "bad certificate"},
 		{"a certificate without SPIFFE ID", anyServer(hour(a, "")), ReasonNoSPIFFEID, "", "bad certificate"},
-		{"a peer that speaks TLS 1.2 at most", only12, ReasonTLSVersion, "", "protocol version"},
-		{"a peer that speaks HTTP/2 alone", h2, ReasonProtocol, "", "no application protocol"},
+		{"a peer that speaks at most TLS 1.2", only12, ReasonTLSVersion, "", "protocol version"},
+		{"a peer that speaks only HTTP/2", h2, ReasonProtocol, "", "no application protocol"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -169,7 +169,7 @@ func TestServerRefuses(t *testing.T) {
 		})
 	}
 
-	t.Run("plain HTTP with an answer that tells", func(t *testing.T) {
+	t.Run("plain HTTP, with an answer that says why", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		response, err := http.Get("http://" + s.address + "/")
@@ -182,7 +182,7 @@ func TestServerRefuses(t *testing.T) {
 		s.log.requireRefusal(t, ReasonPlainHTTP, "")
 	})
 
-	t.Run("what is neither TLS nor HTTP", func(t *testing.T) {
+	t.Run("a protocol that is neither TLS nor HTTP", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		conn := dial(t, s.address)
@@ -214,7 +214,7 @@ func TestServerRefuses(t *testing.T) {
 		s.log.requireRefusal(t, ReasonTooLarge, "")
 	})
 
-	t.Run("and lets a peer that writes on learn why", func(t *testing.T) {
+	t.Run("a peer that keeps writing, which still receives the alert", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		_, conn := keepAlive(t, s.address, hour(a, "/stranger"))
@@ -227,7 +227,7 @@ func TestServerRefuses(t *testing.T) {
 		require.ErrorContains(t, err, "remote error: tls: bad certificate")
 	})
 
-	t.Run("everybody while its own identity is expired", func(t *testing.T) {
+	t.Run("everybody while its own identity has expired", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, func(c *ServerConfig) {
 			c.Identity = &staticIdentity{err: fmt.Errorf("%w: at noon", ErrIdentityExpired), bundle: x509bundle.NewSet(a.bundle)}
@@ -237,7 +237,7 @@ func TestServerRefuses(t *testing.T) {
 		s.log.requireRefusal(t, ReasonOwnIdentity, "")
 	})
 
-	t.Run("and logs a peer that refuses it", func(t *testing.T) {
+	t.Run("and logs a peer that refuses the server", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		client := s.client(t, a, a.identity("/client"), func(c *ClientConfig) {
@@ -272,9 +272,9 @@ func TestNoConnectionOutlivesTheSVIDThatAuthenticatedIt(t *testing.T) {
 	a := newAuthority(t, "example.org")
 	s := start(t, a, nil)
 
-	t.Run("it ends with an answer in the last quarter of its life", func(t *testing.T) {
+	t.Run("it is closed after an answer in the last quarter of its life", func(t *testing.T) {
 		t.Parallel()
-		expires := time.Now().Truncate(time.Second).Add(4 * time.Second) // certificates know whole seconds
+		expires := time.Now().Truncate(time.Second).Add(4 * time.Second) // certificates have whole seconds
 		reader, conn := keepAlive(t, s.address, a.issue("/client", time.Now().Add(-time.Hour), expires))
 		assert.False(t, ask(t, reader, conn).Close)
 		time.Sleep(time.Until(expires.Add(-500 * time.Millisecond)))
@@ -306,7 +306,7 @@ func TestNoConnectionOutlivesTheSVIDThatAuthenticatedIt(t *testing.T) {
 	})
 }
 
-func TestHandlerAnswersNothingElse(t *testing.T) {
+func TestHandlerAnswersOnlyItsPath(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, "example.org")
 	s := start(t, a, nil)
@@ -362,7 +362,7 @@ func TestServerStopsGracefully(t *testing.T) {
 		assert.Equal(t, OutcomeUnreachable, OutcomeOf(err))
 	})
 
-	t.Run("one that takes longer than the grace period is cut off", func(t *testing.T) {
+	t.Run("a request that takes longer than the grace period is cut off", func(t *testing.T) {
 		t.Parallel()
 		begun := make(chan struct{})
 		s := start(t, a, func(c *ServerConfig) {
@@ -379,10 +379,10 @@ func TestServerStopsGracefully(t *testing.T) {
 		require.NoError(t, s.stop())
 		assert.Equal(t, OutcomeUnreachable, OutcomeOf(<-result))
 		assert.Less(t, time.Since(t0), 3*time.Second, "cut off, not timed out")
-		assert.Len(t, s.log.with("msg", "grace period over; closing what is left"), 1)
+		assert.Len(t, s.log.with("msg", "grace period over; closing the remaining connections"), 1)
 	})
 
-	t.Run("half-open connections do not hold it up", func(t *testing.T) {
+	t.Run("half-open connections do not delay it", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		for range 10 {
@@ -398,7 +398,7 @@ func TestLimits(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, "example.org")
 
-	t.Run("the oldest pending handshake gives way to the newest", func(t *testing.T) {
+	t.Run("the oldest pending handshake is evicted", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, func(c *ServerConfig) { c.Limits.PendingHandshakes = 4 })
 		oldest := dial(t, s.address)
@@ -409,12 +409,12 @@ func TestLimits(t *testing.T) {
 		_, err := oldest.Read(make([]byte, 1))
 		require.Error(t, err)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
-		s.log.requireRefusal(t, ReasonCrowdedOut, "")
+		s.log.requireRefusal(t, ReasonEvicted, "")
 		_, err = s.client(t, a, a.identity("/client"), nil).Get(t.Context())
-		require.NoError(t, err, "an honest peer gets through")
+		require.NoError(t, err, "an honest peer is served")
 	})
 
-	t.Run("a handshake under way is kept before one that never began", func(t *testing.T) {
+	t.Run("a handshake in progress is kept and silent ones are evicted", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, func(c *ServerConfig) { c.Limits.PendingHandshakes = 4 })
 		reached, goOn := make(chan struct{}), make(chan struct{})
@@ -433,12 +433,14 @@ func TestLimits(t *testing.T) {
 		for range 8 {
 			dial(t, s.address)
 		}
-		require.Eventually(t, func() bool { return len(s.log.with("reason", string(ReasonCrowdedOut))) == 5 }, 3*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool {
+			return len(s.log.with("reason", string(ReasonEvicted))) == 5
+		}, 3*time.Second, 5*time.Millisecond)
 		close(goOn)
 		assert.Contains(t, <-result, "200 OK")
 	})
 
-	t.Run("one source crowds out itself alone", func(t *testing.T) {
+	t.Run("a flood from one source evicts only its own connections", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, func(c *ServerConfig) { c.Limits.PendingHandshakes = 4 })
 		bystander := dial(t, s.address)
@@ -447,10 +449,12 @@ func TestLimits(t *testing.T) {
 		for range 8 {
 			conn, err := flood.DialContext(t.Context(), "tcp", s.address)
 			require.NoError(t, err)
-			t.Cleanup(func() { _ = conn.Close() }) // by the server already, perhaps
+			t.Cleanup(func() { _ = conn.Close() }) // perhaps closed by the server already
 		}
-		require.Eventually(t, func() bool { return len(s.log.with("reason", string(ReasonCrowdedOut))) == 5 }, 3*time.Second, 5*time.Millisecond)
-		for _, entry := range s.log.with("reason", string(ReasonCrowdedOut)) {
+		require.Eventually(t, func() bool {
+			return len(s.log.with("reason", string(ReasonEvicted))) == 5
+		}, 3*time.Second, 5*time.Millisecond)
+		for _, entry := range s.log.with("reason", string(ReasonEvicted)) {
 			assert.Contains(t, entry["remote"], "127.0.0.2:")
 		}
 		conn := tls.Client(bystander, anyServer(a.identity("/client").svid))
@@ -538,7 +542,7 @@ func TestHealth(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, "example.org")
 
-	t.Run("is good while the server serves, and no peer is logged", func(t *testing.T) {
+	t.Run("passes while the server serves, and logs no peer", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		require.NoError(t, CheckHealth(t.Context(), s.address))
@@ -562,7 +566,7 @@ func TestHealth(t *testing.T) {
 		assert.Empty(t, reached)
 	})
 
-	t.Run("offered beside HTTP does not excuse from a certificate", func(t *testing.T) {
+	t.Run("does not replace the certificate when offered together with HTTP", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		config := anyServer(nil)
@@ -571,7 +575,7 @@ func TestHealth(t *testing.T) {
 		require.ErrorContains(t, err, "certificate required")
 	})
 
-	t.Run("is bad when the server's SVID has expired", func(t *testing.T) {
+	t.Run("fails when the server's SVID has expired", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, func(c *ServerConfig) {
 			c.Identity = &staticIdentity{svid: a.issue("/server", time.Now().Add(-time.Hour), time.Now().Add(-time.Minute)), bundle: x509bundle.NewSet(a.bundle)}
@@ -579,14 +583,14 @@ func TestHealth(t *testing.T) {
 		require.ErrorContains(t, CheckHealth(t.Context(), s.address), "not now")
 	})
 
-	t.Run("is bad when nothing listens", func(t *testing.T) {
+	t.Run("fails when nothing listens", func(t *testing.T) {
 		t.Parallel()
 		s := start(t, a, nil)
 		require.NoError(t, s.stop())
 		require.ErrorContains(t, CheckHealth(t.Context(), s.address), "connection refused")
 	})
 
-	t.Run("is bad when something else listens", func(t *testing.T) {
+	t.Run("fails when another program listens", func(t *testing.T) {
 		t.Parallel()
 		inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(t, err)
@@ -611,7 +615,7 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.data.Write(p)
 }
 
-// with returns the entries whose key has the value.
+// with returns the entries with this key and value.
 func (l *logBuffer) with(key, value string) []map[string]any {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -625,7 +629,7 @@ func (l *logBuffer) with(key, value string) []map[string]any {
 	return found
 }
 
-// requireRefusal wants exactly one refusal in the log, for that reason.
+// requireRefusal expects exactly one refusal in the log, with this reason.
 func (l *logBuffer) requireRefusal(t *testing.T, reason Reason, peer string) {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(l.with("msg", "peer refused")) > 0 }, 3*time.Second, 5*time.Millisecond)
@@ -650,7 +654,7 @@ func dial(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// keepAlive makes a TLS connection for several requests.
+// keepAlive opens a TLS connection for several requests.
 func keepAlive(t *testing.T, address string, svid *x509svid.SVID) (*bufio.Reader, net.Conn) {
 	t.Helper()
 	conn := tls.Client(dial(t, address), anyServer(svid))
@@ -658,7 +662,7 @@ func keepAlive(t *testing.T, address string, svid *x509svid.SVID) (*bufio.Reader
 	return bufio.NewReader(conn), conn
 }
 
-// ask makes one request on a connection that may be used again.
+// ask makes one request on a connection that is kept.
 func ask(t *testing.T, reader *bufio.Reader, conn net.Conn) *http.Response {
 	t.Helper()
 	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -694,7 +698,7 @@ func TestSourceOf(t *testing.T) {
 	assert.False(t, sourceOf(&net.UnixAddr{}).IsValid())
 }
 
-// addressed is a connection with addresses alone.
+// addressed is a connection that only has addresses.
 type addressed struct {
 	net.Conn
 	local, remote string
@@ -708,7 +712,7 @@ func (a addressed) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(a.remote))
 }
 
-func TestTheHealthCheckIsForThisHostAlone(t *testing.T) {
+func TestHealthCheckIsOnlyForThisHost(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		local, remote string
@@ -724,7 +728,7 @@ func TestTheHealthCheckIsForThisHostAlone(t *testing.T) {
 	}
 }
 
-func TestNobodyIsCrowdedOutUnread(t *testing.T) {
+func TestNoConnectionIsEvictedBeforeItWasRead(t *testing.T) {
 	t.Parallel()
 	limits := DefaultLimits()
 	limits.PendingHandshakes = 2
@@ -735,13 +739,13 @@ func TestNobodyIsCrowdedOutUnread(t *testing.T) {
 		return addressed{Conn: here, local: "10.0.0.1:8443", remote: "10.0.0.2:5000"}
 	}
 	first, second := h.add(conn()), h.add(conn())
-	assert.False(t, h.crowdOut(time.Now().Add(time.Hour)), "not read from yet")
+	assert.False(t, h.evict(time.Now().Add(time.Hour)), "not read from yet")
 	first.begin(time.Minute)
 	second.begin(time.Minute)
-	assert.False(t, h.crowdOut(time.Now().Add(-time.Millisecond)), "read from just now")
-	assert.True(t, h.crowdOut(time.Now().Add(firstLook)))
-	assert.True(t, first.crowdedOut.Load())
-	assert.False(t, second.crowdedOut.Load())
+	assert.False(t, h.evict(time.Now().Add(-time.Millisecond)), "read from just now")
+	assert.True(t, h.evict(time.Now().Add(firstLook)))
+	assert.True(t, first.evicted.Load())
+	assert.False(t, second.evicted.Load())
 	h.done(first) // again, as its goroutine will
 	h.done(second)
 	assert.Zero(t, h.count)

@@ -25,9 +25,11 @@ const (
 	EnvServerAddress = "SERVER_ADDRESS"
 	// EnvSPIFFEIDs lists the exact SPIFFE IDs that the other end may have.
 	EnvSPIFFEIDs = "AUTHORIZED_SPIFFE_IDS"
-	// EnvPathPrefixes lists SPIFFE IDs below which the other end may be.
+	// EnvPathPrefixes lists SPIFFE IDs; the other end may have any of them or
+	// any ID below.
 	EnvPathPrefixes = "AUTHORIZED_PATH_PREFIXES"
-	// EnvTrustDomains lists the trust domains of which the other end may be.
+	// EnvTrustDomains lists trust domains; the other end may have any ID in
+	// them.
 	EnvTrustDomains = "AUTHORIZED_TRUST_DOMAINS"
 	// EnvLogLevel is debug, info, warn or error.
 	EnvLogLevel = "LOG_LEVEL"
@@ -44,11 +46,11 @@ const DefaultGracePeriod = 20 * time.Second
 // Lookup finds an environment variable, as os.LookupEnv does.
 type Lookup func(name string) (value string, set bool)
 
-// Settings are what the server and the client have in common.
+// Settings are the settings that the server and the client share.
 type Settings struct {
 	// Socket is the address of the Workload API.
 	Socket string
-	// Peers is who the other end may be.
+	// Peers are the SPIFFE IDs that the other end may have.
 	Peers Peers
 	// LogLevel is the lowest level that is logged.
 	LogLevel slog.Level
@@ -59,15 +61,15 @@ type ServerSettings struct {
 	Settings
 	// Address is where the server listens, host:port.
 	Address string
-	// GracePeriod is how long requests under way may take after a signal to
+	// GracePeriod is how long requests in flight may take after a signal to
 	// stop.
 	GracePeriod time.Duration
-	// Limits bound what peers can take.
+	// Limits bound the resources that peers can take.
 	Limits Limits
 }
 
 // ReadSettings reads the settings that both programs share. The error names
-// every variable that is wrong, its value and what is allowed.
+// every invalid variable, its value and what is allowed.
 func ReadSettings(lookup Lookup) (Settings, error) {
 	r := reader{lookup: lookup}
 	s := r.common()
@@ -78,7 +80,7 @@ func ReadSettings(lookup Lookup) (Settings, error) {
 // [ReadSettings], SERVER_ADDRESS, SHUTDOWN_GRACE_PERIOD, MAX_CONNECTIONS,
 // MAX_CONNECTIONS_PER_PEER, MAX_PENDING_HANDSHAKES, MAX_HEADER_BYTES,
 // HANDSHAKE_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT and IDLE_TIMEOUT. The error
-// names every variable that is wrong, its value and what is allowed.
+// names every invalid variable, its value and what is allowed.
 func ReadServerSettings(lookup Lookup) (ServerSettings, error) {
 	r := reader{lookup: lookup}
 	def := DefaultLimits()
@@ -107,7 +109,7 @@ func ReadServerSettings(lookup Lookup) (ServerSettings, error) {
 	return s, r.err()
 }
 
-// ServerAddress reads SERVER_ADDRESS alone, for the health check.
+// ServerAddress reads only SERVER_ADDRESS, for the health check.
 func ServerAddress(lookup Lookup) (string, error) {
 	r := reader{lookup: lookup}
 	address := r.serverAddress()
@@ -119,7 +121,7 @@ func ServerAddress(lookup Lookup) (string, error) {
 func CheckAddress(address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return errors.New("must be host:port, as :8443")
+		return errors.New("it must be host:port")
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return errors.New("its port must be a number from 1 to 65535")
@@ -127,15 +129,15 @@ func CheckAddress(address string) error {
 	return nil
 }
 
-// reader collects what is wrong with the environment, so that one run names
-// every mistake.
+// reader collects the errors of the environment, so that one run reports all
+// of them.
 type reader struct {
 	lookup Lookup
 	errs   []error
 }
 
 func (r *reader) fail(name, value, allowed string) {
-	r.errs = append(r.errs, fmt.Errorf("%s is %q: allowed is %s", name, value, allowed))
+	r.errs = append(r.errs, fmt.Errorf("%s is %q: must be %s", name, value, allowed))
 }
 
 func (r *reader) err() error { return errors.Join(r.errs...) }
@@ -144,14 +146,16 @@ func (r *reader) common() Settings {
 	var s Settings
 	socket, _ := r.lookup(EnvSocket)
 	if err := workloadapi.ValidateAddress(socket); err != nil {
-		r.fail(EnvSocket, socket, "the address of the Workload API, as unix:///spiffe-workload-api/api.sock ("+err.Error()+")")
+		r.fail(EnvSocket, socket,
+			"the address of the Workload API, such as unix:///spiffe-workload-api/api.sock ("+err.Error()+")")
 	}
 	s.Socket = socket
 
 	for _, item := range r.list(EnvSPIFFEIDs) {
 		id, err := spiffeid.FromString(item)
 		if err != nil {
-			r.fail(EnvSPIFFEIDs, item, "a comma-separated list of SPIFFE IDs, as spiffe://example.org/client ("+err.Error()+")")
+			r.fail(EnvSPIFFEIDs, item,
+				"a comma-separated list of SPIFFE IDs, such as spiffe://example.org/client ("+err.Error()+")")
 			continue
 		}
 		s.Peers.IDs = append(s.Peers.IDs, id)
@@ -160,7 +164,8 @@ func (r *reader) common() Settings {
 		id, err := spiffeid.FromString(item)
 		switch {
 		case err != nil:
-			r.fail(EnvPathPrefixes, item, "a comma-separated list of SPIFFE IDs, as spiffe://example.org/ns/prod ("+err.Error()+")")
+			r.fail(EnvPathPrefixes, item,
+				"a comma-separated list of SPIFFE IDs, such as spiffe://example.org/ns/prod ("+err.Error()+")")
 		case id.Path() == "":
 			r.fail(EnvPathPrefixes, item, "a SPIFFE ID with a path; a whole trust domain belongs in "+EnvTrustDomains)
 		default:
@@ -171,17 +176,17 @@ func (r *reader) common() Settings {
 		domain, err := spiffeid.TrustDomainFromString(item)
 		switch {
 		case err != nil:
-			r.fail(EnvTrustDomains, item, "a comma-separated list of trust domains, as example.org ("+err.Error()+")")
+			r.fail(EnvTrustDomains, item, "a comma-separated list of trust domains, such as example.org ("+err.Error()+")")
 		case item != domain.Name():
-			// The library takes the domain out of any SPIFFE ID; here that
+			// The library accepts any SPIFFE ID and takes its domain, which
 			// would authorise far more than what was written.
-			r.fail(EnvTrustDomains, item, "a trust domain without scheme and path, as "+domain.Name())
+			r.fail(EnvTrustDomains, item, "a trust domain without scheme and path, such as "+domain.Name())
 		default:
 			s.Peers.TrustDomains = append(s.Peers.TrustDomains, domain)
 		}
 	}
 	if s.Peers.Empty() && len(r.errs) == 0 {
-		r.errs = append(r.errs, fmt.Errorf("none of %s, %s and %s is set: nobody could ever be accepted; set at least one",
+		r.errs = append(r.errs, fmt.Errorf("none of %s, %s and %s is set, so every peer would be refused: set at least one",
 			EnvSPIFFEIDs, EnvPathPrefixes, EnvTrustDomains))
 	}
 
@@ -200,13 +205,13 @@ func (r *reader) serverAddress() string {
 		return DefaultServerAddress
 	}
 	if err := CheckAddress(address); err != nil {
-		r.fail(EnvServerAddress, address, "host:port, as :8443 ("+err.Error()+")")
+		r.fail(EnvServerAddress, address, "host:port, such as :8443 ("+err.Error()+")")
 	}
 	return address
 }
 
-// list splits a comma-separated variable. One that is not set or empty has no
-// items; an empty item among others stays, and is then refused as what it is.
+// list splits a comma-separated variable. An unset or empty one has no items;
+// an empty item among others is kept, so that it is reported as invalid.
 func (r *reader) list(name string) []string {
 	value, _ := r.lookup(name)
 	if strings.TrimSpace(value) == "" {
@@ -240,7 +245,7 @@ func (r *reader) duration(name string, def, low time.Duration) time.Duration {
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d < low || d > high {
-		r.fail(name, value, fmt.Sprintf("a duration from %s to %s, as 10s", low, high))
+		r.fail(name, value, fmt.Sprintf("a duration from %s to %s, such as 10s", low, high))
 		return def
 	}
 	return d

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// environment is the least that the server needs, with changes: NAME=value.
-// NAME alone takes it out.
+// environment is the minimal environment of the server, with changes:
+// NAME=value sets a variable, NAME removes it.
 func environment(changes ...string) Lookup {
 	values := map[string]string{
 		"SPIFFE_ENDPOINT_SOCKET": "unix:///spiffe-workload-api/api.sock",
@@ -74,45 +74,45 @@ func TestReadServerSettingsReadsEverySetting(t *testing.T) {
 	}, got)
 }
 
-func TestReadServerSettingsNamesWhatIsWrong(t *testing.T) {
+func TestReadServerSettingsReportsInvalidValues(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ change, want string }{
-		{"SPIFFE_ENDPOINT_SOCKET", `SPIFFE_ENDPOINT_SOCKET is "": allowed is the address of the Workload API`},
-		{"SPIFFE_ENDPOINT_SOCKET=/run/api.sock", `SPIFFE_ENDPOINT_SOCKET is "/run/api.sock": allowed is`},
+		{"SPIFFE_ENDPOINT_SOCKET", `SPIFFE_ENDPOINT_SOCKET is "": must be the address of the Workload API`},
+		{"SPIFFE_ENDPOINT_SOCKET=/run/api.sock", `SPIFFE_ENDPOINT_SOCKET is "/run/api.sock": must be`},
 		{"AUTHORIZED_SPIFFE_IDS", "none of AUTHORIZED_SPIFFE_IDS, AUTHORIZED_PATH_PREFIXES and AUTHORIZED_TRUST_DOMAINS is set"},
 		{"AUTHORIZED_SPIFFE_IDS=", "none of AUTHORIZED_SPIFFE_IDS, AUTHORIZED_PATH_PREFIXES and AUTHORIZED_TRUST_DOMAINS is set"},
-		{"AUTHORIZED_SPIFFE_IDS=example.org/client", `AUTHORIZED_SPIFFE_IDS is "example.org/client": allowed is a comma-separated list of SPIFFE IDs`},
-		{"AUTHORIZED_SPIFFE_IDS=spiffe://example.org/a,", `AUTHORIZED_SPIFFE_IDS is "": allowed is`},
-		{"AUTHORIZED_PATH_PREFIXES=spiffe://example.org", `AUTHORIZED_PATH_PREFIXES is "spiffe://example.org": allowed is a SPIFFE ID with a path; a whole trust domain belongs in AUTHORIZED_TRUST_DOMAINS`},
-		{"AUTHORIZED_PATH_PREFIXES=spiffe://example.org/ns/", `AUTHORIZED_PATH_PREFIXES is "spiffe://example.org/ns/": allowed is`},
-		{"AUTHORIZED_TRUST_DOMAINS=Example.org", `AUTHORIZED_TRUST_DOMAINS is "Example.org": allowed is a comma-separated list of trust domains`},
-		{"AUTHORIZED_TRUST_DOMAINS=spiffe://example.org/client", `AUTHORIZED_TRUST_DOMAINS is "spiffe://example.org/client": allowed is a trust domain without scheme and path, as example.org`},
-		{"SERVER_ADDRESS=8443", `SERVER_ADDRESS is "8443": allowed is host:port, as :8443`},
-		{"SERVER_ADDRESS=", `SERVER_ADDRESS is "": allowed is host:port`},
-		{"SERVER_ADDRESS=:0", `SERVER_ADDRESS is ":0": allowed is host:port, as :8443 (its port must be a number from 1 to 65535)`},
-		{"SERVER_ADDRESS=:70000", `SERVER_ADDRESS is ":70000": allowed is`},
-		{"SERVER_ADDRESS=:https", `SERVER_ADDRESS is ":https": allowed is`},
-		{"SHUTDOWN_GRACE_PERIOD=20", `SHUTDOWN_GRACE_PERIOD is "20": allowed is a duration from 0s to 1h0m0s, as 10s`},
-		{"SHUTDOWN_GRACE_PERIOD=-1s", `SHUTDOWN_GRACE_PERIOD is "-1s": allowed is`},
-		{"MAX_CONNECTIONS=0", `MAX_CONNECTIONS is "0": allowed is a whole number from 1 to 100000`},
-		{"MAX_CONNECTIONS_PER_PEER=2000", `MAX_CONNECTIONS_PER_PEER is "2000": allowed is at most MAX_CONNECTIONS, which is 512`},
-		{"MAX_PENDING_HANDSHAKES=many", `MAX_PENDING_HANDSHAKES is "many": allowed is a whole number`},
-		{"MAX_HEADER_BYTES=10", `MAX_HEADER_BYTES is "10": allowed is a whole number from 1024 to 1048576`},
-		{"HANDSHAKE_TIMEOUT=0s", `HANDSHAKE_TIMEOUT is "0s": allowed is a duration from 1ms to 1h0m0s`},
-		{"READ_TIMEOUT=x", `READ_TIMEOUT is "x": allowed is a duration`},
-		{"WRITE_TIMEOUT=", `WRITE_TIMEOUT is "": allowed is a duration`},
-		{"IDLE_TIMEOUT=2h", `IDLE_TIMEOUT is "2h": allowed is a duration`},
-		{"LOG_LEVEL=verbose", `LOG_LEVEL is "verbose": allowed is one of debug, info, warn, error`},
+		{"AUTHORIZED_SPIFFE_IDS=example.org/client", `AUTHORIZED_SPIFFE_IDS is "example.org/client": must be a comma-separated list of SPIFFE IDs`},
+		{"AUTHORIZED_SPIFFE_IDS=spiffe://example.org/a,", `AUTHORIZED_SPIFFE_IDS is "": must be`},
+		{"AUTHORIZED_PATH_PREFIXES=spiffe://example.org", `AUTHORIZED_PATH_PREFIXES is "spiffe://example.org": must be a SPIFFE ID with a path; a whole trust domain belongs in AUTHORIZED_TRUST_DOMAINS`},
+		{"AUTHORIZED_PATH_PREFIXES=spiffe://example.org/ns/", `AUTHORIZED_PATH_PREFIXES is "spiffe://example.org/ns/": must be`},
+		{"AUTHORIZED_TRUST_DOMAINS=Example.org", `AUTHORIZED_TRUST_DOMAINS is "Example.org": must be a comma-separated list of trust domains`},
+		{"AUTHORIZED_TRUST_DOMAINS=spiffe://example.org/client", `AUTHORIZED_TRUST_DOMAINS is "spiffe://example.org/client": must be a trust domain without scheme and path, such as example.org`},
+		{"SERVER_ADDRESS=8443", `SERVER_ADDRESS is "8443": must be host:port, such as :8443`},
+		{"SERVER_ADDRESS=", `SERVER_ADDRESS is "": must be host:port`},
+		{"SERVER_ADDRESS=:0", `SERVER_ADDRESS is ":0": must be host:port, such as :8443 (its port must be a number from 1 to 65535)`},
+		{"SERVER_ADDRESS=:70000", `SERVER_ADDRESS is ":70000": must be`},
+		{"SERVER_ADDRESS=:https", `SERVER_ADDRESS is ":https": must be`},
+		{"SHUTDOWN_GRACE_PERIOD=20", `SHUTDOWN_GRACE_PERIOD is "20": must be a duration from 0s to 1h0m0s, such as 10s`},
+		{"SHUTDOWN_GRACE_PERIOD=-1s", `SHUTDOWN_GRACE_PERIOD is "-1s": must be`},
+		{"MAX_CONNECTIONS=0", `MAX_CONNECTIONS is "0": must be a whole number from 1 to 100000`},
+		{"MAX_CONNECTIONS_PER_PEER=2000", `MAX_CONNECTIONS_PER_PEER is "2000": must be at most MAX_CONNECTIONS, which is 512`},
+		{"MAX_PENDING_HANDSHAKES=many", `MAX_PENDING_HANDSHAKES is "many": must be a whole number`},
+		{"MAX_HEADER_BYTES=10", `MAX_HEADER_BYTES is "10": must be a whole number from 1024 to 1048576`},
+		{"HANDSHAKE_TIMEOUT=0s", `HANDSHAKE_TIMEOUT is "0s": must be a duration from 1ms to 1h0m0s`},
+		{"READ_TIMEOUT=x", `READ_TIMEOUT is "x": must be a duration`},
+		{"WRITE_TIMEOUT=", `WRITE_TIMEOUT is "": must be a duration`},
+		{"IDLE_TIMEOUT=2h", `IDLE_TIMEOUT is "2h": must be a duration`},
+		{"LOG_LEVEL=verbose", `LOG_LEVEL is "verbose": must be one of debug, info, warn, error`},
 	} {
 		t.Run(test.change, func(t *testing.T) {
 			t.Parallel()
 			_, err := ReadServerSettings(environment(test.change))
 			require.ErrorContains(t, err, test.want)
-			assert.Equal(t, 1, strings.Count(err.Error(), "\n")+1, "one mistake, one line: %v", err)
+			assert.Equal(t, 1, strings.Count(err.Error(), "\n")+1, "one line per error: %v", err)
 		})
 	}
 
-	t.Run("all mistakes at once", func(t *testing.T) {
+	t.Run("all errors at once", func(t *testing.T) {
 		t.Parallel()
 		_, err := ReadServerSettings(environment("SERVER_ADDRESS=x", "READ_TIMEOUT=x", "LOG_LEVEL=x"))
 		for _, name := range []string{"SERVER_ADDRESS", "READ_TIMEOUT", "LOG_LEVEL"} {
@@ -120,7 +120,7 @@ func TestReadServerSettingsNamesWhatIsWrong(t *testing.T) {
 		}
 	})
 
-	t.Run("fewer connections than one peer may have by default are no mistake", func(t *testing.T) {
+	t.Run("fewer connections than the default for one peer are valid", func(t *testing.T) {
 		t.Parallel()
 		got, err := ReadServerSettings(environment("MAX_CONNECTIONS=10"))
 		require.NoError(t, err)
@@ -154,7 +154,7 @@ func TestPeersAuthorize(t *testing.T) {
 			t.Parallel()
 			parsed := spiffeid.RequireFromString(id)
 			assert.Equal(t, allowed, peers.Authorize(parsed) == nil)
-			require.Error(t, Peers{}.Authorize(parsed), "nobody is authorised by nothing")
+			require.Error(t, Peers{}.Authorize(parsed), "no Peers authorise nobody")
 		})
 	}
 	assert.Equal(t, "spiffe://example.org/client,spiffe://example.org/ns/prod/**,spiffe://partner.test/**", peers.String())

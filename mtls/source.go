@@ -19,38 +19,39 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Identity gives the X.509 SVID of this process and the bundles that vouch for
-// others. A [Source] is one; tests use static ones.
+// Identity provides the X.509 SVID of this process and the bundles that verify
+// the SVIDs of others. A [Source] is one; tests use static ones.
 type Identity interface {
 	x509svid.Source
 	x509bundle.Source
 }
 
 const (
-	// Without these the library's first retry comes after 1 s and the later
-	// ones up to 30 s apart, and its connection to an agent that came back is
-	// tried again after up to 2 minutes: longer than a short-lived SVID lives.
+	// The library's defaults retry after 1 s and then up to 30 s apart, and
+	// reconnect to an agent that has come back within 2 minutes. That is longer
+	// than a short-lived SVID lives.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = time.Second
-	// reportEvery is how often a lasting failure is logged again.
+	// reportEvery is how often a persistent failure is logged again.
 	reportEvery = 10 * time.Second
 )
 
-// ErrNoIdentity is returned, wrapped, when the Workload API gave no SVID in
-// time.
+// ErrNoIdentity is wrapped in the error when the Workload API provided no SVID
+// in time.
 var ErrNoIdentity = errors.New("no identity")
 
-// ErrIdentityExpired is returned, wrapped, when the SVID of this process ran
-// out because the Workload API gave no newer one.
+// ErrIdentityExpired is wrapped in the error when the SVID of this process has
+// expired and the Workload API provided no newer one.
 var ErrIdentityExpired = errors.New("the identity of this process has expired")
 
-// ErrIdentityNotYetValid is returned, wrapped, when the only SVID of this
-// process is one of the future: the clocks here and at the SPIRE server differ.
+// ErrIdentityNotYetValid is wrapped in the error when the validity of the only
+// SVID of this process has not begun: the clocks here and at the SPIRE server
+// differ.
 var ErrIdentityNotYetValid = errors.New("the identity of this process is not valid yet")
 
-// Source keeps the X.509 SVID of this process and the trust bundles, as the
-// Workload API streams them. It continues with the last ones while the agent
-// is unavailable. Close it after use.
+// Source keeps the X.509 SVID of this process and the trust bundles up to date
+// from the Workload API. While the agent is unavailable it keeps the last
+// ones. Callers must close it after use.
 type Source struct {
 	log    *slog.Logger
 	socket string
@@ -64,7 +65,7 @@ type Source struct {
 	onNew   atomic.Pointer[func()]
 	started time.Time
 
-	// What follows is used by the watching goroutine alone.
+	// Only the watching goroutine uses the fields below.
 	failing    bool
 	lastCause  string
 	lastReport time.Time
@@ -72,12 +73,12 @@ type Source struct {
 
 type sourceState struct {
 	svid *x509svid.SVID
-	// next takes the place of svid once it is valid; nil for none.
+	// next replaces svid once it is valid; may be nil.
 	next    *x509svid.SVID
 	bundles *x509bundle.Set
 }
 
-// current is the SVID to use at that time.
+// current returns the SVID to use at now.
 func (s *sourceState) current(now time.Time) *x509svid.SVID {
 	if s.next != nil && !now.Before(s.next.Certificates[0].NotBefore) {
 		return s.next
@@ -85,21 +86,22 @@ func (s *sourceState) current(now time.Time) *x509svid.SVID {
 	return s.svid
 }
 
-// checkTime returns an error when the SVID is not valid at that time.
+// checkTime returns an error when the SVID is not valid at now.
 func checkTime(svid *x509svid.SVID, now time.Time) error {
 	leaf := svid.Certificates[0]
 	switch {
 	case now.After(leaf.NotAfter):
 		return fmt.Errorf("%w: %s, at %s", ErrIdentityExpired, svid.ID, leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
-		return fmt.Errorf("%w: %s, before %s", ErrIdentityNotYetValid, svid.ID, leaf.NotBefore.UTC().Format(time.RFC3339))
+		return fmt.Errorf("%w: %s, before %s",
+			ErrIdentityNotYetValid, svid.ID, leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// OpenSource connects to the Workload API at socket and blocks until it has
-// given an SVID that is valid now, retrying quickly and logging what it waits
-// for. When ctx ends first the error wraps [ErrNoIdentity] and the last cause.
+// OpenSource connects to the Workload API at socket and blocks until that
+// provides an SVID that is valid now. It retries quickly and logs what it waits
+// for. When ctx ends first, the error wraps [ErrNoIdentity] and the last cause.
 func OpenSource(ctx context.Context, socket string, log *slog.Logger) (*Source, error) {
 	client, err := workloadapi.New(ctx,
 		workloadapi.WithAddr(socket),
@@ -135,16 +137,16 @@ func OpenSource(ctx context.Context, socket string, log *slog.Logger) (*Source, 
 		ErrNoIdentity, socket, time.Since(s.started).Round(time.Millisecond), err)
 }
 
-// Close drops the connection to the Workload API. The SVID that was last
-// received stays in use until it expires.
+// Close drops the connection to the Workload API. The last received SVID stays
+// in use until it expires.
 func (s *Source) Close() {
 	s.cancel()
 	<-s.done
 	_ = s.client.Close() // nothing was sent that could be lost
 }
 
-// GetX509SVID returns the current SVID. The error wraps [ErrIdentityExpired]
-// when it has run out, [ErrIdentityNotYetValid] when its time has not come.
+// GetX509SVID returns the current SVID. The error wraps [ErrIdentityExpired] or
+// [ErrIdentityNotYetValid] when it is not valid now.
 func (s *Source) GetX509SVID() (*x509svid.SVID, error) {
 	now := time.Now()
 	svid := s.state.Load().current(now)
@@ -166,7 +168,7 @@ func (s *Source) GetX509BundleForTrustDomain(domain spiffeid.TrustDomain) (*x509
 // ID returns the SPIFFE ID of this process.
 func (s *Source) ID() spiffeid.ID { return s.state.Load().svid.ID }
 
-// opened tells whether there has been a valid SVID.
+// opened reports whether there has been a valid SVID.
 func (s *Source) opened() bool {
 	select {
 	case <-s.first:
@@ -189,8 +191,8 @@ func (s *Source) open() {
 	})
 }
 
-// openLater lets OpenSource return once the time of the current SVID has come,
-// also when the clock is set right meanwhile.
+// openLater lets OpenSource return once the current SVID becomes valid. It
+// polls, because the clock may be corrected meanwhile.
 func (s *Source) openLater(ctx context.Context) {
 	ticks := time.NewTicker(firstRetry)
 	defer ticks.Stop()
@@ -224,9 +226,9 @@ func (s *Source) watch(ctx context.Context, cause chan error) {
 		if ctx.Err() != nil {
 			return
 		}
-		// The library gives up on two status codes, which an agent that is
-		// going down can send as well: begin again.
-		s.log.Warn("the Workload API ended the watch; beginning again", "socket", s.socket, "error", err)
+		// The library gives up on two status codes that an agent can also send
+		// while it shuts down.
+		s.log.Warn("the Workload API ended the watch; retrying", "socket", s.socket, "error", err)
 		select {
 		case <-time.After(lastRetry):
 		case <-ctx.Done():
@@ -251,7 +253,7 @@ func (w *watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
 	bad := checkTime(svid, now)
 	if old != nil && errors.Is(bad, ErrIdentityNotYetValid) {
 		if current := old.current(now); checkTime(current, now) == nil {
-			state.svid, state.next = current, svid // no gap because of a clock
+			state.svid, state.next = current, svid // differing clocks must not cause a gap
 		}
 	}
 	s.state.Store(state)
@@ -261,10 +263,11 @@ func (w *watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
 			s.open()
 			return
 		}
-		// An open port means a server that can prove who it is. The agent sends
-		// a new SVID when it has one; one of the future only needs time.
+		// An open port means a server that can prove who it is, so wait: for the
+		// agent to send a newer SVID, or for this one to become valid.
 		w.setCause(bad)
-		s.log.Warn("still waiting for an identity", append(describe(svid), "cause", "the SVID is not valid now", "error", bad)...)
+		s.log.Warn("still waiting for an identity",
+			append(describe(svid), "cause", "the SVID is not valid now", "error", bad)...)
 		if errors.Is(bad, ErrIdentityNotYetValid) {
 			go s.openLater(w.ctx)
 		}
@@ -272,9 +275,9 @@ func (w *watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
 	}
 	switch {
 	case bad != nil:
-		s.log.Warn("identity rotated to one that is not valid now", append(describe(svid), "error", bad)...)
+		s.log.Warn("the new identity is not valid now", append(describe(svid), "error", bad)...)
 	case old.svid.Certificates[0].Equal(svid.Certificates[0]):
-		s.log.Debug("identity sent again, or bundles changed", describe(svid)...)
+		s.log.Debug("same identity received again, or bundles changed", describe(svid)...)
 	default:
 		s.log.Info("identity rotated", describe(svid)...)
 	}
@@ -317,8 +320,7 @@ func (w *watcher) OnX509ContextWatchError(err error) {
 		"error", err, "spiffe_id", svid.ID.String(), "not_after", svid.Certificates[0].NotAfter.UTC())
 }
 
-// describeWatchError tells in words of the user's world what an error of the
-// Workload API means.
+// describeWatchError explains an error of the Workload API to an operator.
 func describeWatchError(err error) string {
 	switch status.Code(err) {
 	case codes.PermissionDenied:
@@ -330,7 +332,7 @@ func describeWatchError(err error) string {
 	}
 }
 
-// quickBackoff retries after 100 ms and then ever later, up to 1 s.
+// quickBackoff backs off from 100 ms to 1 s.
 type quickBackoff struct{}
 
 // NewBackoff implements workloadapi.BackoffStrategy.

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// agent is a Workload API that streams the SVIDs that it is told.
+// agent is a Workload API that streams the SVIDs it is given.
 type agent struct {
 	workload.UnimplementedSpiffeWorkloadAPIServer
 
@@ -59,7 +59,7 @@ func startAgent(t *testing.T) (*agent, string) {
 	return a, "unix://" + path
 }
 
-func TestNoSourceOpensWithAnSVIDThatIsNotValidNow(t *testing.T) {
+func TestSourceDoesNotOpenWithAnSVIDThatIsNotValidNow(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name            string
@@ -68,7 +68,7 @@ func TestNoSourceOpensWithAnSVIDThatIsNotValidNow(t *testing.T) {
 		notYet, expired bool
 	}{
 		{"expired", -time.Hour, -time.Minute, "has expired: spiffe://example.org/server, at ", false, true},
-		{"of the future", time.Hour, 2 * time.Hour, "is not valid yet: spiffe://example.org/server, before ", true, false},
+		{"not valid yet", time.Hour, 2 * time.Hour, "is not valid yet: spiffe://example.org/server, before ", true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -93,11 +93,11 @@ func TestNoSourceOpensWithAnSVIDThatIsNotValidNow(t *testing.T) {
 	}
 }
 
-func TestASourceOpensAsSoonAsItsSVIDIsValid(t *testing.T) {
+func TestSourceOpensAsSoonAsItsSVIDIsValid(t *testing.T) {
 	t.Parallel()
-	begins := time.Now().Truncate(time.Second).Add(2 * time.Second) // certificates know whole seconds
+	begins := time.Now().Truncate(time.Second).Add(2 * time.Second) // certificates have whole seconds
 	for name, svids := range map[string]func(a *authority) []*x509svid.SVID{
-		"when its time has come": func(a *authority) []*x509svid.SVID {
+		"when the SVID becomes valid": func(a *authority) []*x509svid.SVID {
 			return []*x509svid.SVID{a.issue("/server", begins, begins.Add(time.Hour))}
 		},
 		"when a valid one follows": func(a *authority) []*x509svid.SVID {
@@ -130,7 +130,7 @@ func TestASourceOpensAsSoonAsItsSVIDIsValid(t *testing.T) {
 	}
 }
 
-func TestARotationToAnSVIDOfTheFutureKeepsTheOldOneUntilThen(t *testing.T) {
+func TestRotationToAnSVIDThatIsNotValidYetKeepsTheOldOneUntilThen(t *testing.T) {
 	t.Parallel()
 	a, socket := startAgent(t)
 	first := a.authority.issue("/server", time.Now().Add(-time.Minute), time.Now().Add(time.Hour))

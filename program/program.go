@@ -1,5 +1,5 @@
-// Package program is the Pulumi program: it loads the settings, checks and renders what it can without the engine, and
-// registers the stack. main.go runs it under `pulumi`, cmd/stack-engine through the Automation API, tests on mocks.
+// Package program is the Pulumi program: it loads the settings, checks and renders everything that it can without the engine,
+// and registers the stack. main.go runs it under `pulumi`, cmd/stack-engine through the Automation API, tests on mocks.
 package program
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -17,19 +18,19 @@ import (
 	"spire-falco/rules"
 )
 
-// Image is the project's own image, built.
+// Image is the project's own built image.
 type Image interface {
-	// Digest of its manifest, sha256:...
+	// Digest returns the digest of its manifest, sha256:...
 	Digest() string
-	// LocalReference is its name in a cluster that it was loaded into.
+	// LocalReference returns its name in a cluster that it was loaded into.
 	LocalReference() string
 	// WriteArchive writes it as an OCI archive.
 	WriteArchive(path string) error
 }
 
-// Options say how the program runs.
+// Options of the program.
 type Options struct {
-	// Dir is the project's folder, absolute; empty means the one that the engine names.
+	// Dir is the absolute path of the project's directory; empty means the engine's root directory.
 	Dir string
 	// Keys are the project's configuration keys that are set, for finding mistyped ones.
 	Keys []string
@@ -37,7 +38,7 @@ type Options struct {
 	BuildImage func(ctx context.Context, dir string) (Image, error)
 }
 
-// New is the Pulumi program.
+// New returns the Pulumi program.
 func New(opts Options) pulumi.RunFunc {
 	return func(ctx *pulumi.Context) error {
 		dir := opts.Dir
@@ -64,7 +65,7 @@ func New(opts Options) pulumi.RunFunc {
 	}
 }
 
-// prepare does everything that needs no engine, so that what is wrong is known before the first resource is registered.
+// prepare does everything that needs no engine, so that errors are found before the first resource is registered.
 func prepare(ctx context.Context, settings *config.Settings, dir string, opts Options) (*components.StackArgs, error) {
 	rendered, err := rules.RenderSettings(settings, dir)
 	if err != nil {
@@ -73,7 +74,9 @@ func prepare(ctx context.Context, settings *config.Settings, dir string, opts Op
 	if err := CheckHosts(settings, rendered); err != nil {
 		return nil, err
 	}
-	args := &components.StackArgs{Settings: settings, Kubeconfig: absolute(dir, settings.Cluster.Kubeconfig), Rules: rendered}
+	args := &components.StackArgs{
+		Settings: settings, Kubeconfig: absolute(dir, settings.Cluster.Kubeconfig), Rules: rendered,
+	}
 	if !needsImage(settings) {
 		return args, nil
 	}
@@ -94,7 +97,7 @@ func prepare(ctx context.Context, settings *config.Settings, dir string, opts Op
 	args.ImageLoad.Reference = args.Image
 	args.ImageLoad.Archive = filepath.Join(dir, ".cache", "image", "mtls-server.tar")
 	if err := os.MkdirAll(filepath.Dir(args.ImageLoad.Archive), 0o750); err != nil {
-		return nil, fmt.Errorf("make the folder of the image: %w", err)
+		return nil, fmt.Errorf("create the directory of the image: %w", err)
 	}
 	if err := img.WriteArchive(args.ImageLoad.Archive); err != nil {
 		return nil, fmt.Errorf("write the image of mtls-server and mtls-client: %w", err)
@@ -107,15 +110,10 @@ func buildFromSource(ctx context.Context, dir string) (Image, error) {
 }
 
 func needsImage(settings *config.Settings) bool {
-	for _, w := range settings.Workloads {
-		if w.Image == "" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(settings.Workloads, func(w config.Workload) bool { return w.Image == "" })
 }
 
-// CheckHosts checks the hosts of the settings with the rules that they would get; nil when Falco is off or there are none.
+// CheckHosts validates the hosts of the settings and the rules for them; it returns nil when Falco is off or there are none.
 func CheckHosts(settings *config.Settings, rendered *rules.Rendered) error {
 	args := components.HostArgs(settings, rendered, nil)
 	if args == nil {
@@ -127,7 +125,7 @@ func CheckHosts(settings *config.Settings, rendered *rules.Rendered) error {
 	return nil
 }
 
-// hostKeys are the private keys of the hosts by name, as secrets.
+// hostKeys returns the private keys of the hosts by name, as secrets.
 func hostKeys(ctx *pulumi.Context, settings *config.Settings) map[string]pulumi.StringInput {
 	keys := map[string]pulumi.StringInput{}
 	for _, h := range settings.Hosts.List {
@@ -148,7 +146,7 @@ func hostKeys(ctx *pulumi.Context, settings *config.Settings) map[string]pulumi.
 	return keys
 }
 
-// secrets reads the secret settings that are used; they stay secret in every output made of them.
+// secrets reads the secret settings that are used; outputs derived from them are secret too.
 func secrets(ctx *pulumi.Context, settings *config.Settings) components.FalcosidekickSecrets {
 	s := components.FalcosidekickSecrets{Outputs: map[string]pulumi.StringInput{}}
 	for _, o := range settings.Sidekick.Outputs {

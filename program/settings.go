@@ -13,7 +13,7 @@ import (
 )
 
 // loadSettings loads the settings inside a running Pulumi program. keys lists every configuration key of the project that
-// is set, for finding mistyped ones: the SDK itself can only be asked for keys that one knows.
+// is set, for finding mistyped ones: the SDK cannot list the keys.
 func loadSettings(ctx *pulumi.Context, keys []string) (*config.Settings, error) {
 	src := config.Source{
 		Stack:     ctx.Stack(),
@@ -76,9 +76,9 @@ func KeysFromEnvironment() ([]string, error) {
 	return keys, nil
 }
 
-// lookupIn finds a setting in the configuration of a running program: under its flat key, or inside the object of its
-// group. The engine itself puts the defaults of Pulumi.yaml into such objects, since it takes dots in a declaration for a
-// path, and so does `pulumi config set --path`. A flat key wins: it was set by somebody.
+// lookupIn returns a function that finds a setting in the configuration of a running program: under its flat key, or inside
+// the object of its group. The engine puts the defaults of Pulumi.yaml into such objects, because it interprets dots in a
+// declaration as a path, and so does `pulumi config set --path`. A flat key wins, because it is no default.
 func lookupIn(ctx *pulumi.Context) func(key string) (value string, secret, ok bool) {
 	get := func(key string) (string, bool, bool) {
 		full := ctx.Project() + ":" + key
@@ -106,9 +106,9 @@ func lookupIn(ctx *pulumi.Context) func(key string) (value string, secret, ok bo
 	}
 }
 
-// outputs takes the keys of the outputs that are written as an object. The engine passes an object as secret when any value
-// in it is one, and does not say which: those that must be are, so whether they stand in plain text beside another secret
-// is checked on the file of the stack alone.
+// outputs adds the outputs that are written as an object. The engine passes the whole object as secret when one value in it
+// is, and does not say which. So whether a value that must be secret is in plain text can only be checked in the stack's
+// file.
 func outputs(ctx *pulumi.Context, src config.Source) {
 	for _, place := range []struct {
 		key  string
@@ -123,7 +123,7 @@ func outputs(ctx *pulumi.Context, src config.Source) {
 		decoder := json.NewDecoder(strings.NewReader(text))
 		decoder.UseNumber()
 		if err := decoder.Decode(&tree); err != nil {
-			tree = text // no object, which Load refuses
+			tree = text // not an object, which Load reports
 		}
 		for _, name := range place.path {
 			object, _ := tree.(map[string]any)
@@ -135,7 +135,7 @@ func outputs(ctx *pulumi.Context, src config.Source) {
 	}
 }
 
-// inside finds a value in nested objects and gives it the form in which Pulumi passes values to programs.
+// inside finds a value in nested objects and returns it in the form in which Pulumi passes values to programs.
 func inside(tree map[string]any, path []string) (string, bool) {
 	v, ok := tree[path[0]]
 	if !ok {
@@ -155,7 +155,7 @@ func inside(tree map[string]any, path []string) (string, bool) {
 	return string(text), err == nil
 }
 
-// secret reads the value of a secret setting, which config.Settings does not hold. It stays secret in every output made of it.
+// secret reads the value of a secret setting, which config.Settings does not contain. Outputs derived from it are secret too.
 func secret(ctx *pulumi.Context, key string) pulumi.StringOutput {
 	value, _, _ := lookupIn(ctx)(key)
 	return pulumi.ToSecret(pulumi.String(value)).(pulumi.StringOutput)

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Annotation is a message that GitHub Actions shows on a run, and beside the line that it is about.
+// Annotation is a message that GitHub Actions shows on a run and next to a line of a file.
 type Annotation struct {
-	// Level is error, warning or notice; empty for error.
+	// Level is error, warning or notice; anything else means error.
 	Level string
 	// Title is the heading; empty for none.
 	Title string
@@ -18,7 +18,7 @@ type Annotation struct {
 	Message string
 }
 
-// String is the workflow command, on one line and without a line feed at its end. No part of the annotation can end the
+// String returns the workflow command as one line, without a line feed at the end. No part of the annotation can end the
 // command early or begin another.
 func (a Annotation) String() string {
 	level := a.Level
@@ -45,7 +45,7 @@ func (a Annotation) String() string {
 	return command + "::" + dataEscapes.Replace(visible(a.Message))
 }
 
-// visible escapes what is not to be seen and leaves line feeds, which the command takes percent-escaped. A colon needs no
+// visible escapes invisible characters but not line feeds, which the command percent-escapes, nor colons, which need no
 // escape inside a command.
 func visible(s string) string {
 	lines := strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
@@ -55,7 +55,7 @@ func visible(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// The escapes of GitHub's toolkit for the data and for the properties of a command.
+// The escapes of a command's data and properties, as in GitHub's toolkit.
 var (
 	dataEscapes     = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	propertyEscapes = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")

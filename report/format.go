@@ -6,13 +6,13 @@ import (
 	"reflect"
 )
 
-// Fprintf is fmt.Fprintf, with Text applied to every argument that is a text, an error or a fmt.Stringer: the format may
-// have line feeds and tabs, but no argument can add one.
+// Fprintf is fmt.Fprintf with Text applied to every argument that is a string, an error or a fmt.Stringer: the format may
+// contain line feeds and tabs, but no argument can add one.
 func Fprintf(w io.Writer, format string, args ...any) {
-	_, _ = io.WriteString(w, Sprintf(format, args...)) // what is flushed or closed is checked by the caller
+	_, _ = io.WriteString(w, Sprintf(format, args...)) // callers check flushing and closing
 }
 
-// Sprintf is fmt.Sprintf with arguments as Fprintf has them.
+// Sprintf is fmt.Sprintf with Text applied to its arguments like Fprintf.
 func Sprintf(format string, args ...any) string {
 	safe := make([]any, len(args))
 	for i, arg := range args {

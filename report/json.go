@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// JSON returns a JSON text in which nothing is left that a terminal acts on or does not show: such characters become \u
-// escapes, which mean the same to a parser. encoding/json leaves DEL, C1 controls and bidi controls as they are. White space
-// between values stays; what is not UTF-8 becomes \ufffd, as a parser would read it.
+// JSON escapes in a JSON text everything that a terminal interprets or does not show. The \u escapes mean the same to a
+// parser. encoding/json does not escape DEL, C1 controls and bidi controls. White space between values is kept; invalid
+// UTF-8 becomes \ufffd, as a parser would read it.
 func JSON(text []byte) []byte {
 	if cleanJSON(text) {
 		return text
 	}
 	out := make([]byte, 0, len(text)+64)
 	inString, escaped := false, false
-	var commands escaper // finds ##[ and ##vso[, which GitHub Actions takes anywhere in a line
+	var commands escaper // finds ##[ and ##vso[, which GitHub Actions interprets anywhere in a line
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
 		text = text[size:]
@@ -61,7 +61,7 @@ func cleanJSON(text []byte) bool {
 	return true
 }
 
-// WriteJSON writes v as indented JSON, with a line feed at its end, as JSON leaves it.
+// WriteJSON writes v as indented JSON with a line feed at the end, escaped by JSON.
 func WriteJSON(w io.Writer, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -1,6 +1,6 @@
-// Package report writes text that comes from outside: rule names, alerts, command lines, Kubernetes events, settings and
-// the output of other programs. An attacker may choose any of it. What this package returns or writes cannot move a
-// terminal's cursor, hide or reorder text, begin a line of its own, or be taken for a workflow command of GitHub Actions.
+// Package report prints untrusted text: rule names, alerts, command lines, Kubernetes events, settings and the output of
+// other programs. An attacker may choose any of it. What this package returns or writes cannot move a terminal's cursor,
+// hide or reorder text, start a new line, or act as a workflow command of GitHub Actions.
 package report
 
 import (
@@ -11,15 +11,15 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns s as one printable line. What a terminal would act on, or would not show, becomes a visible escape such as
-// \n, \x1b or \u202e; a byte that is not UTF-8 becomes \xNN. A backslash stays as it is, because paths and patterns are full
-// of them: the result is for people, not for a parser. Applying Text twice gives the same as once.
+// Text returns s as one printable line. Everything that a terminal interprets or does not show becomes a visible escape such
+// as \n, \x1b or \u202e; a byte that is not valid UTF-8 becomes \xNN. Backslashes are not escaped, because paths and patterns
+// are full of them: the result is for people, not for parsers. Text is idempotent.
 func Text(s string) string { return clean(s, false) }
 
-// Lines is Text for texts of several lines: it keeps line feeds and tabs, and each line is safe by itself. CRLF becomes LF.
+// Lines is Text for multi-line text: it keeps line feeds and tabs, and each line is safe by itself. CRLF becomes LF.
 func Lines(s string) string { return clean(s, true) }
 
-// Bounded is Text for what may be long: at most n characters of s, and a note of how many bytes were left out.
+// Bounded is Text for at most n characters of s, followed by the number of omitted bytes.
 func Bounded(s string, n int) string {
 	if n < 0 {
 		n = 0
@@ -51,7 +51,7 @@ func clean(s string, multi bool) string {
 	return string(e.finish(out))
 }
 
-// isClean is the fast path: most texts are printable ASCII without anything that could begin a command.
+// isClean is the fast path: most text is printable ASCII without anything that could begin a command.
 func isClean(s string, multi bool) bool {
 	if strings.Contains(s, "##") {
 		return false
@@ -68,20 +68,21 @@ func isClean(s string, multi bool) bool {
 	return true
 }
 
-// escaper turns runes into safe text. It needs to look back only, never ahead, so that nothing is held back from a log.
+// escaper converts runes to safe text. It only looks back, never ahead, so that it does not delay a log.
 type escaper struct {
 	// multi keeps line feeds and tabs.
 	multi bool
-	// begun is set when the line has more than white space and colons: a workflow command begins a line.
+	// begun is set when the line contains more than white space and colons: a workflow command begins a line.
 	begun  bool
 	colons int
-	// command follows the older form of a workflow command, ##[name], or ##vso[name] of Azure, which counts anywhere in a line.
+	// hashes and vso track the older form of a workflow command, ##[name], and ##vso[name] of Azure Pipelines, which are
+	// interpreted anywhere in a line.
 	hashes int
 	vso    int
-	held   bool // a carriage return: a line feed may follow
+	held   bool // a carriage return, which a line feed may follow
 }
 
-// append adds one rune of the input, which is size bytes long and begins with the byte first.
+// append adds one rune of the input, which is size bytes long and whose first byte is first.
 func (e *escaper) append(out []byte, r rune, size int, first byte) []byte {
 	if e.held {
 		e.held = false
@@ -120,17 +121,17 @@ func (e *escaper) append(out []byte, r rune, size int, first byte) []byte {
 		return e.escape(out, `\x5b`)
 	case r != ' ':
 		e.begun = true
-	case e.colons > 0: // ": :" is no command
+	case e.colons > 0: // ": :" begins no command
 		e.begun = true
 	}
 	e.follow(r)
 	return utf8.AppendRune(out, r)
 }
 
-// bracketBegins reports whether a bracket here begins a command of the older form.
+// bracketBegins reports whether a bracket at this point begins a command of the older form.
 func (e *escaper) bracketBegins() bool { return e.hashes >= 2 || e.vso == len("vso") }
 
-// follow notes r for bracketBegins.
+// follow records r for bracketBegins.
 func (e *escaper) follow(r rune) {
 	switch {
 	case r == '#':
@@ -147,7 +148,7 @@ func (e *escaper) escape(out []byte, visible string) []byte {
 	return append(out, visible...)
 }
 
-// finish adds what was held back at the end of a text.
+// finish adds a carriage return that was held back.
 func (e *escaper) finish(out []byte) []byte {
 	if e.held {
 		e.held = false
@@ -156,15 +157,15 @@ func (e *escaper) finish(out []byte) []byte {
 	return out
 }
 
-// invisible reports runes that a terminal acts on, that change the order of others, or that nobody sees: controls, format
-// characters, separators other than the space, unassigned and private ones, and letters that are blank.
+// invisible reports whether a terminal interprets the rune, it changes the order of others, or nobody sees it: controls,
+// format characters, separators other than the space, unassigned and private characters, and blank letters.
 func invisible(r rune) bool {
 	switch r {
-	case 0x115f, 0x1160, 0x3164, 0xffa0, 0x2800: // fillers of Hangul, and Braille without a dot
+	case 0x115f, 0x1160, 0x3164, 0xffa0, 0x2800: // Hangul fillers, and the blank Braille pattern
 		return true
 	}
-	return !unicode.IsPrint(r) || unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
+	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// Quote is Text in double quotes with quotes and backslashes escaped, for a value inside a sentence.
+// Quote is Text in double quotes, with quotes and backslashes escaped, for a value inside a sentence.
 func Quote(s string) string { return Text(strconv.Quote(s)) }

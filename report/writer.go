@@ -1,18 +1,19 @@
 package report
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"unicode/utf8"
 )
 
-// Writer returns a writer that passes text on to w line by line as Lines would return it, for what other programs print and
-// for lines that are put together from outside text. It keeps its place between writes: a rune, an escape sequence or a
-// command that is split over two of them is still seen. Several goroutines may use it at once.
+// Writer returns a writer that escapes text as Lines does and writes it to w, for the output of other programs and other
+// untrusted text. It also recognises a rune, an escape sequence or a command that is split over several writes. It is safe
+// for concurrent use.
 func Writer(w io.Writer) io.Writer { return &writer{out: w, escaper: escaper{multi: true}} }
 
-// ColorWriter is Writer for a program whose colours are wanted: of all escape sequences it lets the ones pass that set a
-// colour, bold, dim, italic or underline, or reset them.
+// ColorWriter is a Writer that keeps colours: it passes on escape sequences that set or reset a colour, bold, dim, italic or
+// underline, and no others.
 func ColorWriter(w io.Writer) io.Writer {
 	return &writer{out: w, escaper: escaper{multi: true}, color: true}
 }
@@ -22,12 +23,12 @@ type writer struct {
 	out     io.Writer
 	escaper escaper
 	color   bool
-	// part is the beginning of a rune, or with color of an escape sequence, that the last write ended in.
+	// part is an incomplete rune, or with color an incomplete escape sequence, at the end of the last write.
 	part []byte
 	buf  []byte
 }
 
-// maxColor is the longest colour sequence, such as \x1b[38;2;255;255;255m, with room to spare.
+// maxColor is more than the length of the longest colour sequence, such as \x1b[38;2;255;255;255m.
 const maxColor = 32
 
 // Write escapes p and writes it.
@@ -44,7 +45,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		if w.color && in[0] == 0x1b {
 			n, whole := colorSequence(in)
 			if !whole {
-				w.part = append([]byte(nil), in...)
+				w.part = bytes.Clone(in)
 				break
 			}
 			if n > 0 {
@@ -54,7 +55,7 @@ func (w *writer) Write(p []byte) (int, error) {
 			}
 		}
 		if !utf8.FullRune(in) {
-			w.part = append([]byte(nil), in...)
+			w.part = bytes.Clone(in)
 			break
 		}
 		r, size := utf8.DecodeRune(in)
@@ -67,13 +68,13 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// colorSequence is the length of the colour sequence that b begins with, 0 for another escape; whole is false when b ends
-// before that is known.
+// colorSequence returns the length of the colour sequence at the start of b, or 0 for another escape sequence; whole is false
+// when b ends before that is known.
 func colorSequence(b []byte) (n int, whole bool) {
 	if len(b) > 1 && b[1] != '[' {
 		return 0, true
 	}
-	number, first := 0, true // the parameters that stand alone; those of 38 and 48 are colours
+	number, first := 0, true // the current parameter; those after 38 and 48 are parts of a colour
 	rest := 0
 	for i := 2; i < len(b); i++ {
 		c := b[i]
@@ -87,7 +88,7 @@ func colorSequence(b []byte) (n int, whole bool) {
 		switch {
 		case rest > 0:
 			rest--
-			if first && number == 2 { // a colour by its three parts
+			if first && number == 2 { // an RGB colour has three more parameters
 				rest = 3
 			}
 			first = false
@@ -104,7 +105,7 @@ func colorSequence(b []byte) (n int, whole bool) {
 	return 0, len(b) >= maxColor
 }
 
-// plainStyle reports the styles that hide nothing: not blinking, reversed or concealed.
+// plainStyle reports whether the style hides nothing: it is not blinking, reversed or concealed.
 func plainStyle(n int) bool {
 	return n <= 4 || n >= 22 && n <= 24 || n >= 30 && n <= 39 || n >= 40 && n <= 49 || n >= 90 && n <= 97 || n >= 100 && n <= 107
 }

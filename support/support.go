@@ -1,5 +1,4 @@
-// Package support knows until when the projects that the stack builds on support the versions that it installs by
-// default.
+// Package support checks that the versions that the stack installs by default are still supported upstream.
 package support
 
 import (
@@ -12,7 +11,7 @@ import (
 	"spire-falco/config"
 )
 
-// Projects whose releases the stack pins.
+// The projects whose releases the stack pins.
 const (
 	Falco         = "falco"
 	Falcosidekick = "falcosidekick"
@@ -23,22 +22,22 @@ const (
 // Notice is how long before the end of support a pin is reported.
 const Notice = 30 * 24 * time.Hour
 
-// dateLayout is how windows.tsv writes dates.
+// dateLayout is the date format of windows.tsv.
 const dateLayout = "2006-01-02"
 
 //go:embed windows.tsv
 var windowsTSV string
 
-// Window is the support of one minor release.
+// Window is the support period of one minor release.
 type Window struct {
 	Project, Minor string
-	// Ends is the first day without support; zero where the project has not named one.
+	// Ends is the first day without support; zero if the project has not announced one.
 	Ends time.Time
-	// Source says where the date comes from, or what ends the support.
+	// Source says where the date comes from, or what will end the support.
 	Source string
 }
 
-// Windows lists what is known, by project and oldest first.
+// Windows returns all known support periods, by project and oldest first.
 func Windows() ([]Window, error) {
 	var all []Window
 	for line := range strings.Lines(windowsTSV) {
@@ -63,16 +62,16 @@ func Windows() ([]Window, error) {
 	return all, nil
 }
 
-// Pin is one version that the stack installs unless the settings say otherwise.
+// Pin is one version that the stack installs by default.
 type Pin struct {
 	Project, Version string
-	// Where the pin is made, for people.
+	// Where says which default or table has the pin.
 	Where string
-	// Kept says why the pin stays although its support has ended; empty for no such reason.
+	// Kept says why the pin is kept although its support has ended; empty for no reason.
 	Kept string
 }
 
-// Pins lists the versions of the defaults, and the newest Falco that can be chosen.
+// Pins returns the default versions, and the newest Falco that can be chosen.
 func Pins() ([]Pin, error) {
 	s, err := config.Load(config.Source{Stack: "defaults"})
 	if err != nil {
@@ -85,11 +84,11 @@ func Pins() ([]Pin, error) {
 		},
 		{
 			Project: Falco, Version: charts.NewestFalco().AppVersion, Where: "the newest chart of falco",
-			Kept: "the source of 0.45.0, from which the data of its rule language would be made, could not be had",
+			Kept: "the source of 0.45.0, from which the data of its rule language is generated, was not available",
 		},
 		{
 			Project: Falcosidekick, Version: s.Sidekick.Chart.AppVersion, Where: "the default of falcosidekick.chartVersion",
-			Kept: "no published chart brings a newer image, and newer images were never run with it",
+			Kept: "no published chart has a newer image, and the chart was never tested with a newer image",
 		},
 		{
 			Project: Kubernetes, Version: strings.TrimPrefix(s.Cluster.Minikube.KubernetesVersion, "v"),
@@ -99,20 +98,21 @@ func Pins() ([]Pin, error) {
 	}, nil
 }
 
-// State is how a pin stands on a day.
+// State is the support state of a pin on a given day.
 type State int
 
-// States of a pin.
+// The states of a pin.
 const (
-	// Supported by its project.
+	// Supported means that the project supports the version.
 	Supported State = iota
-	// Ending within Notice, or ended and kept for a reason: worth a warning.
+	// Ending means that support ends within Notice, or has ended but the pin is kept for a reason: a warning.
 	Ending
-	// Ended and to be replaced: an error.
+	// Ended means that support has ended and the pin must be replaced: an error.
 	Ended
 )
 
-// Judge says how the pin stands on that day, and why in one line. A pin whose minor release is in no window is an error.
+// Judge returns the state of the pin on a day, and a line that explains it. A pin whose minor release has no window is an
+// error.
 func Judge(p Pin, windows []Window, today time.Time) (State, string, error) {
 	for _, w := range windows {
 		if w.Project != p.Project || !strings.HasPrefix(p.Version+".", w.Minor+".") {
@@ -125,12 +125,12 @@ func Judge(p Pin, windows []Window, today time.Time) (State, string, error) {
 		case today.Before(w.Ends.Add(-Notice)):
 			return Supported, fmt.Sprintf("%s: supported until %s", what, w.Ends.Format(dateLayout)), nil
 		case today.Before(w.Ends):
-			return Ending, fmt.Sprintf("%s: its support ends on %s", what, w.Ends.Format(dateLayout)), nil
+			return Ending, fmt.Sprintf("%s: support ends on %s", what, w.Ends.Format(dateLayout)), nil
 		case p.Kept != "":
-			return Ending, fmt.Sprintf("%s: its support ended on %s; it stays, since %s", what, w.Ends.Format(dateLayout), p.Kept), nil
+			return Ending, fmt.Sprintf("%s: support ended on %s; kept because %s", what, w.Ends.Format(dateLayout), p.Kept), nil
 		default:
-			return Ended, fmt.Sprintf("%s: its support ended on %s (%s)", what, w.Ends.Format(dateLayout), w.Source), nil
+			return Ended, fmt.Sprintf("%s: support ended on %s (%s)", what, w.Ends.Format(dateLayout), w.Source), nil
 		}
 	}
-	return Ended, "", fmt.Errorf("%s %s (%s) is in no line of windows.tsv", p.Project, p.Version, p.Where)
+	return Ended, "", fmt.Errorf("%s %s (%s) is not in windows.tsv", p.Project, p.Version, p.Where)
 }

@@ -53,7 +53,7 @@ func TestAPinIsReportedBeforeItsSupportEndsAndRefusedAfter(t *testing.T) {
 	}
 	pin := Pin{Project: Kubernetes, Version: "1.36.3", Where: "the default"}
 	kept := pin
-	kept.Kept = "of a reason"
+	kept.Kept = "it is needed"
 	for _, tt := range []struct {
 		name, day string
 		pin       Pin
@@ -62,10 +62,10 @@ func TestAPinIsReportedBeforeItsSupportEndsAndRefusedAfter(t *testing.T) {
 	}{
 		{"long before", "2026-11-25", pin, Supported, "supported until 2027-06-28"},
 		{"31 days before", "2027-05-28", pin, Supported, "supported until"},
-		{"29 days before", "2027-05-30", pin, Ending, "kubernetes 1.36.3, the default: its support ends on 2027-06-28"},
+		{"29 days before", "2027-05-30", pin, Ending, "kubernetes 1.36.3, the default: support ends on 2027-06-28"},
 		{"the last day", "2027-06-27", pin, Ending, "ends on"},
-		{"the first day without", "2027-06-28", pin, Ended, "its support ended on 2027-06-28 (its page)"},
-		{"kept for a reason", "2027-06-28", kept, Ending, "it stays, since of a reason"},
+		{"the first day without", "2027-06-28", pin, Ended, "support ended on 2027-06-28 (its page)"},
+		{"kept for a reason", "2027-06-28", kept, Ending, "kept because it is needed"},
 		{"no date is known", "2030-01-01", Pin{Project: SPIRE, Version: "1.15.3"}, Supported, "ends when 1.17.0 is released"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// environment is the least that the client needs, with changes.
+// environment is the minimal environment of the client, with changes.
 func environment(changes map[string]string) mtls.Lookup {
 	values := map[string]string{
 		"SPIFFE_ENDPOINT_SOCKET":   "unix:///spiffe-workload-api/api.sock",
@@ -50,7 +50,8 @@ func TestReadSettings(t *testing.T) {
 	t.Run("the environment sets what flags do not", func(t *testing.T) {
 		t.Parallel()
 		s, err := readSettings([]string{"-rate", "1"}, environment(map[string]string{
-			"CLIENT_RATE": "9", "CLIENT_NEW_CONNECTIONS": "true", "CLIENT_TIMEOUT": "2s", "CLIENT_REPORT_EVERY": "1m", "CLIENT_COUNT": "7",
+			"CLIENT_RATE": "9", "CLIENT_COUNT": "7", "CLIENT_NEW_CONNECTIONS": "true",
+			"CLIENT_TIMEOUT": "2s", "CLIENT_REPORT_EVERY": "1m",
 		}), io.Discard)
 		require.NoError(t, err)
 		assert.Equal(t, mtls.Load{Rate: 1, Count: 7, Concurrency: 8}, s.load)
@@ -66,22 +67,22 @@ func TestReadSettings(t *testing.T) {
 		want        string
 	}{
 		{"an unknown flag", []string{"-fast"}, nil, "-fast"},
-		{"an argument", []string{"now"}, nil, `arguments ["now"]: allowed are flags alone`},
-		{"an address without host", nil, map[string]string{"SERVER_ADDRESS": ":8443"}, `-address (SERVER_ADDRESS) is ":8443": allowed is host:port`},
-		{"an address without port", []string{"-address", "mtls-server"}, nil, `-address (SERVER_ADDRESS) is "mtls-server": allowed is host:port`},
-		{"a negative rate", []string{"-rate", "-1"}, nil, `-rate (CLIENT_RATE) is "-1": allowed is a number from 0 to 1000000`},
-		{"a rate that is no number", nil, map[string]string{"CLIENT_RATE": "NaN"}, `-rate (CLIENT_RATE) is "NaN": allowed is`},
+		{"an argument", []string{"now"}, nil, `arguments ["now"]: must be flags only`},
+		{"an address without host", nil, map[string]string{"SERVER_ADDRESS": ":8443"}, `-address (SERVER_ADDRESS) is ":8443": must be host:port`},
+		{"an address without port", []string{"-address", "mtls-server"}, nil, `-address (SERVER_ADDRESS) is "mtls-server": must be host:port`},
+		{"a negative rate", []string{"-rate", "-1"}, nil, `-rate (CLIENT_RATE) is "-1": must be a number from 0 to 1000000`},
+		{"a rate that is not a number", nil, map[string]string{"CLIENT_RATE": "NaN"}, `-rate (CLIENT_RATE) is "NaN": must be`},
 		{"a negative count", []string{"-count", "-1"}, nil, `-count (CLIENT_COUNT) is "-1"`},
 		{"a negative duration", []string{"-duration", "-1s"}, nil, `-duration (CLIENT_DURATION) is "-1s"`},
 		{"no concurrency", []string{"-concurrency", "0"}, nil, `-concurrency (CLIENT_CONCURRENCY) is "0"`},
-		{"no time", []string{"-timeout", "0s"}, nil, `-timeout (CLIENT_TIMEOUT) is "0s": allowed is more than 0s`},
+		{"no time", []string{"-timeout", "0s"}, nil, `-timeout (CLIENT_TIMEOUT) is "0s": must be more than 0s`},
 		{"no time for an identity", []string{"-identity-timeout", "0s"}, nil, `-identity-timeout (CLIENT_IDENTITY_TIMEOUT) is "0s"`},
 		{"a negative interval", []string{"-report-every", "-1s"}, nil, `-report-every (CLIENT_REPORT_EVERY) is "-1s"`},
-		{"a path that is none", []string{"-path", "x"}, nil, `-path (CLIENT_PATH) is "x": allowed is a path that begins with /`},
-		{"a wrong value in the environment", nil, map[string]string{"CLIENT_COUNT": "many"}, `CLIENT_COUNT is "many": allowed is what -count takes`},
-		{"a wrong shared setting", nil, map[string]string{"LOG_LEVEL": "loud"}, `LOG_LEVEL is "loud"`},
+		{"a path without a slash", []string{"-path", "x"}, nil, `-path (CLIENT_PATH) is "x": must be a path that begins with /`},
+		{"an invalid value in the environment", nil, map[string]string{"CLIENT_COUNT": "many"}, `CLIENT_COUNT is "many": must be a value for -count (stop after this many requests; 0: no limit)`},
+		{"an invalid shared setting", nil, map[string]string{"LOG_LEVEL": "loud"}, `LOG_LEVEL is "loud"`},
 	} {
-		t.Run(test.name+" is an error that says so", func(t *testing.T) {
+		t.Run(test.name+" is reported", func(t *testing.T) {
 			t.Parallel()
 			_, err := readSettings(test.args, environment(test.environment), io.Discard)
 			require.ErrorContains(t, err, test.want)
@@ -100,7 +101,7 @@ func TestRun(t *testing.T) {
 		assert.Contains(t, stdout.String(), "-rate")
 	})
 
-	t.Run("wrong settings go to standard error", func(t *testing.T) {
+	t.Run("invalid settings are reported on standard error", func(t *testing.T) {
 		t.Parallel()
 		var stdout, stderr bytes.Buffer
 		assert.Equal(t, exitUsage, run(t.Context(), []string{"-count", "-1"}, environment(nil), &stdout, &stderr))
@@ -115,7 +116,9 @@ func TestRun(t *testing.T) {
 			assert.False(t, seen[code])
 			seen[code] = true
 		}
-		for _, outcome := range []mtls.Outcome{mtls.OutcomeFailed, mtls.OutcomeRefused, mtls.OutcomeUnreachable, mtls.OutcomeNoIdentity} {
+		for _, outcome := range []mtls.Outcome{
+			mtls.OutcomeFailed, mtls.OutcomeRefused, mtls.OutcomeUnreachable, mtls.OutcomeNoIdentity,
+		} {
 			assert.Contains(t, exitCodes, outcome)
 		}
 	})

@@ -1,5 +1,5 @@
-// Command mtls-image builds the image of mtls-server and mtls-client and writes it as an OCI archive or pushes it to a
-// registry. The stack runs it; it can be run by hand too.
+// Command mtls-image builds the image of mtls-server and mtls-client, and writes it as an OCI archive or pushes it to a
+// registry. The stack runs it; you can also run it by hand.
 package main
 
 import (
@@ -19,7 +19,7 @@ const usage = `usage:
   mtls-image build -archive FILE [-digest sha256:...]
   mtls-image push -repository REPOSITORY [-digest sha256:...]
 
--digest is the digest that the build must have; another one is an error.
+-digest is the expected digest; any other is an error.
 `
 
 func main() {
@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	archive := flags.String("archive", "", "OCI archive to write")
 	repository := flags.String("repository", "", "repository to push to")
-	digest := flags.String("digest", "", "digest that the build must have")
+	digest := flags.String("digest", "", "expected digest")
 	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 {
 		return errUsage
 	}
@@ -64,7 +64,8 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	if *digest != "" && *digest != img.Digest() {
-		return fmt.Errorf("the source here builds %s, not the planned %s: plan again with this source and Go release", img.Digest(), *digest)
+		return fmt.Errorf("this source builds %s, but the plan has %s: run up again with this source and Go release",
+			img.Digest(), *digest)
 	}
 	if build {
 		if err := img.WriteArchive(*archive); err != nil {

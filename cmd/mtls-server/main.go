@@ -1,5 +1,5 @@
-// Command mtls-server answers HTTP over mutual TLS with the SPIFFE ID of the
-// caller. It gets its identity from the SPIFFE Workload API and serves the
+// Command mtls-server answers HTTP over mutual TLS with the caller's SPIFFE
+// ID. It gets its own identity from the SPIFFE Workload API, and serves the
 // peers that its settings authorise. See docs/mtls.md.
 package main
 
@@ -25,27 +25,27 @@ const (
 	exitUsage  = 2
 )
 
-// softMemoryLimit is where the garbage collector begins to work harder, unless
-// GOMEMLIMIT says otherwise. What the default limits allow peers to take is
-// half of it; the rest is garbage, and all of it fits into 64 MiB.
+// softMemoryLimit is where the garbage collector starts to work harder, unless
+// GOMEMLIMIT sets another limit. The default limits let peers take half of it,
+// and the process stays within 64 MiB.
 const softMemoryLimit = 40 << 20
 
 const usage = `Usage: mtls-server [health]
 
-Without a word it serves; "health" asks the server on this host whether it
-serves, and exits with 0 or 1. Settings are environment variables:
+With no argument, runs the server. "health" checks the server on this host and
+exits with 0 or 1. Settings are environment variables, defaults in parentheses:
 
-  SPIFFE_ENDPOINT_SOCKET     unix:///path of the Workload API (required)
-  AUTHORIZED_SPIFFE_IDS      who is served: exact SPIFFE IDs, comma-separated
-  AUTHORIZED_PATH_PREFIXES   ... every ID at or below these
-  AUTHORIZED_TRUST_DOMAINS   ... every ID of these (at least one of the three)
-  SERVER_ADDRESS             host:port to listen on (:8443)
-  SHUTDOWN_GRACE_PERIOD      for requests under way when told to stop (20s)
+  SPIFFE_ENDPOINT_SOCKET    Workload API: unix:///path or tcp://ip:port (required)
+  AUTHORIZED_SPIFFE_IDS     accepted clients: exact SPIFFE IDs, comma-separated
+  AUTHORIZED_PATH_PREFIXES  ... every ID at or below these
+  AUTHORIZED_TRUST_DOMAINS  ... every ID in these (at least one of the three)
+  SERVER_ADDRESS            host:port to listen on (:8443)
+  SHUTDOWN_GRACE_PERIOD     for requests in flight at shutdown (20s)
   MAX_CONNECTIONS (512), MAX_CONNECTIONS_PER_PEER (128),
   MAX_PENDING_HANDSHAKES (256), MAX_HEADER_BYTES (8192),
   HANDSHAKE_TIMEOUT (5s), READ_TIMEOUT (10s), WRITE_TIMEOUT (10s),
-  IDLE_TIMEOUT (1m), LOG_LEVEL (info; debug, warn, error),
-  GOMEMLIMIT (40MiB; raise it with the limits)
+  IDLE_TIMEOUT (1m), LOG_LEVEL (info; or debug, warn, error),
+  GOMEMLIMIT (40MiB; raise it together with the limits)
 `
 
 func main() {
@@ -55,7 +55,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program without the process around it.
+// run is main without global state, for tests.
 func run(ctx context.Context, args []string, lookup mtls.Lookup, stdout, stderr io.Writer) int {
 	switch {
 	case len(args) == 0:
@@ -66,14 +66,14 @@ func run(ctx context.Context, args []string, lookup mtls.Lookup, stdout, stderr 
 		_, _ = io.WriteString(stdout, usage)
 		return exitOK
 	}
-	_, _ = fmt.Fprintf(stderr, "mtls-server: arguments %q: allowed is none, health or -h\n\n%s", args, usage)
+	_, _ = fmt.Fprintf(stderr, "mtls-server: arguments %q: must be none, health or -h\n\n%s", args, usage)
 	return exitUsage
 }
 
 func serve(ctx context.Context, lookup mtls.Lookup, stderr io.Writer) int {
 	settings, err := mtls.ReadServerSettings(lookup)
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "mtls-server: wrong settings:\n%v\n", err)
+		_, _ = fmt.Fprintf(stderr, "mtls-server: invalid settings:\n%v\n", err)
 		return exitUsage
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: settings.LogLevel}))
@@ -84,7 +84,7 @@ func serve(ctx context.Context, lookup mtls.Lookup, stderr io.Writer) int {
 	source, err := mtls.OpenSource(ctx, settings.Socket, log)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, mtls.ErrNoIdentity) {
-			log.Info("told to stop while waiting for an identity", "error", err)
+			log.Info("stopped while waiting for an identity", "error", err)
 			return exitOK
 		}
 		log.Error("cannot get an identity", "error", err)
@@ -92,7 +92,7 @@ func serve(ctx context.Context, lookup mtls.Lookup, stderr io.Writer) int {
 	}
 	defer source.Close()
 
-	// Only now: an open port means a server that can prove who it is.
+	// Only now, so that an open port means a server that can prove who it is.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", settings.Address)
 	if err != nil {
 		log.Error("cannot listen", "address", settings.Address, "error", err)
@@ -102,7 +102,7 @@ func serve(ctx context.Context, lookup mtls.Lookup, stderr io.Writer) int {
 		Identity: source, Peers: settings.Peers, Limits: settings.Limits, GracePeriod: settings.GracePeriod, Log: log,
 	})
 	if err := server.Serve(ctx, listener); err != nil {
-		log.Error("cannot go on", "error", err)
+		log.Error("cannot continue", "error", err)
 		return exitFailed
 	}
 	return exitOK
@@ -111,11 +111,11 @@ func serve(ctx context.Context, lookup mtls.Lookup, stderr io.Writer) int {
 func health(ctx context.Context, lookup mtls.Lookup, stderr io.Writer) int {
 	address, err := mtls.ServerAddress(lookup)
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "mtls-server: wrong settings:\n%v\n", err)
+		_, _ = fmt.Fprintf(stderr, "mtls-server: invalid settings:\n%v\n", err)
 		return exitUsage
 	}
 	if err := mtls.CheckHealth(ctx, address); err != nil {
-		_, _ = fmt.Fprintf(stderr, "mtls-server: %s does not serve: %v\n", address, err)
+		_, _ = fmt.Fprintf(stderr, "mtls-server: unhealthy at %s: %v\n", address, err)
 		return exitFailed
 	}
 	return exitOK

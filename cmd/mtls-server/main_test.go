@@ -16,12 +16,12 @@ func TestRun(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{"an unknown word is an error that tells the known ones", []string{"serve"}, nil, exitUsage, "", `arguments ["serve"]: allowed is none, health or -h`},
-		{"more than one word is an error", []string{"health", "now"}, nil, exitUsage, "", `allowed is none, health or -h`},
+		{"an unknown argument is reported with the known ones", []string{"serve"}, nil, exitUsage, "", `arguments ["serve"]: must be none, health or -h`},
+		{"more than one argument is reported", []string{"health", "now"}, nil, exitUsage, "", `must be none, health or -h`},
 		{"help goes to standard output", []string{"-h"}, nil, exitOK, "Usage: mtls-server", ""},
-		{"serving without settings names them", nil, nil, exitUsage, "", "SPIFFE_ENDPOINT_SOCKET is"},
-		{"health wants a right address", []string{"health"}, map[string]string{"SERVER_ADDRESS": "x"}, exitUsage, "", `SERVER_ADDRESS is "x"`},
-		{"health is bad where nothing listens", []string{"health"}, map[string]string{"SERVER_ADDRESS": "127.0.0.1:1"}, exitFailed, "", "127.0.0.1:1 does not serve"},
+		{"missing settings are reported", nil, nil, exitUsage, "", "SPIFFE_ENDPOINT_SOCKET is"},
+		{"health with an invalid address is reported", []string{"health"}, map[string]string{"SERVER_ADDRESS": "x"}, exitUsage, "", `SERVER_ADDRESS is "x"`},
+		{"health fails where nothing listens", []string{"health"}, map[string]string{"SERVER_ADDRESS": "127.0.0.1:1"}, exitFailed, "", "unhealthy at 127.0.0.1:1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

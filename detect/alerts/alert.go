@@ -1,5 +1,5 @@
-// Package alerts reads Falco's alerts: from the logs of its pods on every node, or from a file or pipe, once or as they
-// come. It filters them, shows them to people and machines, and is the gate that stops a CI run.
+// Package alerts reads Falco's alerts from the logs of its pods on every node, or from a file or pipe, once or
+// continuously. It filters them, prints them for people and programs, and is the gate that can fail a CI run.
 package alerts
 
 import (
@@ -18,21 +18,21 @@ import (
 
 // Alert is one alert of Falco.
 type Alert struct {
-	// Time of the event by the node's clock; zero when it is missing or cannot be read.
+	// Time is when the event happened, by the node's clock; zero when it is missing or malformed.
 	Time     time.Time      `json:"time"`
 	Priority falco.Priority `json:"priority"`
 	// Rule is empty for an alert of Falco's text output, which does not name it.
 	Rule string `json:"rule"`
 	// Output is the rule's message with the fields filled in.
 	Output string `json:"output"`
-	// Hostname is the node, as Falco knows it.
+	// Hostname is Falco's name of the node.
 	Hostname string   `json:"hostname"`
 	Source   string   `json:"source"`
 	Tags     []string `json:"tags"`
-	// OutputFields is the JSON object of the fields that the output names.
+	// OutputFields is the JSON object of the fields in the output.
 	OutputFields json.RawMessage `json:"output_fields"`
 
-	// Raw is the alert as Falco wrote it, as JSON on one line. For an alert of Falco's text output it is made from it.
+	// Raw is the alert as Falco wrote it, as JSON on one line. For an alert of Falco's text output it is generated.
 	Raw []byte `json:"-"`
 	// Plain is set for an alert of Falco's text output: Rule, Hostname and OutputFields are not known.
 	Plain bool `json:"-"`
@@ -40,11 +40,11 @@ type Alert struct {
 	FalcoPod string `json:"-"`
 }
 
-// ErrNotAlert says that a text holds no alert: Falco's own log messages are in the same stream.
+// ErrNotAlert means that a text contains no alert: Falco writes its log messages to the same stream.
 var ErrNotAlert = errors.New("not an alert")
 
-// Parse reads the first alert of a text, as Reader does. Its error is ErrNotAlert for a text that is something else, and
-// another for one that is or may be an alert and cannot be read.
+// Parse returns the first alert in a text, as Reader finds it. The error is ErrNotAlert for any other text, and another one
+// for a text that is or may be an alert but cannot be read.
 func Parse(text []byte) (*Alert, error) {
 	var first *Alert
 	var unread error
@@ -67,24 +67,37 @@ func Parse(text []byte) (*Alert, error) {
 	return nil, ErrNotAlert
 }
 
-// parseObject reads an alert from a JSON object whose structure is known to be right.
+// parseObject decodes an alert from a JSON object whose structure is known to be valid.
 func parseObject(object []byte) (*Alert, error) {
-	a := &Alert{Raw: oneLine(object)}
-	var bad error
-	torn := false
-	found := falco.PriorityDebug + 1
+	a := &Alert{Raw: oneLine(object), Priority: falco.PriorityDebug + 1}
+	torn, bad := a.decode()
+	// Falco writes the priority twice. When the two differ, two lines were joined into one object.
+	if m := plainAlert().FindStringSubmatchIndex(a.Output); m != nil && m[0] == 0 {
+		if p, err := falco.ParsePriority(a.Output[m[4]:m[5]]); err == nil {
+			a.Priority = min(a.Priority, p)
+		}
+	}
+	if torn || wordOf().MatchString(a.Rule) || hasAlertKey([]byte(a.Rule)) != "" {
+		if p, name, ok := namesIn(bytes.ToLower(a.Raw), a.Raw); ok && p < a.Priority {
+			bad = fmt.Errorf("it is torn: it has a duplicate key, or an output as its rule, and names the priority %s", name)
+		}
+	}
+	switch {
+	case bad != nil:
+		return nil, bad
+	case a.Priority > falco.PriorityDebug:
+		return nil, errors.New("it has no priority")
+	case a.Rule == "":
+		return nil, errors.New("it has no rule")
+	}
+	return a, nil
+}
+
+// decode sets the fields from Raw. It reports a duplicate key, which a torn line has, and an invalid priority.
+func (a *Alert) decode() (torn bool, bad error) {
 	// Not encoding/json, which takes four times as long: a gate reads hundreds of thousands of lines.
 	gjson.ParseBytes(a.Raw).ForEach(func(key, value gjson.Result) bool {
-		name := strings.ToLower(key.String())
-		switch name {
-		case "rule":
-			torn = torn || a.Rule != ""
-		case "output":
-			torn = torn || a.Output != ""
-		case "output_fields":
-			torn = torn || a.OutputFields != nil
-		}
-		switch name {
+		switch strings.ToLower(key.String()) {
 		case "time":
 			if at := parseTime(value); !at.IsZero() {
 				a.Time = at
@@ -94,11 +107,12 @@ func parseObject(object []byte) (*Alert, error) {
 			if err != nil {
 				bad = fmt.Errorf("priority: %w", err)
 			}
-			// A key that is there twice comes from a line that was torn: the more severe one counts.
-			found = min(found, p)
+			a.Priority = min(a.Priority, p) // of two, from a torn line, the more severe one counts
 		case "rule":
+			torn = torn || a.Rule != ""
 			a.Rule = textOf(value)
 		case "output":
+			torn = torn || a.Output != ""
 			a.Output = textOf(value)
 		case "hostname":
 			a.Hostname = textOf(value)
@@ -109,34 +123,15 @@ func parseObject(object []byte) (*Alert, error) {
 				a.Tags = append(a.Tags, textOf(tag))
 			}
 		case "output_fields":
+			torn = torn || a.OutputFields != nil
 			a.OutputFields = json.RawMessage(value.Raw)
 		}
 		return true
 	})
-	// Falco writes the priority twice. When the two differ, the object was joined from two lines.
-	if m := plainAlert().FindStringSubmatchIndex(a.Output); m != nil && m[0] == 0 {
-		if p, err := falco.ParsePriority(a.Output[m[4]:m[5]]); err == nil {
-			found = min(found, p)
-		}
-	}
-	if torn || wordOf().MatchString(a.Rule) || hasAlertKey([]byte(a.Rule)) != "" {
-		if p, name, ok := namesIn(bytes.ToLower(a.Raw), a.Raw); ok && p < found {
-			bad = fmt.Errorf("it is torn: it has a key twice, or an output for its rule, and names the priority %s", name)
-		}
-	}
-	switch {
-	case bad != nil:
-		return nil, bad
-	case found > falco.PriorityDebug:
-		return nil, errors.New("it has no priority")
-	case a.Rule == "":
-		return nil, errors.New("it has no rule")
-	}
-	a.Priority = found
-	return a, nil
+	return torn, bad
 }
 
-// textOf is the text of a JSON string, and the JSON of another value.
+// textOf returns the text of a JSON string, and the JSON of any other value.
 func textOf(value gjson.Result) string {
 	if value.Type != gjson.String || len(value.Raw) < 2 {
 		return value.Raw
@@ -144,19 +139,20 @@ func textOf(value gjson.Result) string {
 	return string(unescape([]byte(value.Raw[1 : len(value.Raw)-1]))) // gjson stops at the first raw control character
 }
 
-// priorityText is a priority without blanks and colours around it.
+// priorityText strips white space and colours around a priority.
 func priorityText(s string) string {
 	s = string(withoutColor([]byte(s)))
 	return strings.TrimFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
-// timeLayouts are how Falco, its outputs and log shippers write the time of an alert.
+// timeLayouts are the formats in which Falco, its outputs and log shippers write the time of an alert.
 var timeLayouts = []string{
-	time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
+	time.RFC3339Nano,
+	"2006-01-02T15:04:05.999999999-0700", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
 	"2006-01-02 15:04:05.999999999 -0700 MST", "2006-01-02 15:04:05.999999999",
 }
 
-// parseTime is zero for what is not a time: such an alert is an alert all the same.
+// parseTime returns zero for a malformed time, which does not make the alert invalid.
 func parseTime(value gjson.Result) time.Time {
 	for _, layout := range timeLayouts {
 		if at, err := time.Parse(layout, value.Str); err == nil {
@@ -166,7 +162,7 @@ func parseTime(value gjson.Result) time.Time {
 	return time.Time{}
 }
 
-// oneLine is a copy of the object without the white space between its values when it has several lines.
+// oneLine returns a copy of the object, without the white space between its values if it has several lines.
 func oneLine(object []byte) []byte {
 	if bytes.IndexByte(object, '\n') < 0 {
 		return bytes.Clone(object)
@@ -189,10 +185,10 @@ func oneLine(object []byte) []byte {
 	return out
 }
 
-// Field is the value of an output field as text, such as k8s.pod.name; empty when the alert has none.
+// Field returns an output field such as k8s.pod.name as text; empty when the alert does not have it.
 func (a *Alert) Field(name string) string {
 	value := gjson.GetBytes(a.OutputFields, gjson.Escape(name))
-	if value.Type == gjson.Null || value.Str == "<NA>" { // what Falco writes for a field without a value
+	if value.Type == gjson.Null || value.Str == "<NA>" { // Falco's notation for a field without a value
 		return ""
 	}
 	if value.Type == gjson.Number {
@@ -201,12 +197,12 @@ func (a *Alert) Field(name string) string {
 	return value.String()
 }
 
-// Pod is the namespace and the name of the pod that the alert is about; both are empty for one about the node.
+// Pod returns the namespace and the name of the pod that the alert is about; both are empty if it is about the node.
 func (a *Alert) Pod() (namespace, name string) {
 	return a.Field("k8s.ns.name"), a.Field("k8s.pod.name")
 }
 
-// Where is a readable location: namespace/pod, a container, or the node.
+// Where returns a readable location: namespace/pod, a container, or the node.
 func (a *Alert) Where() string {
 	if namespace, name := a.Pod(); name != "" {
 		return namespace + "/" + name
@@ -220,13 +216,13 @@ func (a *Alert) Where() string {
 	return "node " + a.Hostname
 }
 
-// Message is the output without the time and the priority that Falco writes before it.
+// Message returns the output without its prefix of time and priority.
 func (a *Alert) Message() string {
 	_, message := a.split()
 	return message
 }
 
-// split cuts the time that Falco writes before the message off the output; it is empty when there is none.
+// split splits the output into the time of its prefix, which may be empty, and the message.
 func (a *Alert) split() (clock, message string) {
 	if head, rest, ok := strings.Cut(a.Output, ": "); ok && !strings.Contains(head, " ") {
 		if name, message, ok := strings.Cut(rest, " "); ok && strings.EqualFold(name, a.Priority.String()) {

@@ -11,22 +11,22 @@ var (
 	utf8Mark  = []byte{0xef, 0xbb, 0xbf}
 )
 
-// decoder turns UTF-16 with a byte order mark, which PowerShell writes, into UTF-8. Without a mark, and in UTF-32, common
-// characters come out with NULs between them, which cleanLine drops: that also reads a file that was added to in UTF-16.
+// decoder converts UTF-16 with a byte order mark, which PowerShell writes, to UTF-8. Without a mark, and in UTF-32, ASCII
+// characters have NULs between them, which cleanLine drops; so a UTF-8 file with UTF-16 appended can be read too.
 type decoder struct {
 	known bool
 	// order is the index of the low byte in a pair: 0 for little and 1 for big endian.
 	wide  bool
 	order int
-	part  []byte // the beginning of the input, or of a character
+	part  []byte // the start of the input, or of a character
 	high  rune   // the first half of a surrogate pair
-	tail  []byte // the last of the input, to find words that are cut in two
+	tail  []byte // the end of the input, to find words that span two parts
 }
 
-// tornWide is the reason for UTF-16 in which a byte is missing or too many: from there on every character is another.
+// tornWide is the reason for UTF-16 with a missing or extra byte, which changes every character after it.
 const tornWide = "UTF-16 that is torn: save it as UTF-8"
 
-// decode decodes the next part of the input. binary names a format that holds no text.
+// decode decodes the next part of the input. binary names a format that is not text.
 func (d *decoder) decode(p []byte) (text []byte, binary string) {
 	if !d.known {
 		d.part = append(d.part, p...)
@@ -46,14 +46,14 @@ func (d *decoder) decode(p []byte) (text []byte, binary string) {
 	if words(raw) > words(append(before, text...)) {
 		binary = tornWide
 	}
-	if keep := 2*overlap + len(d.part); len(raw) > keep { // from the beginning of a character on
+	if keep := 2*overlap + len(d.part); len(raw) > keep { // at the start of a character
 		raw = raw[len(raw)-keep:]
 	}
 	d.tail = bytes.Clone(raw)
 	return text, binary
 }
 
-// words counts what an alert has, whatever the size of the characters.
+// words counts words of alerts, whatever the size of the characters.
 func words(text []byte) int {
 	plain := withoutEscapes(text)
 	n := 0
@@ -122,13 +122,13 @@ func (d *decoder) utf16(p []byte) []byte {
 		}
 	}
 	if len(p) > 0 {
-		d.part = append([]byte(nil), p...)
+		d.part = bytes.Clone(p)
 	}
 	return out
 }
 
-// cleanLine drops what is in logs beside the text: byte order marks, NUL bytes, colours, the carriage return of a line end,
-// and the record separators of JSON text sequences.
+// cleanLine drops everything but text: byte order marks, NUL bytes, colours, a carriage return at the end, and the record
+// separators of JSON text sequences.
 func cleanLine(line []byte) []byte {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	line = bytes.TrimPrefix(line, []byte("\x1e"))
@@ -141,7 +141,7 @@ func cleanLine(line []byte) []byte {
 	return withoutColor(line)
 }
 
-// withoutColor drops the escape sequences for colours and for erasing a line. Others stay: an attacker could have one
+// withoutColor drops the escape sequences for colours and for erasing a line. Others are kept: an attacker could use one to
 // swallow what follows.
 func withoutColor(line []byte) []byte {
 	if bytes.IndexByte(line, 0x1b) < 0 {
@@ -164,8 +164,7 @@ func withoutColor(line []byte) []byte {
 	return out
 }
 
-// unescape undoes the escapes of a JSON string, as far as they can be undone. What it makes may be longer than UTF-8 of the
-// same text only where the escapes are wrong.
+// unescape decodes the escapes of a JSON string and keeps malformed ones.
 func unescape(text []byte) []byte {
 	if bytes.IndexByte(text, '\\') < 0 {
 		return text

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// filePoll is how often a followed file is looked at.
+// filePoll is how often a followed file is checked.
 const filePoll = 200 * time.Millisecond
 
-// FollowFile gives what a file holds and then what is added to it, until ctx ends. It continues in the new file when the
-// file is renamed and created again, and from the beginning when it is cut, as logrotate does with and without copytruncate.
+// FollowFile reads a file and then what is appended to it, until ctx ends. It follows rotation as logrotate does it: it
+// continues with the new file when the file is replaced, and from the start when it is truncated (copytruncate).
 func FollowFile(ctx context.Context, path string, handle func(Line)) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -21,7 +21,7 @@ func FollowFile(ctx context.Context, path string, handle func(Line)) error {
 	}
 	t := &fileTail{file: file, reader: NewReader(path, handle), buf: make([]byte, 64<<10)}
 	defer func() { _ = t.file.Close() }()
-	defer func() { t.reader.End() }() // an alert that was not written to its end
+	defer func() { t.reader.End() }() // reports an incomplete alert
 	for {
 		if err := t.toEnd(); err != nil {
 			return fmt.Errorf("read alerts from %s: %w", path, err)
@@ -56,11 +56,11 @@ func (t *fileTail) toEnd() error {
 	}
 }
 
-// rotate changes over to the file that path names now when it is another, or starts again when it got shorter.
+// rotate switches to the new file at path if it was replaced, or to the start if it got shorter.
 func (t *fileTail) rotate(path string, handle func(Line)) error {
 	now, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // between renaming and creating
+		return nil // between rename and create
 	}
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (t *fileTail) rotate(path string, handle func(Line)) error {
 		if err != nil {
 			return err
 		}
-		if err := t.toEnd(); err != nil { // what was still written to the old one
+		if err := t.toEnd(); err != nil { // the rest of the old file
 			return errors.Join(err, next.Close())
 		}
 		_ = t.file.Close()

@@ -9,11 +9,11 @@ import (
 	"spire-falco/falco"
 )
 
-// Filter says which alerts are wanted. The zero value wants all.
+// Filter selects alerts. The zero value selects all.
 type Filter struct {
-	// Since leaves out alerts of before; zero for none. An alert whose time is not known passes.
+	// Since excludes older alerts; zero excludes none. An alert without a time passes.
 	Since time.Time
-	// MinPriority leaves out less severe ones; nil for none.
+	// MinPriority excludes less severe alerts; nil excludes none.
 	MinPriority *falco.Priority
 	// Rules are names, without regard to case, or patterns with * and ?. It matches if any does; empty matches all. An alert
 	// of Falco's text output, whose rule is not known, passes.
@@ -38,7 +38,7 @@ func (f Filter) Validate() error {
 	return nil
 }
 
-// Wants reports whether the alert passes. What is not known of an alert never keeps it out.
+// Wants reports whether the alert passes. A property that is not known never excludes an alert.
 func (f Filter) Wants(a *Alert) bool {
 	if !a.Time.IsZero() && a.Time.Before(f.Since) {
 		return false

@@ -20,11 +20,11 @@ const FalcoSelector = "app.kubernetes.io/name=falco"
 // FalcoContainer is the name of the container in them that writes the alerts.
 const FalcoContainer = "falco"
 
-// Logs is where the log of each node's Falco is read.
+// Logs gives access to the logs of Falco on each node.
 type Logs interface {
 	// Pods lists Falco's pods.
 	Pods(ctx context.Context) ([]kube.Pod, error)
-	// Open opens the log of one, each line with its time before it.
+	// Open opens the log of a pod; each line begins with its time.
 	Open(ctx context.Context, pod string, o kube.LogOptions) (io.ReadCloser, error)
 }
 
@@ -43,7 +43,7 @@ func (l ClusterLogs) Pods(ctx context.Context) ([]kube.Pod, error) {
 	return pods, nil
 }
 
-// Open opens the log of one of them.
+// Open opens the log of a pod.
 func (l ClusterLogs) Open(ctx context.Context, pod string, o kube.LogOptions) (io.ReadCloser, error) {
 	return l.Client.Logs(ctx, l.Namespace, pod, o)
 }
@@ -51,20 +51,20 @@ func (l ClusterLogs) Open(ctx context.Context, pod string, o kube.LogOptions) (i
 // Follower reads the logs of all Falco pods at the same time.
 type Follower struct {
 	Logs Logs
-	// Since is the time of the first line wanted.
+	// Since excludes older lines.
 	Since time.Time
-	// Poll is how often the pods are listed, and the first wait before a log is opened again; 1 s when zero. Nothing of a
-	// pod that is found late is missed: its log is read from Since on.
+	// Poll is how often the pods are listed, and the first delay before a log is reopened; 1 s when zero. A pod that is
+	// found late loses no lines: its log is read from Since on.
 	Poll time.Duration
-	// Log takes what hinders the reading.
+	// Log receives problems with reading.
 	Log *slog.Logger
 }
 
-// ErrNoFalco says that there is no pod of Falco.
-var ErrNoFalco = errors.New("there is no pod of Falco")
+// ErrNoFalco means that there is no Falco pod.
+var ErrNoFalco = errors.New("there is no Falco pod")
 
-// Query reads what the logs hold, of each pod also the log of before its last restart. It gives the lines of a pod in
-// their order, one line at a time.
+// Query reads the current logs, and for each pod also the log before its last restart. The lines of a pod are in order, and
+// handle is called for one line at a time.
 func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 	pods, err := f.Logs.Pods(ctx)
 	if err != nil {
@@ -92,7 +92,7 @@ func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 			})
 			defer t.end()
 			if restarts(pod) > 0 {
-				// Kubernetes may have thrown it away already.
+				// Kubernetes may have deleted that log.
 				if err := t.read(ctx, false, true); err != nil && kube.IsRetriable(err) {
 					errs[i] = err
 				}
@@ -104,16 +104,16 @@ func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 	return errors.Join(errs...)
 }
 
-// Follow gives lines as they come until ctx ends. It takes up pods that come later, and goes on after log rotation, after
-// restarts of Falco and when the API could not be reached for a while, without a gap and without telling a line twice.
-// handle is called one line at a time. An error is returned only for the first listing of the pods.
+// Follow passes on lines as they come until ctx ends. It follows new pods, and continues after log rotation, restarts of
+// Falco and outages of the API server, without a gap or a duplicate. handle is called for one line at a time. Only the first
+// listing of the pods can return an error.
 func (f *Follower) Follow(ctx context.Context, handle func(Line)) error {
 	pods, err := f.Logs.Pods(ctx)
 	if err != nil {
 		return err
 	}
 	if len(pods) == 0 {
-		f.log().Warn("there is no pod of Falco yet; waiting for one")
+		f.log().Warn("there is no Falco pod yet; waiting for one")
 	}
 	var (
 		wait    sync.WaitGroup
@@ -149,7 +149,7 @@ func (f *Follower) Follow(ctx context.Context, handle func(Line)) error {
 	}
 }
 
-// list waits and lists the pods; false when ctx has ended.
+// list waits and lists the pods; it returns false when ctx has ended.
 func (f *Follower) list(ctx context.Context) ([]kube.Pod, bool) {
 	for wait := f.poll(); ; wait = min(2*wait, 10*time.Second) {
 		if !sleep(ctx, wait) {
@@ -162,11 +162,11 @@ func (f *Follower) list(ctx context.Context) ([]kube.Pod, bool) {
 		if ctx.Err() != nil {
 			return nil, false
 		}
-		f.log().Warn("cannot list Falco's pods; trying again", "error", err)
+		f.log().Warn("cannot list Falco's pods; retrying", "error", err)
 	}
 }
 
-// follow reads one pod's log for as long as the pod is there.
+// follow reads one pod's log for as long as the pod exists.
 func (f *Follower) follow(ctx context.Context, t *tail, uid string, current *podTable) {
 	defer t.end()
 	wait := f.poll()
@@ -174,8 +174,8 @@ func (f *Follower) follow(ctx context.Context, t *tail, uid string, current *pod
 		before := t.lines
 		stream, err := t.open(ctx, true, false)
 		if err == nil {
-			// When this is the log of a new container, the end of the old one's is read first. It is asked for after the new one is open,
-			// because nobody tells when the one takes the other's place: the pod's count of restarts comes late.
+			// If this is the log of a new container, the rest of the old one's is read first. It is opened after the new one,
+			// because nothing says when the container was replaced: the pod's restart count is updated late.
 			_ = t.read(ctx, false, true)
 			err = t.consume(ctx, stream)
 		}
@@ -183,7 +183,7 @@ func (f *Follower) follow(ctx context.Context, t *tail, uid string, current *pod
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			f.log().Debug("the log of Falco's pod broke off; opening it again", "pod", t.pod, "error", err)
+			f.log().Debug("lost the log of Falco's pod; reopening it", "pod", t.pod, "error", err)
 		}
 		if t.lines > before {
 			wait = f.poll()
@@ -213,17 +213,17 @@ func (f *Follower) log() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// tail is how far one pod's log has been read.
+// tail is the position in one pod's log.
 type tail struct {
 	logs   Logs
 	pod    string
 	reader *Reader
-	// at is the time of the last line, and count how many lines of exactly that time were given. The API can be asked for
-	// whole seconds only, so that after a break what was given must be told from what was not.
+	// at is the time of the last line, and count how many lines with exactly that time were passed on. The API only takes
+	// whole seconds, so a reopened log begins with lines that must be skipped.
 	at    time.Time
 	count int
 	lines int
-	// part is a line that the stream broke off in. It is read again from its beginning when the log is opened again.
+	// part is a line in which the stream ended. A reopened log contains it from its start.
 	part []byte
 }
 
@@ -241,14 +241,14 @@ func (t *tail) open(ctx context.Context, follow, previous bool) (io.ReadCloser, 
 	})
 }
 
-// end gives what the log ended in: a line without an end may be an alert that was cut off.
+// end passes on the rest of the log: a line without an end may be a truncated alert.
 func (t *tail) end() {
 	_, _ = t.reader.Write(t.part)
 	t.part = nil
 	t.reader.End()
 }
 
-// consume hands on what the stream has beyond the last line given.
+// consume passes on what the stream has after the last line that was passed on.
 func (t *tail) consume(ctx context.Context, stream io.ReadCloser) error {
 	defer stream.Close() //nolint:errcheck // only read
 	stop := context.AfterFunc(ctx, func() { _ = stream.Close() })
@@ -257,8 +257,8 @@ func (t *tail) consume(ctx context.Context, stream io.ReadCloser) error {
 	var (
 		lines          = bufio.NewReaderSize(stream, 64<<10)
 		skip, skipAt   = t.count, t.at
-		catchingUp     = true // to the last line given; after it every line is new, whatever the clock of the node does
-		inLine, wanted bool   // in a line that is longer than the buffer, and handed on
+		catchingUp     = true // to the last line; after it every line is new, whatever the node's clock does
+		inLine, wanted bool   // inside a line longer than the buffer, and whether it is passed on
 	)
 	for {
 		text, err := lines.ReadSlice('\n')
@@ -270,7 +270,7 @@ func (t *tail) consume(ctx context.Context, stream io.ReadCloser) error {
 				stamp, rest, ok := bytes.Cut(text, []byte(" "))
 				at, err := time.Parse(time.RFC3339Nano, string(stamp))
 				switch wanted = true; {
-				case !ok || err != nil: // what the API itself says of a broken stream
+				case !ok || err != nil: // the API server's own message about a broken stream
 				case catchingUp && (at.Before(skipAt) || at.Equal(skipAt) && skip > 0):
 					if at.Equal(skipAt) {
 						skip--
@@ -302,7 +302,7 @@ func (t *tail) consume(ctx context.Context, stream io.ReadCloser) error {
 	}
 }
 
-// withoutStamp is a line without the time that the API writes before it.
+// withoutStamp strips the time that the API server adds to a line.
 func withoutStamp(line []byte) []byte {
 	if stamp, rest, ok := bytes.Cut(line, []byte(" ")); ok {
 		if _, err := time.Parse(time.RFC3339Nano, string(stamp)); err == nil {
@@ -312,7 +312,7 @@ func withoutStamp(line []byte) []byte {
 	return line
 }
 
-// podTable is which pods the newest list has, by UID.
+// podTable has the UIDs of the pods in the newest list.
 type podTable struct {
 	mu   sync.Mutex
 	pods map[string]bool

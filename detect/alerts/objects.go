@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	// maxDepth is how deep an object may be nested to be read.
+	// maxDepth is how deeply an object may be nested.
 	maxDepth = 128
-	// maxWrapped is how many texts an alert may be inside of: a string in a string and so on.
+	// maxWrapped is how many strings an alert may be wrapped in.
 	maxWrapped = 5
-	// worthALook is the length of the shortest string that may hold an alert or name a priority.
+	// worthALook is the length of the shortest string that may contain an alert or name a priority.
 	worthALook = 8
 )
 
-// scanner finds JSON objects in a text that is fed to it piece by piece. It knows at each character whether the text can
-// still be an object: one that cannot is given up there, so that a brace in a message hides nothing behind it.
+// scanner finds JSON objects in a text that it receives in pieces. It knows at each character whether the text can still be
+// an object and stops where it cannot, so that a brace in a message hides nothing after it.
 type scanner struct {
 	reader *Reader
-	// depth is how many texts this one is inside of.
+	// depth is the number of strings that the text is wrapped in.
 	depth int
 
-	// buf holds the outermost object that is open, as far as it was read.
+	// buf is the outermost open object, as far as it was read.
 	buf      []byte
 	frames   []frame
 	strings  []span
@@ -34,17 +34,17 @@ type scanner struct {
 	key      span // the last key
 
 	text text
-	// docker are the streams of a container's log that Docker keeps as JSON, whose long lines are cut into parts.
+	// docker has the streams of a log that Docker keeps as JSON, whose long lines are split.
 	docker map[string]*scanner
 }
 
-// frame is an object or an array that is open.
+// frame is an open object or array.
 type frame struct {
 	array   bool
 	expects expectation
 	start   int // in buf
 	line    int
-	strings int  // how many strings came before it
+	strings int  // number of strings before it
 	key     span // of the array
 	has     keys
 }
@@ -58,7 +58,7 @@ const (
 	expectsComma
 )
 
-// keys are those of Falco's keys that an object has.
+// keys is the set of Falco's keys that an object has.
 type keys uint8
 
 const (
@@ -69,12 +69,12 @@ const (
 	hasHostname
 )
 
-// alert reports whether an object with these keys is, or was to be, an alert.
+// alert reports whether an object with these keys is an alert, perhaps an incomplete one.
 func (k keys) alert() bool {
 	return k&hasRule != 0 && k&(hasPriority|hasOutput) != 0 || k&hasFields != 0 || k&hasOutput != 0 && k&hasHostname != 0
 }
 
-// span is a string in buf with its quotes, and the key that it is the value of.
+// span is a string in buf including its quotes, and the key whose value it is.
 type span struct {
 	keyStart, keyEnd int
 	start, end       int
@@ -93,7 +93,7 @@ func trimQuotes(b []byte) []byte {
 	return b[1 : len(b)-1]
 }
 
-// feed takes a piece of a line, without its end.
+// feed reads a piece of a line, without the line feed.
 func (s *scanner) feed(data []byte, number int) {
 	for len(data) > 0 {
 		if len(s.frames) == 0 {
@@ -103,7 +103,7 @@ func (s *scanner) feed(data []byte, number int) {
 				return
 			}
 			s.addText(data[:next], number)
-			if data[next] == '\r' { // the line end of old, or of a progress bar
+			if data[next] == '\r' { // an old line ending, or a progress bar
 				s.newline()
 			} else {
 				s.buf, s.strings = s.buf[:0], s.strings[:0]
@@ -122,7 +122,7 @@ func (s *scanner) feed(data []byte, number int) {
 	}
 }
 
-// feedText takes a text of several lines, all of which count as that line.
+// feedText reads a text of several lines, all of which count as the line number.
 func (s *scanner) feedText(data []byte, number int) {
 	for {
 		line, rest, more := bytes.Cut(data, []byte("\n"))
@@ -141,7 +141,7 @@ func (s *scanner) push(f frame, c byte) {
 	s.buf = append(s.buf, c)
 }
 
-// step takes characters of the open object: how many, and whether they can belong to it. The first that cannot is not taken.
+// step consumes characters of the open object, and returns how many and whether the next one can belong to it.
 func (s *scanner) step(data []byte, number int) (n int, ok bool) {
 	if s.inString {
 		return s.stepString(data, number), true
@@ -182,7 +182,7 @@ func (s *scanner) step(data []byte, number int) (n int, ok bool) {
 	case top.expects == expectsValue && (c >= '0' && c <= '9' || bytes.IndexByte([]byte("-tfnNTF"), c) >= 0):
 		s.inWord = true
 		if c == 'n' && len(s.frames) == 1 && bytes.Equal(s.keyText(s.key), []byte("MESSAGE")) {
-			s.reader.giveUnread(s.buf, number, "journalctl leaves out a long MESSAGE: call it with --all", falco.PriorityEmergency)
+			s.reader.giveUnread(s.buf, number, "journalctl omits a long MESSAGE: call it with --all", falco.PriorityEmergency)
 		}
 		top.expects = expectsComma
 	default:
@@ -196,7 +196,7 @@ func wordByte(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '+' || c == '-' || c == '.'
 }
 
-// stepString takes characters up to the end of the string.
+// stepString consumes characters up to the end of the string.
 func (s *scanner) stepString(data []byte, number int) int {
 	i := 0
 	if s.escaped {
@@ -289,7 +289,7 @@ func (s *scanner) pop() {
 	}
 }
 
-// messageBytes reads a message that journalctl -o json writes as an array of bytes, since it is not UTF-8 or has controls.
+// messageBytes reads a message that journalctl -o json writes as an array of bytes, because it is not printable UTF-8.
 func (s *scanner) messageBytes(f frame) {
 	if len(s.frames) != 1 || f.key.keyEnd == 0 || string(s.keyText(f.key)) != "MESSAGE" {
 		return
@@ -305,8 +305,8 @@ func (s *scanner) messageBytes(f frame) {
 	s.inside(message, f.line)
 }
 
-// readAlert hands on an object that is an alert, and takes it out of what it is in: a file may hold a single array or object
-// with all alerts.
+// readAlert passes on an object that is an alert and removes it from the buffer, because a whole file may be one array or
+// object that contains all alerts.
 func (s *scanner) readAlert(f frame) {
 	object := s.buf[f.start:]
 	a, err := parseObject(object)
@@ -315,7 +315,7 @@ func (s *scanner) readAlert(f frame) {
 	} else {
 		s.reader.giveAlert(a, f.line)
 	}
-	// A shipper may write keys of its own beside those of the alert, or be no part of Falco at all and have such keys too.
+	// A shipper may add its own keys to the alert, or the object may not be Falco's and have such keys by chance.
 	for _, p := range s.strings[f.strings:] {
 		if p.depth != len(s.frames)+1 {
 			continue
@@ -333,7 +333,7 @@ func (s *scanner) readAlert(f frame) {
 	s.buf = append(s.buf[:f.start], "null"...)
 }
 
-// freeText reports the keys of an alert whose values may say anything: an attacker or the author of a rule chooses them.
+// freeText reports whether an attacker or the author of a rule chooses the value of an alert's key.
 func freeText(key []byte) bool {
 	switch string(bytes.ToLower(key)) {
 	case "time", "source", "uuid":
@@ -342,7 +342,7 @@ func freeText(key []byte) bool {
 	return alertKey(key)
 }
 
-// alertKey reports the keys of Falco and Falcosidekick.
+// alertKey reports whether key is one of Falco's or Falcosidekick's.
 func alertKey(key []byte) bool {
 	switch string(bytes.ToLower(key)) {
 	case "hostname", "output", "output_fields", "priority", "rule", "source", "tags", "time", "uuid":
@@ -351,7 +351,7 @@ func alertKey(key []byte) bool {
 	return false
 }
 
-// endObject looks into the strings of the outermost object.
+// endObject reads the strings of the outermost object.
 func (s *scanner) endObject(f frame) {
 	before := s.reader.alerts + s.reader.unread
 	s.insideStrings(s.dockerLine())
@@ -364,8 +364,8 @@ func (s *scanner) endObject(f frame) {
 	s.reset()
 }
 
-// dockerLine hands on the line of a log of Docker's or of a shipper's, and returns its index in strings; -1 when the object
-// is none. Lines of more than 16 KiB are cut into parts, and only the last ends with a line feed.
+// dockerLine passes on the line in an object of Docker's or a shipper's log, and returns its index in strings; -1 for any
+// other object. Lines of more than 16 KiB are split, and only the last part ends with a line feed.
 func (s *scanner) dockerLine() int {
 	found, stream := -1, ""
 	for i, p := range s.strings {
@@ -395,7 +395,7 @@ func (s *scanner) dockerLine() int {
 	return found
 }
 
-// insideStrings looks into all strings but one, and returns those in which something was found.
+// insideStrings reads all strings but one, and returns those in which it found something, and that one.
 func (s *scanner) insideStrings(but int) (found []span) {
 	for i, p := range s.strings {
 		if i == but {
@@ -412,7 +412,7 @@ func (s *scanner) insideStrings(but int) (found []span) {
 	return found
 }
 
-// inside looks into a text that was wrapped.
+// inside reads a text that was wrapped in a string.
 func (s *scanner) inside(wrapped []byte, number int) {
 	if reason, p, ok := suspicion(wrapped); s.depth >= maxWrapped {
 		if ok {
@@ -427,7 +427,7 @@ func (s *scanner) inside(wrapped []byte, number int) {
 	child.end()
 }
 
-// newline ends a line. An object goes on in the next one, as jq prints it, but a string does not.
+// newline ends a line. An object may continue in the next line, as jq prints it, but a string may not.
 func (s *scanner) newline() {
 	s.inWord = false
 	if s.inString {
@@ -453,7 +453,7 @@ func (s *scanner) end() {
 	s.docker = nil
 }
 
-// giveUp takes what was read of an object for text, or for an alert that cannot be read.
+// giveUp treats the open object as text, or as an alert that cannot be read.
 func (s *scanner) giveUp(why string) {
 	outer := s.frames[0]
 	var has keys
@@ -472,7 +472,7 @@ func (s *scanner) giveUp(why string) {
 	s.reset()
 }
 
-// beginsAsAlert reports an object whose first key is one of those that Falco's alerts begin with.
+// beginsAsAlert reports whether the first key of an object is one that Falco's alerts begin with.
 func beginsAsAlert(object []byte, partial bool) bool {
 	key, ok := bytes.CutPrefix(bytes.TrimLeft(object[1:], " \t\r\n"), []byte(`"`))
 	if !ok {
@@ -493,7 +493,7 @@ func beginsAsAlert(object []byte, partial bool) bool {
 func (s *scanner) reset() {
 	s.frames, s.strings = s.frames[:0], s.strings[:0]
 	s.inString, s.escaped, s.inWord = false, false, false
-	if cap(s.buf) > maxAlert/4 { // one long object must not cost memory for ever
+	if cap(s.buf) > maxAlert/4 { // one long object must not occupy memory forever
 		s.buf, s.strings = nil, nil
 	}
 }

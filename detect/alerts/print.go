@@ -9,16 +9,17 @@ import (
 	"spire-falco/report"
 )
 
-// Format is how alerts are written.
+// Format is the format in which alerts are written.
 type Format string
 
 // The formats.
 const (
-	// Table is a line for each alert: time, priority, rule, place, command.
+	// Table is one line for each alert: time, priority, rule, location, command.
 	Table Format = "table"
-	// Wide is the same with Falco's whole message.
+	// Wide is Table with Falco's whole message instead of the command.
 	Wide Format = "wide"
-	// JSON is a line for each alert as Falco wrote it; what a terminal would act on is escaped, which means the same.
+	// JSON is one line for each alert as Falco wrote it; terminal control characters are escaped, which does not change its
+	// meaning.
 	JSON Format = "json"
 )
 
@@ -48,7 +49,11 @@ func (p *Printer) Print(a *Alert) error {
 	}
 	if !p.header {
 		p.header = true
-		if err := p.row(false, 0, "TIME (UTC)", "PRIORITY", "RULE", "WHERE", map[bool]string{true: "MESSAGE", false: "COMMAND"}[p.Format == Wide]); err != nil {
+		last := "COMMAND"
+		if p.Format == Wide {
+			last = "MESSAGE"
+		}
+		if err := p.row(false, 0, "TIME (UTC)", "PRIORITY", "RULE", "WHERE", last); err != nil {
 			return err
 		}
 	}
@@ -65,14 +70,15 @@ func (p *Printer) Print(a *Alert) error {
 	return p.row(p.Color, a.Priority, at, a.Priority.String(), cmp.Or(a.Rule, "-"), a.Where(), what)
 }
 
-// row keeps columns of the width that this stack's own rules and pods need: alerts come one by one, so that no width can be
-// taken from those to come.
+// row uses fixed column widths that fit this stack's own rules and pods: alerts come one by one, so the widths of later ones
+// are not known.
 func (p *Printer) row(color bool, priority falco.Priority, at, name, rule, where, what string) error {
 	label := fmt.Sprintf("%-13s", name)
 	if color {
 		label = priorityColor(priority) + label + colorOff
 	}
-	_, err := fmt.Fprintf(p.Out, "%-23s  %s  %-46s  %-40s  %s\n", report.Text(at), label, report.Text(rule), report.Text(where), report.Text(what))
+	_, err := fmt.Fprintf(p.Out, "%-23s  %s  %-46s  %-40s  %s\n",
+		report.Text(at), label, report.Text(rule), report.Text(where), report.Text(what))
 	return err
 }
 
@@ -92,7 +98,7 @@ func priorityColor(p falco.Priority) string {
 	return "\x1b[2m"
 }
 
-// GitHubAnnotation is the workflow command that shows the alert as an error on a GitHub Actions run.
+// GitHubAnnotation returns the workflow command that shows the alert as an error of a GitHub Actions run.
 func GitHubAnnotation(a *Alert) string {
 	return report.Annotation{
 		Title:   fmt.Sprintf("Falco %s: %s", a.Priority, a.Rule),

@@ -8,44 +8,43 @@ import (
 )
 
 const (
-	// maxAlert is the longest alert that is read, in bytes. Falco cuts fields long before.
+	// maxAlert is the longest alert that is read, in bytes. Falco truncates fields long before.
 	maxAlert = 1 << 20
-	// maxHead is how much of a line is looked at for what a log puts before a message.
+	// maxHead is how much of a line is searched for the prefix that a log adds.
 	maxHead = 64 << 10
-	// maxSources is how many streams, such as the standard output and error of a container, are kept apart in one input.
+	// maxSources is how many streams, such as a container's standard output and error, are kept apart in one input.
 	maxSources = 64
 )
 
-// Reader finds alerts in what is written to it, as people keep them: one on a line, several on a line, over several lines as
-// jq prints them, in an array, behind or before a message, as Falco's text output, and in the logs that wrap them: those of
-// the kubelet (CRI) and of Docker with lines that are cut into parts, of the journal and of syslog, of kubectl with prefixes
-// and times, and JSON that holds alerts as values or in strings. It reads UTF-8 and UTF-16, and passes over byte order
-// marks, NUL bytes and colours.
+// Reader finds alerts in the text written to it: one or several on a line, over several lines as jq prints them, in arrays,
+// before or after other text, as Falco's text output, and wrapped by logs: those of the kubelet (CRI) and Docker, which
+// split long lines, of the journal and syslog, of kubectl with prefixes and times, and JSON with alerts as values or inside
+// strings. It reads UTF-8 and UTF-16, and skips byte order marks, NUL bytes and colours.
 //
-// It never drops what may be an alert: a text that is cut off, an object that has a rule and no priority, a message that
-// names Critical or Emergency or that is written as Falco writes alerts, comes as a Line with an error.
+// It never drops anything that may be an alert: truncated text, an object with a rule but no priority, and a message that
+// names Critical or Emergency or looks like Falco's text output are reported as a Line with an error.
 //
-// Time and memory: each byte is looked at a bounded number of times, and at most a few times maxAlert are kept.
+// Each byte is read a bounded number of times, and memory is bounded by a few times maxAlert.
 type Reader struct {
 	handle  func(Line)
 	name    string
 	pod     string
 	decoder decoder
-	// line is the current line, up to maxHead; long is set when the beginning was handed on already.
+	// line is the current line, up to maxHead; long is set when its start was passed on already.
 	line    []byte
 	long    bool
-	current *scanner // takes the rest of a long line
-	partial bool     // the current line goes on in the next of the same stream
+	current *scanner // of the rest of a long line
+	partial bool     // the current line continues in the next line of the same stream
 	number  int      // of the current line
 	sources map[string]*scanner
 	order   []string
-	// parent is the alert whose unknown keys are read: a shipper may keep the line beside the fields of the same alert.
+	// parent is the alert whose unknown keys are being read: a shipper may keep the original line beside its fields.
 	parent *Alert
-	// alerts and unread count what was handed on.
+	// alerts and unread count what was passed to handle.
 	alerts, unread int
 }
 
-// NewReader returns a reader that gives handle what it finds; name is that of the input.
+// NewReader returns a reader that passes what it finds to handle; name is the name of the input.
 func NewReader(name string, handle func(Line)) *Reader {
 	return &Reader{handle: handle, name: name, number: 1, sources: map[string]*scanner{}}
 }
@@ -63,7 +62,7 @@ func (r *Reader) Write(p []byte) (int, error) {
 func (r *Reader) write(text []byte) {
 	for len(text) > 0 {
 		end := bytes.IndexByte(text, '\n')
-		if end >= 0 && len(r.line) == 0 && !r.long { // the whole line is here: no copy
+		if end >= 0 && len(r.line) == 0 && !r.long { // a whole line needs no copy
 			r.begin(text[:end])
 			r.endLine()
 			text = text[end+1:]
@@ -85,7 +84,7 @@ func (r *Reader) write(text []byte) {
 	}
 }
 
-// flushLine hands on what is kept of the current line.
+// flushLine passes on the buffered part of the current line.
 func (r *Reader) flushLine() {
 	if r.long {
 		r.current.feed(cleanLine(r.line), r.number)
@@ -96,7 +95,7 @@ func (r *Reader) flushLine() {
 	r.line = r.line[:0]
 }
 
-// begin hands on the beginning of a line, which may be the whole line.
+// begin passes on the start of a line, or a whole line.
 func (r *Reader) begin(line []byte) {
 	source, rest, partial := unwrapLine(cleanLine(line))
 	r.current, r.partial = r.source(source), partial
@@ -111,7 +110,7 @@ func (r *Reader) endLine() {
 	r.number++
 }
 
-// End ends the input: what is not complete by now is cut off.
+// End ends the input: what is incomplete by now is truncated.
 func (r *Reader) End() {
 	r.write(r.decoder.end())
 	if len(r.line) > 0 {
@@ -148,7 +147,7 @@ func (r *Reader) giveAlert(a *Alert, number int) {
 	r.handle(Line{Alert: a, Pod: r.pod, Input: r.name, Number: number})
 }
 
-// giveUnread hands on a text that cannot be read. Of a long one the beginning is enough to find it.
+// giveUnread passes on a text that cannot be read; the start is enough to find it.
 func (r *Reader) giveUnread(text []byte, number int, reason string, p falco.Priority) {
 	const shown = 300
 	r.unread++
@@ -163,18 +162,19 @@ func (r *Reader) giveText(text []byte, number int) {
 }
 
 var (
-	// criHead is what the kubelet writes before a line: time, stream, and P for a part or F for the end of a line.
+	// criHead is the kubelet's prefix of a line: time, stream, and P for a part or F for the end of a line.
 	criHead = lazyregexp.New(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S* (stdout|stderr) ([PF])(?::\S*)?(?: |$)`)
-	// kubectlHead is what kubectl logs --prefix writes before a line.
+	// kubectlHead is the prefix of kubectl logs --prefix.
 	kubectlHead = lazyregexp.New(`^\[pod/[^\]\s]+\] `)
-	// journalHead is what syslog and journalctl write before a line, in the forms short, short-precise and short-iso.
-	journalHead = lazyregexp.New(`^(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) [\w.-]+ [\w./@-]+(?:\[\d+\])?: `)
-	// timeHead is what kubectl logs --timestamps writes before a line.
+	// journalHead is the prefix of syslog and of journalctl in the formats short, short-precise and short-iso.
+	journalHead = lazyregexp.New(`^(?:<\d{1,3}>)?` +
+		`(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*) [\w.-]+ [\w./@-]+(?:\[\d+\])?: `)
+	// timeHead is the prefix of kubectl logs --timestamps.
 	timeHead = lazyregexp.New(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)? `)
 )
 
-// unwrapLine takes away what a log writes before a line, as far as that matters: an object that stands behind something on
-// its line is found anyway, but one that is cut into several lines is not. source is the stream that the line belongs to.
+// unwrapLine strips the prefix that a log adds to a line: an object after a prefix is found anyway, but not one that spans
+// several lines. source is the stream that the line belongs to; partial reports that the line continues.
 func unwrapLine(line []byte) (source string, rest []byte, partial bool) {
 	for range 4 {
 		if len(line) == 0 {

@@ -281,7 +281,7 @@ func TestWhatCannotBeReadStopsTheGate(t *testing.T) {
 		{"Critical in the value of another object", `{"level":"critical","msg":"x"}`, "names the priority Critical"},
 		{"Critical in a key of another object", `{"critical":1}`, "names the priority Critical"},
 		{"Critical in a string of many strings", wrapped(criticalAlert, 9), "in too many wrappers"},
-		{"a message that the journal left out", `{"PRIORITY":"2","MESSAGE":null}`, "journalctl leaves out a long MESSAGE: call it with --all"},
+		{"a message that journalctl omitted", `{"PRIORITY":"2","MESSAGE":null}`, "journalctl omits a long MESSAGE: call it with --all"},
 		{"a file of zstd", "\x28\xb5\x2f\xfd\x04\x00", "compressed by zstd"},
 		{"a file of the journal", "LPKSHHRH\x00\x00", "journalctl -o cat"},
 		{"an alert longer than 1 MiB", `{"rule":"R","output":"` + strings.Repeat("x", 1<<20) + `","priority":"Critical"}`, "longer than 1 MiB"},

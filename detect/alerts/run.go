@@ -25,36 +25,36 @@ type Options struct {
 	Stdin io.Reader
 
 	Filter Filter
-	// Follow goes on with the alerts to come, until For is over or the context ends.
+	// Follow waits for further alerts until For is over or the context ends.
 	Follow bool
 	// For ends Follow after that time; zero for never.
 	For time.Duration
 
 	Format Format
 	Color  bool
-	// FailOn is the gate: an alert of that priority or a more severe one, among those that the filter wants, makes Run return
-	// a *GateError, and otherwise what may be such an alert and cannot be read an *UnreadError. Nil for no gate.
+	// FailOn is the gate. If an alert that the filter selects has this priority or a more severe one, Run returns a
+	// *GateError; if something that may be such an alert cannot be read, an *UnreadError. Nil for no gate.
 	FailOn *falco.Priority
-	// GitHub writes alerts that fail the gate as annotations of a GitHub Actions run too.
+	// GitHub also writes the alerts that fail the gate as annotations of a GitHub Actions run.
 	GitHub bool
 	// Poll is the Follower's; zero for its default.
 	Poll time.Duration
 }
 
-// GateError says that alerts were severe enough to stop.
+// GateError reports that alerts failed the gate.
 type GateError struct {
-	// FailOn is the least severe priority that stops.
+	// FailOn is the least severe priority that fails the gate.
 	FailOn falco.Priority
-	// Count is how many alerts do.
+	// Count is the number of alerts that failed it.
 	Count int
 	// Alerts are the first of them, at most 1000, in the order of arrival.
 	Alerts []*Alert
-	// Rules has how many there are of each rule; those of a great many rules are counted together, under "others".
+	// Rules counts them by rule; beyond 100 rules, the rest are counted together under "others".
 	Rules map[string]int
 }
 
 const (
-	// maxGateAlerts and maxGateRules bound what is kept of alerts that stop.
+	// maxGateAlerts and maxGateRules bound what is kept of alerts that fail the gate.
 	maxGateAlerts = 1000
 	maxGateRules  = 100
 	otherRules    = "others"
@@ -90,34 +90,35 @@ func (e *GateError) Error() string {
 	if e.Count == 1 {
 		noun = "alert"
 	}
-	return fmt.Sprintf("%d %s of priority %s or more severe: %s", e.Count, noun, strings.ToLower(e.FailOn.String()), strings.Join(rules, ", "))
+	return fmt.Sprintf("%d %s of priority %s or more severe: %s",
+		e.Count, noun, strings.ToLower(e.FailOn.String()), strings.Join(rules, ", "))
 }
 
 // maxRuleShown is how many characters of a rule's name are shown.
 const maxRuleShown = 200
 
-// UnreadError says that the gate cannot be judged: something that is or may be an alert could not be read, and nobody knows
-// that it was harmless.
+// UnreadError reports that the gate cannot be evaluated: something that is or may be an alert could not be read.
 type UnreadError struct {
-	// Count is how many such places there are.
+	// Count is the number of such places.
 	Count int
 	// First is the first of them.
 	First Line
 }
 
-// Error has the count and the first place.
+// Error returns the count and the first place.
 func (e *UnreadError) Error() string {
 	what := "1 place that is or may be an alert cannot be read"
 	if e.Count != 1 {
 		what = fmt.Sprintf("%d places that are or may be alerts cannot be read; the first", e.Count)
 	}
-	return fmt.Sprintf("%s: %s: %v: %s", what, report.Text(e.First.Place()), e.First.Err, report.Bounded(e.First.Text, maxTextShown))
+	return fmt.Sprintf("%s: %s: %v: %s",
+		what, report.Text(e.First.Place()), e.First.Err, report.Bounded(e.First.Text, maxTextShown))
 }
 
 // maxTextShown is how many characters are shown of a text that cannot be read.
 const maxTextShown = 120
 
-// Validate reports options that do not fit together.
+// Validate reports options that contradict each other.
 func (o Options) Validate() error {
 	var errs []error
 	if (o.Logs == nil) == (o.Input == "") {
@@ -132,13 +133,13 @@ func (o Options) Validate() error {
 	return errors.Join(append(errs, o.Filter.Validate())...)
 }
 
-// Run reads alerts and writes those that the filter wants to stdout, and to stderr what else a person should know. It
-// returns a *GateError or an *UnreadError when FailOn's gate is shut, and no error when ctx ends while following.
+// Run reads alerts, writes those that the filter selects to stdout, and logs to stderr. It returns a *GateError or an
+// *UnreadError when the gate fails, and no error when ctx ends while following.
 func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	notes := stderr // for workflow commands, which the log must not hold
+	notes := stderr // for workflow commands, which report.Writer would escape
 	stderr = report.Writer(stderr)
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	s := &sink{options: o, printer: Printer{Out: stdout, Format: o.Format, Color: o.Color}, notes: notes}
@@ -194,7 +195,7 @@ func read(ctx context.Context, o Options, s *sink, log *slog.Logger) error {
 	if o.Follow {
 		return f.Follow(ctx, s.take)
 	}
-	s.sorted = true // several nodes, read one beside the other
+	s.sorted = true // several nodes are read concurrently
 	return f.Query(ctx, s.take)
 }
 
@@ -227,8 +228,8 @@ func (s *sink) take(l Line) {
 	s.write(l.Alert)
 }
 
-// mayStop reports whether what cannot be read may be an alert that FailOn stops for. Only the priority can rule that out: no
-// filter can be asked about a text that is not understood.
+// mayStop reports whether something that cannot be read may be an alert that fails the gate. Only its priority can rule that
+// out: filters cannot be applied to it.
 func (s *sink) mayStop(err error) bool {
 	var unreadable *UnreadableError
 	return s.options.FailOn == nil || !errors.As(err, &unreadable) || unreadable.Priority <= *s.options.FailOn

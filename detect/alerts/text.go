@@ -14,14 +14,14 @@ import (
 	"spire-falco/internal/lazyregexp"
 )
 
-// text is the text of a line outside of the objects in it.
+// text is the text of a line outside the objects in it.
 type text struct {
 	all    []byte
 	line   int
-	hidden [][2]int // what was read already
+	hidden [][2]int // ranges that were read already
 }
 
-// overlap is how much of a text that is too long to be kept is looked at again: a word may be cut in two.
+// overlap is how much of a text is read again when it is too long to be kept, because a word may span the cut.
 const overlap = 64
 
 func (s *scanner) addText(data []byte, number int) {
@@ -36,7 +36,7 @@ func (s *scanner) addText(data []byte, number int) {
 	}
 }
 
-// placeholder stands for an object that was read.
+// placeholder adds a placeholder for an object that was read.
 func (t *text) placeholder(number int) {
 	if len(t.all) == 0 {
 		t.line = number
@@ -45,21 +45,23 @@ func (t *text) placeholder(number int) {
 	t.all = append(t.all, "{}"...)
 }
 
-// hide hides spans of an object of that size that was added last.
+// hide hides spans of the object of this size that was added last.
 func (t *text) hide(size int, spans []span) {
 	at := len(t.all) - size
 	if at < 0 {
-		return // the text was too long, and has been read
+		return // the text was too long, and was read already
 	}
 	for _, p := range spans {
 		t.hidden = append(t.hidden, [2]int{at + p.start, at + p.end})
 	}
 }
 
-// plainAlert is an alert of Falco's text output: time, priority, message.
-var plainAlert = lazyregexp.New(`(\d\d:\d\d:\d\d(?:\.\d{1,9})?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?): (?i:(Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug)) `)
+// plainAlert matches the prefix of Falco's text output: time and priority.
+var plainAlert = lazyregexp.New(
+	`(\d\d:\d\d:\d\d(?:\.\d{1,9})?|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?): ` +
+		`(?i:(Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug)) `)
 
-// endText reads the text of a line: alerts of Falco's text output, JSON that was escaped, or a message.
+// endText reads the text of a line: alerts of Falco's text output, escaped JSON, or a message.
 func (s *scanner) endText() {
 	t := s.text
 	s.text = text{all: t.all[:0]}
@@ -86,8 +88,9 @@ func (s *scanner) endText() {
 	if len(found) > 0 {
 		first := found[0][0]
 		before = visible[:first]
-		// Not the text output, but an output in JSON that is broken or escaped: what is behind it is no part of its message.
-		if first > 0 && bytes.IndexByte([]byte(`"'\`), visible[first-1]) >= 0 || hasAlertKey(withoutEscapes(visible[first:])) != "" {
+		// Not the text output, but an output inside malformed or escaped JSON, so the rest does not belong to its message.
+		quoted := first > 0 && bytes.IndexByte([]byte(`"'\`), visible[first-1]) >= 0
+		if quoted || hasAlertKey(withoutEscapes(visible[first:])) != "" {
 			if s.readMessage(visible, t.line, false) {
 				return
 			}
@@ -104,7 +107,7 @@ func (s *scanner) endText() {
 	}
 }
 
-// mayHavePlainAlert spares most messages the regular expression.
+// mayHavePlainAlert is a fast check before the regular expression.
 func mayHavePlainAlert(text []byte) bool {
 	for i := 0; ; i++ {
 		next := bytes.Index(text[i:], []byte(": "))
@@ -112,13 +115,14 @@ func mayHavePlainAlert(text []byte) bool {
 			return false
 		}
 		i += next
-		if i > 0 && i+2 < len(text) && (text[i-1] >= '0' && text[i-1] <= '9' || text[i-1] == 'Z') && bytes.IndexByte([]byte("eacwnid"), text[i+2]|0x20) >= 0 {
+		if i > 0 && i+2 < len(text) && (text[i-1] >= '0' && text[i-1] <= '9' || text[i-1] == 'Z') &&
+			bytes.IndexByte([]byte("eacwnid"), text[i+2]|0x20) >= 0 {
 			return true
 		}
 	}
 }
 
-// readMessage reads what is no alert of the text output, and reports whether it was JSON that was escaped.
+// readMessage reads text that is no alert of the text output, and reports whether it was escaped JSON.
 func (s *scanner) readMessage(message []byte, number int, give bool) (escaped bool) {
 	reason, p, ok := suspicion(message)
 	if ok && s.depth < maxWrapped && bytes.Contains(message, []byte(`\"`)) {
@@ -138,7 +142,7 @@ func (s *scanner) readMessage(message []byte, number int, give bool) (escaped bo
 	return false
 }
 
-// newPlainAlert makes an alert of a line of the text output.
+// newPlainAlert returns the alert of a line of the text output.
 func newPlainAlert(output, clock, name []byte) *Alert {
 	output = bytes.TrimSpace(output)
 	a := &Alert{Output: strings.ToValidUTF8(string(output), "\ufffd"), Plain: true}
@@ -152,31 +156,31 @@ func newPlainAlert(output, clock, name []byte) *Alert {
 	if !a.Time.IsZero() {
 		fields.Time = &a.Time
 	}
-	a.Raw, _ = json.Marshal(fields) // of texts it cannot fail
+	a.Raw, _ = json.Marshal(fields) // cannot fail for these types
 	return a
 }
 
-// wordOf is a priority as Falco writes it before a message.
+// wordOf matches a priority as Falco writes it before a message.
 var wordOf = lazyregexp.New(`: (Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug) `)
 
-// suspicion reports that a text which is no alert that can be read may be one all the same, why, and the most severe
-// priority that it may have: it names a priority as Falco does before a message, it names Critical or Emergency anywhere, or
-// it has the keys of an alert.
+// suspicion reports whether a text that cannot be read as an alert may still be one, why, and its most severe possible
+// priority: it names a priority as Falco does before a message, names Critical or Emergency anywhere, or has the keys of an
+// alert.
 func suspicion(text []byte) (reason string, most falco.Priority, ok bool) {
 	if len(text) < worthALook-2 {
 		return "", 0, false
 	}
 	plain := withoutEscapes(text)
 	if key := hasAlertKey(plain); key != "" {
-		return "it has the key " + key + " of an alert, and is none that can be read", falco.PriorityEmergency, true
+		return "it has the key " + key + " of an alert, but cannot be read as one", falco.PriorityEmergency, true
 	}
 	if p, name, found := namesIn(plain, text); found {
-		return fmt.Sprintf("it names the priority %s, and is no alert that can be read", name), p, true
+		return fmt.Sprintf("it names the priority %s, but cannot be read as an alert", name), p, true
 	}
 	return "", 0, false
 }
 
-// hasAlertKey returns a key of an alert that the text has in quotes.
+// hasAlertKey returns a key of an alert that the text contains in quotes.
 func hasAlertKey(plain []byte) string {
 	for _, key := range []string{`"rule"`, `"priority"`, `"output_fields"`, `'rule'`, `'priority'`, `'output_fields'`} {
 		if bytes.Contains(plain, []byte(key)) {
@@ -207,7 +211,7 @@ func namesIn(lower, text []byte) (most falco.Priority, name string, ok bool) {
 	return most, most.String(), true
 }
 
-// withoutEscapes is a text in lower case without backslashes, with \u and \x escapes undone, and without what is not seen.
+// withoutEscapes returns a text in lower case without backslashes and invisible characters, with \u and \x escapes decoded.
 func withoutEscapes(text []byte) []byte {
 	plain := true
 	for _, c := range text {

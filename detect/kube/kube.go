@@ -1,6 +1,6 @@
-// Package kube is the little of the Kubernetes API that detection needs: pods, their logs, commands in them, and plain
-// objects. It stands on client-go's REST client alone. The typed clientset is left out: it would be the largest part of
-// the program; and so is a kubectl process for each followed pod.
+// Package kube is the part of the Kubernetes API that detection needs: pods, their logs, commands in them, and plain
+// objects. It uses only client-go's REST client: the typed clientset would be the largest part of the program, and kubectl
+// would need a process for each followed pod.
 package kube
 
 import (
@@ -26,10 +26,10 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 )
 
-// Object is a Kubernetes object as JSON gives it.
+// Object is a Kubernetes object as decoded from JSON.
 type Object = map[string]any
 
-// Client speaks to one cluster. It is safe for concurrent use.
+// Client talks to one cluster. It is safe for concurrent use.
 type Client struct {
 	config *rest.Config
 	rest   *rest.RESTClient
@@ -41,7 +41,7 @@ const (
 	requestBurst      = 100
 )
 
-// New reads the kubeconfig file and takes the named context of it. An empty context is the file's current one.
+// New returns a client for a context of the kubeconfig file; an empty context is the file's current one.
 func New(kubeconfig, contextName string) (*Client, error) {
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig},
@@ -53,14 +53,14 @@ func New(kubeconfig, contextName string) (*Client, error) {
 	return NewForConfig(config)
 }
 
-// NewForConfig makes a client of a connection that is already configured.
+// NewForConfig returns a client for a connection that is already configured.
 func NewForConfig(config *rest.Config) (*Client, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = requestsPerSecond, requestBurst
 	scheme := runtime.NewScheme()
 	v1 := schema.GroupVersion{Version: "v1"}
 	metav1.AddToGroupVersion(scheme, v1)
-	scheme.AddUnversionedTypes(v1, &metav1.Status{}) // what the API answers when it refuses
+	scheme.AddUnversionedTypes(v1, &metav1.Status{}) // the API's error answers
 	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	config.AcceptContentTypes = runtime.ContentTypeJSON
 	config.ContentType = runtime.ContentTypeJSON
@@ -71,13 +71,13 @@ func NewForConfig(config *rest.Config) (*Client, error) {
 	return &Client{config: config, rest: client}, nil
 }
 
-// IsNotFound tells whether err says that the object does not exist.
+// IsNotFound reports whether err means that the object does not exist.
 func IsNotFound(err error) bool { return apierrors.IsNotFound(err) }
 
-// IsAlreadyExists tells whether err says that the object exists already.
+// IsAlreadyExists reports whether err means that the object already exists.
 func IsAlreadyExists(err error) bool { return apierrors.IsAlreadyExists(err) }
 
-// IsRetriable tells whether the same request may succeed later: the cluster could not be reached, or was too busy.
+// IsRetriable reports whether the same request may succeed later: the cluster could not be reached, or was too busy.
 func IsRetriable(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -86,19 +86,19 @@ func IsRetriable(err error) bool {
 	return status.Status().Code >= http.StatusInternalServerError || apierrors.IsTooManyRequests(err)
 }
 
-// Get reads the object at path, such as /api/v1/namespaces/mtls, into the value that into points to.
+// Get decodes the object at path, such as /api/v1/namespaces/mtls, into the value that into points to.
 func (c *Client) Get(ctx context.Context, path string, query url.Values, into any) error {
 	text, err := c.GetRaw(ctx, path, query)
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("read the answer to GET %s: %w", path, err)
+		return fmt.Errorf("decode the answer to GET %s: %w", path, err)
 	}
 	return nil
 }
 
-// GetRaw reads what is at path as it is; it reaches the API's proxy to pods too.
+// GetRaw returns the body of GET path, which may be a path of the API server's proxy to pods.
 func (c *Client) GetRaw(ctx context.Context, path string, query url.Values) ([]byte, error) {
 	return raw(ctx, path, withQuery(c.rest.Get().AbsPath(path), query))
 }
@@ -139,11 +139,11 @@ func (c *Client) ListMetadata(ctx context.Context, path, selector string) ([]Met
 	return all, nil
 }
 
-// Create makes the object in the collection at path.
+// Create creates the object in the collection at path.
 func (c *Client) Create(ctx context.Context, path string, object Object) error {
 	body, err := json.Marshal(object)
 	if err != nil {
-		return fmt.Errorf("write the object for %s: %w", path, err)
+		return fmt.Errorf("encode the object for %s: %w", path, err)
 	}
 	if err := c.rest.Post().AbsPath(path).Body(body).Do(ctx).Error(); err != nil {
 		return fmt.Errorf("create in %s: %w", path, err)
@@ -151,19 +151,20 @@ func (c *Client) Create(ctx context.Context, path string, object Object) error {
 	return nil
 }
 
-// Patch merges the fields of patch into the object at path, strategically for Kubernetes' own kinds (lists by their keys).
+// Patch applies a strategic merge patch to the object at path.
 func (c *Client) Patch(ctx context.Context, path string, patch Object) error {
 	body, err := json.Marshal(patch)
 	if err != nil {
-		return fmt.Errorf("write the patch for %s: %w", path, err)
+		return fmt.Errorf("encode the patch for %s: %w", path, err)
 	}
-	if err := c.rest.Patch(types.StrategicMergePatchType).AbsPath(path).Param("fieldManager", "spire-falco").Body(body).Do(ctx).Error(); err != nil {
+	request := c.rest.Patch(types.StrategicMergePatchType).AbsPath(path).Param("fieldManager", "spire-falco").Body(body)
+	if err := request.Do(ctx).Error(); err != nil {
 		return fmt.Errorf("patch %s: %w", path, err)
 	}
 	return nil
 }
 
-// Delete removes the object at path. That it does not exist is no error.
+// Delete deletes the object at path. It is no error if it does not exist.
 func (c *Client) Delete(ctx context.Context, path string) error {
 	body := []byte(`{"apiVersion":"v1","kind":"DeleteOptions","propagationPolicy":"Background"}`)
 	if err := c.rest.Delete().AbsPath(path).Body(body).Do(ctx).Error(); err != nil && !IsNotFound(err) {
@@ -172,7 +173,7 @@ func (c *Client) Delete(ctx context.Context, path string) error {
 	return nil
 }
 
-// Pod is what detection needs to know of a pod.
+// Pod has the fields of a pod that detection needs.
 type Pod struct {
 	Metadata Metadata `json:"metadata"`
 	Spec     struct {
@@ -186,7 +187,7 @@ type Pod struct {
 	} `json:"status"`
 }
 
-// Metadata is what detection needs to know of any object.
+// Metadata has the metadata of any object that detection needs.
 type Metadata struct {
 	Name              string            `json:"name"`
 	Namespace         string            `json:"namespace"`
@@ -226,7 +227,7 @@ type ContainerStatus struct {
 	} `json:"state"`
 }
 
-// Ready tells whether the pod has the condition Ready.
+// Ready reports whether the pod's condition Ready is true.
 func (p Pod) Ready() bool {
 	for _, c := range p.Status.Conditions {
 		if c.Type == "Ready" {
@@ -236,7 +237,7 @@ func (p Pod) Ready() bool {
 	return false
 }
 
-// Container returns the status of the container, ephemeral ones included, and false when it has none yet.
+// Container returns the status of a container, including ephemeral ones, and false when it has none yet.
 func (p Pod) Container(name string) (ContainerStatus, bool) {
 	for _, list := range [][]ContainerStatus{p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses} {
 		for _, s := range list {
@@ -248,7 +249,7 @@ func (p Pod) Container(name string) (ContainerStatus, bool) {
 	return ContainerStatus{}, false
 }
 
-// Pods lists the pods that a label selector matches. An empty namespace is all of them.
+// Pods lists the pods that a label selector matches, in all namespaces if namespace is empty.
 func (c *Client) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
 	path := "/api/v1/pods"
 	if namespace != "" {
@@ -263,7 +264,7 @@ func (c *Client) Pods(ctx context.Context, namespace, selector string) ([]Pod, e
 	return list.Items, nil
 }
 
-// PodPath is the path of one pod.
+// PodPath returns the API path of a pod.
 func PodPath(namespace, name string) string {
 	return "/api/v1/namespaces/" + namespace + "/pods/" + name
 }
@@ -271,15 +272,15 @@ func PodPath(namespace, name string) string {
 // LogOptions says which part of a container's log to read.
 type LogOptions struct {
 	Container string
-	// Since leaves out older lines; the API counts whole seconds. Zero means all of them.
+	// Since excludes older lines, in whole seconds; zero means none.
 	Since time.Time
-	// Follow goes on until the container ends.
+	// Follow keeps reading until the container ends.
 	Follow bool
 	// Previous reads the log of the container before its last restart.
 	Previous bool
 }
 
-// Logs opens the log of a container, each line with its time (RFC 3339, nanoseconds) and a blank before it.
+// Logs opens the log of a container. Each line begins with its time (RFC 3339 with nanoseconds) and a space.
 func (c *Client) Logs(ctx context.Context, namespace, pod string, o LogOptions) (io.ReadCloser, error) {
 	query := url.Values{"timestamps": {"true"}, "container": {o.Container}}
 	if o.Follow {
@@ -298,9 +299,10 @@ func (c *Client) Logs(ctx context.Context, namespace, pod string, o LogOptions) 
 	return stream, nil
 }
 
-// Exec runs a command in a container of a running pod. A command that ends with another status than 0 is no error: its
-// status is returned.
-func (c *Client) Exec(ctx context.Context, namespace, pod, container string, command []string, stdout, stderr io.Writer) (int, error) {
+// Exec runs a command in a container of a running pod and returns its exit status, which is no error if it is not 0.
+func (c *Client) Exec(
+	ctx context.Context, namespace, pod, container string, command []string, stdout, stderr io.Writer,
+) (int, error) {
 	query := url.Values{"container": {container}, "command": command, "stdout": {"true"}, "stderr": {"true"}}
 	target := withQuery(c.rest.Post().AbsPath(PodPath(namespace, pod)+"/exec"), query).URL()
 	socket, err := remotecommand.NewWebSocketExecutor(c.config, http.MethodGet, target.String())
@@ -312,7 +314,7 @@ func (c *Client) Exec(ctx context.Context, namespace, pod, container string, com
 		return 0, fmt.Errorf("exec in pod %s/%s: %w", namespace, pod, err)
 	}
 	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
-		return httpstream.IsUpgradeFailure(err) // an API server, or a proxy before it, that does not speak WebSocket
+		return httpstream.IsUpgradeFailure(err) // the API server, or a proxy in front of it, does not support WebSocket
 	})
 	if err != nil {
 		return 0, fmt.Errorf("exec in pod %s/%s: %w", namespace, pod, err)
@@ -328,7 +330,7 @@ func (c *Client) Exec(ctx context.Context, namespace, pod, container string, com
 	return 0, nil
 }
 
-// ProxyPath is the path at which the API passes a GET on to a port of a pod.
+// ProxyPath returns the path at which the API server forwards a GET to a port of a pod.
 func ProxyPath(namespace, pod string, port int, path string) string {
 	return PodPath(namespace, pod+":"+strconv.Itoa(port)) + "/proxy" + path
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"slices"
@@ -14,26 +15,26 @@ import (
 	"spire-falco/detect/kube"
 )
 
-// Label is on everything that verify makes; its value is the run's ID.
+// Label is on everything that verify creates; its value is the run's ID.
 const Label = "spire-falco/verify"
 
-// Namespace is where the privileged pod of a run is.
+// Namespace is the namespace of a run's privileged pod.
 const Namespace = "spire-falco-verify"
 
 const (
 	toolContainer  = "toolbox"
 	debugContainer = "debug"
 	userID         = 65532
-	// deadline ends the pods of a run that died by themselves, in seconds.
+	// deadline is when Kubernetes ends the pods of a run that died, in seconds.
 	deadline = 900
-	// neverReady is a readiness gate that nobody opens: a pod with the workload's label must not get its Service's traffic.
+	// neverReady is a readiness gate that nobody sets: a pod with the workload's label must not get its Service's traffic.
 	neverReady = "spire-falco/never-ready"
 )
 
-// idle is a first process that ends at once when told to.
+// idle is a first process that ends at once on SIGTERM.
 var idle = []string{"sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"}
 
-// restricted is the security context that the Pod Security Standard of that name asks for.
+// restricted is the security context that the restricted Pod Security Standard requires.
 func restricted() kube.Object {
 	return kube.Object{
 		"allowPrivilegeEscalation": false,
@@ -47,9 +48,7 @@ func restricted() kube.Object {
 
 func (r *run) metadata(namespace, name string, labels map[string]string) kube.Object {
 	all := map[string]string{Label: r.id, "app.kubernetes.io/managed-by": Namespace}
-	for k, v := range labels {
-		all[k] = v
-	}
+	maps.Copy(all, labels)
 	m := kube.Object{"name": name, "labels": all}
 	if namespace != "" {
 		m["namespace"] = namespace
@@ -91,7 +90,7 @@ func (r *run) toolboxPod() kube.Object {
 			"activeDeadlineSeconds":         deadline,
 			"terminationGracePeriodSeconds": 1,
 			"enableServiceLinks":            false,
-			// The workload's pods mount none. Here is one, of the account default, to be opened.
+			// The workload's own pods mount no token. This one, of the account default, is for an attack to open.
 			"automountServiceAccountToken": true,
 			"readinessGates":               []kube.Object{{"conditionType": neverReady}},
 			// A tool at the path of the workload's program.
@@ -123,7 +122,7 @@ func (r *run) toolboxPod() kube.Object {
 }
 
 func (r *run) nodePod() kube.Object {
-	// What a run that died left on the node goes first.
+	// Files that a run that died left on the node are removed first.
 	command := []string{"sh", "-c", "rm -f " + hostRoot + nodeFilePrefix + "*; " + idle[2]}
 	return kube.Object{
 		"apiVersion": "v1", "kind": "Pod",
@@ -155,7 +154,7 @@ func smallResources() kube.Object {
 	}
 }
 
-// podTemplate is the workload's own, as it is deployed.
+// podTemplate returns the pod spec of the workload's Deployment.
 func (r *run) podTemplate(ctx context.Context) (kube.Object, error) {
 	var deployment struct {
 		Spec struct {
@@ -174,12 +173,12 @@ func deploymentPath(w config.Workload) string {
 	return "/apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Name
 }
 
-// copyOf makes a lone pod of the workload's template: same account, image and volumes, other environment, and no probes.
-func (r *run) copyOf(template kube.Object, name string, labels, environment map[string]string, command ...string) (kube.Object, error) {
-	spec := kube.Object{}
-	for k, v := range template {
-		spec[k] = v
-	}
+// copyOf returns a single pod from the workload's template: same account, image and volumes, another environment, and no
+// probes.
+func (r *run) copyOf(
+	template kube.Object, name string, labels, environment map[string]string, command ...string,
+) (kube.Object, error) {
+	spec := maps.Clone(template)
 	containers, _ := spec["containers"].([]any)
 	if len(containers) == 0 {
 		return nil, fmt.Errorf("the Deployment %s/%s has no container", r.target.Namespace, r.target.Name)
@@ -203,7 +202,7 @@ func (r *run) copyOf(template kube.Object, name string, labels, environment map[
 		_, replaced := environment[n]
 		return replaced
 	})
-	for _, k := range sortedKeys(environment) {
+	for _, k := range slices.Sorted(maps.Keys(environment)) {
 		variables = append(variables, kube.Object{"name": k, "value": environment[k]})
 	}
 	container["env"] = variables
@@ -232,16 +231,16 @@ func (r *run) serverPod(ctx context.Context) (kube.Object, error) {
 	return pod, nil
 }
 
-// create makes a pod of the run.
+// create creates a pod of the run.
 func (r *run) create(ctx context.Context, pod kube.Object) error {
 	namespace, _ := pod["metadata"].(kube.Object)["namespace"].(string)
 	if err := r.kube.Create(ctx, "/api/v1/namespaces/"+namespace+"/pods", pod); err != nil {
-		return fmt.Errorf("make a pod for the attacks: %w", err)
+		return fmt.Errorf("create a pod for the attacks: %w", err)
 	}
 	return nil
 }
 
-// attach adds the ephemeral debug container to the copy of the server; its shell is an act by itself.
+// attach adds the ephemeral debug container to the copy of the server; its shell is an attack by itself.
 func (r *run) attach(ctx context.Context, marker string) error {
 	patch := kube.Object{"spec": kube.Object{"ephemeralContainers": []kube.Object{{
 		"name": debugContainer, "image": r.options.ToolboxImage, "imagePullPolicy": "IfNotPresent",
@@ -252,7 +251,7 @@ func (r *run) attach(ctx context.Context, marker string) error {
 	return r.kube.Patch(ctx, kube.PodPath(r.target.Namespace, r.podName(server))+"/ephemeralcontainers", patch)
 }
 
-// running waits until the container of the actor runs. What cannot get better by waiting is an error at once.
+// running waits until the container of the actor runs. A problem that waiting cannot solve is an error at once.
 func (r *run) running(ctx context.Context, a actor) error {
 	return r.containerRunning(ctx, r.podNamespace(a), r.podName(a), r.container(a))
 }
@@ -272,12 +271,13 @@ func (r *run) containerRunning(ctx context.Context, namespace, name, container s
 			case status.State.Running != nil:
 				return nil
 			case status.State.Terminated != nil:
-				return fmt.Errorf("container %s of pod %s/%s ended with code %d (%s)", container, namespace, name,
+				return fmt.Errorf("container %s of pod %s/%s exited with code %d (%s)", container, namespace, name,
 					status.State.Terminated.ExitCode, status.State.Terminated.Reason)
 			case status.State.Waiting != nil:
 				why = strings.TrimSpace(status.State.Waiting.Reason + " " + status.State.Waiting.Message)
-				if slices.Contains([]string{"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError"}, status.State.Waiting.Reason) {
-					return fmt.Errorf("container %s of pod %s/%s: %s (another image with busybox's tools: --toolbox-image)", container, namespace, name, why)
+				if slices.Contains(permanentReasons, status.State.Waiting.Reason) {
+					return fmt.Errorf("container %s of pod %s/%s: %s (--toolbox-image sets another image with busybox's tools)",
+						container, namespace, name, why)
 				}
 			}
 		} else {
@@ -289,15 +289,22 @@ func (r *run) containerRunning(ctx context.Context, namespace, name, container s
 		}
 		if !pause(ctx, r.options.Poll) {
 			if errors.Is(context.Cause(ctx), errTimeout) {
-				return fmt.Errorf("container %s of pod %s/%s does not run after %s: %s", container, namespace, name, r.options.StartTimeout, why)
+				return fmt.Errorf("container %s of pod %s/%s does not run after %s: %s",
+					container, namespace, name, r.options.StartTimeout, why)
 			}
 			return context.Cause(ctx)
 		}
 	}
 }
 
+// permanentReasons are the reasons for which a container waits that do not pass by themselves.
+var permanentReasons = []string{
+	"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError",
+}
+
 var errTimeout = errors.New("timed out")
 
+// pause waits, and reports false when ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -309,14 +316,5 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// labelled selects everything of every run.
+// labelled selects everything that any run created.
 func labelled() url.Values { return url.Values{"labelSelector": {Label}} }

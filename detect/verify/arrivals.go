@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ type arrival struct {
 	at time.Time
 }
 
-// arrivals keeps what Falco said during the run.
+// arrivals keeps Falco's alerts of the run.
 type arrivals struct {
 	mu      sync.Mutex
 	alerts  []arrival
@@ -36,7 +37,7 @@ func (s *arrivals) take(l alerts.Line) {
 	s.changed = make(chan struct{})
 }
 
-// wanted is what an alert must have to count for an act.
+// wanted describes the alert of an attack.
 type wanted struct {
 	rule, pod, marker string
 }
@@ -45,7 +46,7 @@ func (w wanted) matches(a arrival) bool {
 	return a.Rule == w.rule && w.concerns(a)
 }
 
-// concerns tells whether the alert is about the act, whatever its rule.
+// concerns reports whether the alert is about the attack, whatever its rule.
 func (w wanted) concerns(a arrival) bool {
 	if _, pod := a.Pod(); w.pod != "" && pod != w.pod {
 		return false
@@ -53,7 +54,7 @@ func (w wanted) concerns(a arrival) bool {
 	return bytes.Contains(a.OutputFields, []byte(w.marker)) || strings.Contains(a.Output, w.marker)
 }
 
-// await returns the first alert that matches, of those that have come already too.
+// await returns the first alert that matches, including those that have arrived already.
 func (s *arrivals) await(ctx context.Context, w wanted) (arrival, bool) {
 	next := 0
 	for {
@@ -73,7 +74,7 @@ func (s *arrivals) await(ctx context.Context, w wanted) (arrival, bool) {
 	}
 }
 
-// instead lists rules that told of the act though another was to.
+// instead lists the rules that fired for the attack.
 func (s *arrivals) instead(w wanted) []string {
 	var rules []string
 	seen := map[string]bool{}
@@ -95,11 +96,11 @@ func (s *arrivals) count() int {
 func (s *arrivals) since(n int) []arrival {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]arrival(nil), s.alerts[n:]...)
+	return slices.Clone(s.alerts[n:])
 }
 
-// sinceTime returns the alerts of events since then, a little before it too: the nodes' clocks are not this one. One whose
-// time is not known counts.
+// sinceTime returns the alerts of events since t, with a second of tolerance for the nodes' clocks. An alert without a time
+// is included.
 func (s *arrivals) sinceTime(t time.Time) []arrival {
 	var out []arrival
 	for _, a := range s.since(0) {
@@ -110,7 +111,7 @@ func (s *arrivals) sinceTime(t time.Time) []arrival {
 	return out
 }
 
-// upTo counts the alerts of the same rule and pod up to a itself.
+// upTo counts the alerts of the same rule and pod up to and including a.
 func (s *arrivals) upTo(a arrival) int {
 	n := 0
 	_, pod := a.Pod()

@@ -12,12 +12,12 @@ import (
 const (
 	namespacePath  = "/api/v1/namespaces/" + Namespace
 	identitiesPath = "/apis/spire.spiffe.io/v1alpha1/clusterspiffeids"
-	// heartbeat is the annotation on the namespace by which a run that is under way is told from one that died.
+	// heartbeat is the annotation on the namespace that distinguishes an active run from one that died.
 	heartbeat = "spire-falco/verify-heartbeat"
 )
 
-// lock makes the namespace of the run, which no two runs can have. One that is there belongs to a run under way, which is
-// an error, or to one that died, whose leavings are removed. They are told apart by the heartbeat changing, not by clocks.
+// lock creates the namespace of the run, which only one run can have. An existing one belongs to an active run, which is an
+// error, or to one that died, whose leftovers are removed. A changing heartbeat tells them apart, not clocks.
 func (r *run) lock(ctx context.Context) error {
 	for {
 		namespace := kube.Object{
@@ -33,7 +33,7 @@ func (r *run) lock(ctx context.Context) error {
 			return nil
 		}
 		if !kube.IsAlreadyExists(err) {
-			return fmt.Errorf("make the namespace of the run: %w", err)
+			return fmt.Errorf("create the namespace of the run: %w", err)
 		}
 		if err := r.takeOver(ctx); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (r *run) takeOver(ctx context.Context) error {
 		return err
 	}
 	if before.Metadata.Labels[Label] == "" {
-		return fmt.Errorf("the namespace %s exists and is not verify's (it has no label %s): remove it first", Namespace, Label)
+		return fmt.Errorf("namespace %s exists and is not verify's (it has no label %s): remove it first", Namespace, Label)
 	}
 	if before.Metadata.DeletionTimestamp == "" {
 		if !pause(ctx, 3*r.options.Heartbeat) {
@@ -61,15 +61,17 @@ func (r *run) takeOver(ctx context.Context) error {
 		if err := r.kube.Get(ctx, namespacePath, nil, &after); err != nil && !kube.IsNotFound(err) {
 			return err
 		}
-		if after.Metadata.UID == before.Metadata.UID && after.Metadata.Annotations[heartbeat] != before.Metadata.Annotations[heartbeat] {
-			return fmt.Errorf("another verify (run %s) is at work on this cluster: wait until it has ended", before.Metadata.Labels[Label])
+		if after.Metadata.UID == before.Metadata.UID &&
+			after.Metadata.Annotations[heartbeat] != before.Metadata.Annotations[heartbeat] {
+			return fmt.Errorf("another verify (run %s) is running on this cluster: wait until it has ended",
+				before.Metadata.Labels[Label])
 		}
-		r.note("removing what run %s, which did not end by itself, left behind", before.Metadata.Labels[Label])
+		r.note("removing the leftovers of run %s, which was killed", before.Metadata.Labels[Label])
 	}
 	return r.remove(ctx, "")
 }
 
-// beat shows that this run is alive until ctx ends.
+// beat updates the heartbeat until ctx ends.
 func (r *run) beat(ctx context.Context) {
 	for n := 1; pause(ctx, r.options.Heartbeat); n++ {
 		_ = r.kube.Patch(ctx, namespacePath, kube.Object{"metadata": kube.Object{
@@ -78,7 +80,7 @@ func (r *run) beat(ctx context.Context) {
 	}
 }
 
-// remove deletes everything that wears the label and waits until it is gone. With an ID, only that run's.
+// remove deletes everything with the label, or with an ID only what that run created, and waits until it is gone.
 func (r *run) remove(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.options.CleanupTimeout, errTimeout)
 	defer cancel()
@@ -88,7 +90,7 @@ func (r *run) remove(ctx context.Context, id string) error {
 		if err != nil {
 			errs = append(errs, err)
 			if len(errs) > 5 {
-				return fmt.Errorf("remove what verify made: %w", err)
+				return fmt.Errorf("remove what verify created: %w", err)
 			}
 		} else if left == 0 {
 			return nil
@@ -97,8 +99,8 @@ func (r *run) remove(ctx context.Context, id string) error {
 			if !errors.Is(context.Cause(ctx), errTimeout) {
 				return context.Cause(ctx)
 			}
-			return errors.Join(fmt.Errorf("what verify made is not gone after %s: %d objects with the label %s are left (kubectl get pods,clusterspiffeids,namespaces -A -l %s)",
-				r.options.CleanupTimeout, left, Label, Label), err)
+			return errors.Join(fmt.Errorf("%[2]d objects that verify created still exist after %[1]s: "+
+				"see kubectl get pods,clusterspiffeids,namespaces -A -l %[3]s", r.options.CleanupTimeout, left, Label), err)
 		}
 	}
 }
@@ -117,7 +119,7 @@ func (r *run) removeOnce(ctx context.Context, id string) (int, error) {
 			} `json:"items"`
 		}
 		if err := r.kube.Get(ctx, kind.list, labelled(), &found); err != nil {
-			if !kube.IsNotFound(err) { // SPIRE's kinds may not be there
+			if !kube.IsNotFound(err) { // the cluster may not have SPIRE's kinds
 				errs = append(errs, err)
 			}
 			continue
@@ -139,7 +141,7 @@ func (r *run) removeOnce(ctx context.Context, id string) (int, error) {
 	return left, errors.Join(errs...)
 }
 
-// removePods deletes the run's pods alone and waits until they are gone.
+// removePods deletes only the run's pods and waits until they are gone.
 func (r *run) removePods(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.options.CleanupTimeout, errTimeout)
 	defer cancel()
@@ -159,12 +161,12 @@ func (r *run) removePods(ctx context.Context) error {
 			}
 		}
 		if !pause(ctx, r.options.Poll) {
-			return fmt.Errorf("the pods of the attacks are not gone after %s: %w", r.options.CleanupTimeout, context.Cause(ctx))
+			return fmt.Errorf("the pods of the attacks still exist after %s: %w", r.options.CleanupTimeout, context.Cause(ctx))
 		}
 	}
 }
 
-// detached is a context that outlives the cancelled one, for cleaning up.
+// detached returns a context for cleaning up that does not end with ctx.
 func (r *run) detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), r.options.CleanupTimeout+10*time.Second)
 }

@@ -8,11 +8,11 @@ import (
 	"fmt"
 )
 
-// The scenario of a debugger needs a program that attaches to another, and neither the workload's image nor a toolbox has one. So here is one
-// of some 160 bytes: it calls ptrace(PTRACE_SEIZE, getppid(), 0, 0) and exits with 0 whatever the answer. To seize does not stop a
-// process, and the tracer's end lets go of it.
+// The debugger scenario needs a program that attaches to another process, which neither the workload's image nor a toolbox
+// has. This one has about 160 bytes: it calls ptrace(PTRACE_SEIZE, getppid(), 0, 0) and exits with 0 whatever the result.
+// Seizing does not stop a process, and the exit of the tracer releases it.
 
-// seizeAMD64 is its machine code; the numbers of the calls are those of Linux's asm/unistd_64.h.
+// seizeAMD64 is its machine code; the system call numbers are from Linux's asm/unistd_64.h.
 var seizeAMD64 = []byte{
 	0xb8, 110, 0, 0, 0, // mov eax, getppid
 	0x0f, 0x05, // syscall
@@ -27,7 +27,7 @@ var seizeAMD64 = []byte{
 	0x0f, 0x05, // syscall
 }
 
-// seizeARM64 is the same for arm64; the numbers of the calls are those of Linux's asm-generic/unistd.h.
+// seizeARM64 is the same for arm64; the system call numbers are from Linux's asm-generic/unistd.h.
 var seizeARM64 = words(
 	0xd2800008|173<<5,    // mov x8, getppid
 	0xd4000001,           // svc 0
@@ -50,15 +50,17 @@ func words(w ...uint32) []byte {
 	return out
 }
 
-// executable returns a static ELF program of the code and nothing else.
+// executable returns a static ELF program that consists of the code only.
 func executable(machine elf.Machine, code []byte) []byte {
 	const base, headers = 0x400000, 64 + 56
 	var b bytes.Buffer
 	size := uint64(headers + len(code))
 	for _, part := range []any{
 		elf.Header64{
-			Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-			Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+			Ident: [elf.EI_NIDENT]byte{
+				0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT),
+			},
+			Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
 			Entry: base + headers, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
 		},
 		elf.Prog64{
@@ -74,10 +76,10 @@ func executable(machine elf.Machine, code []byte) []byte {
 	return b.Bytes()
 }
 
-// attach is a shell script that writes the program to file, lets it seize the shell, and removes it.
+// attach returns a shell script that writes the program to file, lets it seize the shell, and removes it.
 func attach(file string) string { return runProgram(file, seizeAMD64, seizeARM64) }
 
-// ioUringAMD64 calls io_uring_setup(1, NULL), which the kernel refuses, and exits with 0.
+// ioUringAMD64 calls io_uring_setup(1, NULL), which fails, and exits with 0.
 var ioUringAMD64 = []byte{
 	0xbf, 1, 0, 0, 0, // mov edi, 1
 	0x31, 0xf6, // xor esi, esi
@@ -99,13 +101,17 @@ var ioUringARM64 = words(
 	0xd4000001,        // svc 0
 )
 
-// ioUring is a shell script that writes the program to file, runs it, and removes it.
+// ioUring returns a shell script that writes the program to file, runs it, and removes it.
 func ioUring(file string) string { return runProgram(file, ioUringAMD64, ioUringARM64) }
 
-// runProgram is a shell script that writes a program to file, runs it, and removes it.
+// runProgram returns a shell script that writes a program to file, runs it, and removes it.
 func runProgram(file string, amd64, arm64 []byte) string {
 	program := func(m elf.Machine, code []byte) string { return base64.StdEncoding.EncodeToString(executable(m, code)) }
-	return fmt.Sprintf(`case "$(uname -m)" in x86_64) p=%s ;; aarch64) p=%s ;; *) echo "no program for $(uname -m)" >&2; exit 1 ;; esac
+	return fmt.Sprintf(`case "$(uname -m)" in
+x86_64) p=%s ;;
+aarch64) p=%s ;;
+*) echo "no program for $(uname -m)" >&2; exit 1 ;;
+esac
 echo "$p" | base64 -d >%[3]s && chmod 755 %[3]s && %[3]s; s=$?; rm -f %[3]s; exit $s`,
 		program(elf.EM_X86_64, amd64), program(elf.EM_AARCH64, arm64), file)
 }

@@ -13,21 +13,23 @@ import (
 	"spire-falco/values"
 )
 
-// Check is one thing that must be so besides the scenarios.
+// Check is one requirement besides the scenarios.
 type Check struct {
+	// Name says what must be true.
 	Name string `json:"name"`
-	OK   bool   `json:"ok"`
-	// Detail says what was seen.
+	// OK reports whether it is.
+	OK bool `json:"ok"`
+	// Detail says what was found.
 	Detail string `json:"detail"`
 }
 
-// dropRule begins the name of the alert by which Falco tells that it lost events.
+// dropRule is the prefix of the rule name with which Falco reports that it dropped events.
 const dropRule = "Falco internal: syscall event drop"
 
-// fleet is Falco's pods as they were at one time, without those that were going.
+// fleet is a snapshot of Falco's pods, without those that were terminating.
 type fleet struct {
 	pods []kube.Pod
-	// desired is on how many nodes Falco should run.
+	// desired is the number of nodes that should run Falco, and ready the number that do.
 	desired int
 	ready   int
 }
@@ -50,7 +52,7 @@ func (r *run) fleet(ctx context.Context) (fleet, error) {
 	if err != nil {
 		return fleet{}, fmt.Errorf("list Falco's pods: %w", err)
 	}
-	// After a rollout the pod that goes is there for a while beside the one that came.
+	// After a rollout the old pod exists for a while beside the new one.
 	pods = slices.DeleteFunc(pods, func(p kube.Pod) bool { return p.Metadata.DeletionTimestamp != "" })
 	return fleet{pods: pods, desired: set.Status.Desired, ready: set.Status.Ready}, nil
 }
@@ -62,7 +64,7 @@ func (f fleet) checkReady() Check {
 	}
 }
 
-// checkRules compares what Falco's pods were started with to the rules of the settings.
+// checkRules compares the rules that Falco's pods were started with to those of the settings.
 func (r *run) checkRules(ctx context.Context, f fleet) (Check, error) {
 	c := Check{Name: "Falco runs with the rules of the settings", OK: true, Detail: "hash " + r.options.Rules.Hash[:12]}
 	fail := func(format string, args ...any) (Check, error) {
@@ -71,7 +73,8 @@ func (r *run) checkRules(ctx context.Context, f fleet) (Check, error) {
 	}
 	for _, p := range f.pods {
 		if got := p.Metadata.Annotations[values.RulesHashAnnotation]; got != r.options.Rules.Hash {
-			return fail("pod %s was started with the rules of hash %s, the settings make %s: run stack up", p.Metadata.Name, short(got), short(r.options.Rules.Hash))
+			return fail("pod %s was started with rules of hash %s, the settings have %s: run stack up",
+				p.Metadata.Name, short(got), short(r.options.Rules.Hash))
 		}
 	}
 	var configMaps struct {
@@ -91,14 +94,15 @@ func (r *run) checkRules(ctx context.Context, f fleet) (Check, error) {
 		if maps.Equal(m.Data, want) {
 			return c, nil
 		}
-		for _, name := range sortedKeys(want) {
+		for _, name := range slices.Sorted(maps.Keys(want)) {
 			if m.Data[name] != want[name] {
-				return fail("file %s of ConfigMap %s differs from what the settings make", name, m.Metadata.Name)
+				return fail("file %s of ConfigMap %s differs from that of the settings", name, m.Metadata.Name)
 			}
 		}
-		return fail("ConfigMap %s has files that the settings do not make", m.Metadata.Name)
+		return fail("ConfigMap %s has files that the settings do not have", m.Metadata.Name)
 	}
-	return fail("no ConfigMap of the namespace has the annotation %s: %s", values.RulesHashAnnotation, short(r.options.Rules.Hash))
+	return fail("no ConfigMap in the namespace has the annotation %s: %s",
+		values.RulesHashAnnotation, short(r.options.Rules.Hash))
 }
 
 func short(hash string) string {
@@ -108,9 +112,9 @@ func short(hash string) string {
 	return hash[:min(12, len(hash))]
 }
 
-// checkRestarts compares Falco's pods at the end to those at the beginning.
+// checkRestarts compares Falco's pods at the end to those at the start.
 func checkRestarts(before, after fleet) Check {
-	c := Check{Name: "Falco did not restart", OK: true, Detail: fmt.Sprintf("%d pods, the same as at the beginning", len(after.pods))}
+	c := Check{Name: "Falco did not restart", OK: true, Detail: fmt.Sprintf("the same %d pods as at the start", len(after.pods))}
 	counts := map[string]int{}
 	for _, p := range before.pods {
 		counts[p.Metadata.UID] = falcoRestarts(p)
@@ -140,7 +144,7 @@ func falcoRestarts(p kube.Pod) int {
 	return s.RestartCount
 }
 
-// checkDrops looks for Falco's own word on lost events.
+// checkDrops looks for Falco's own alerts about dropped events.
 func checkDrops(all []arrival) Check {
 	c := Check{Name: "Falco dropped no events", OK: true, Detail: "no drop was reported"}
 	var reports []string

@@ -17,37 +17,37 @@ import (
 	"spire-falco/detect/kube"
 )
 
-// Quiet is the period of normal operation after the attacks, in which no rule of ours may fire.
+// Quiet is the period of normal operation after the attacks, in which none of this project's rules may fire.
 type Quiet struct {
-	// Seconds that it lasted.
+	// Seconds is how long it lasted.
 	Seconds float64 `json:"seconds"`
-	// Done lists what was done in it: rollouts, traffic, rotations.
+	// Done lists what happened in it: rollouts, traffic, rotations.
 	Done []string `json:"done"`
-	// Skipped lists what could not be done on this stack, and why.
+	// Skipped lists what this stack does not allow, with the reason.
 	Skipped []string `json:"skipped,omitempty"`
-	// FalsePositives are the alerts of our rules, as Falco wrote them.
+	// FalsePositives are the alerts of this project's rules, as Falco wrote them.
 	FalsePositives []json.RawMessage `json:"falsePositives"`
-	// OtherAlerts counts those of rules that are not ours.
+	// OtherAlerts counts the alerts of other rules.
 	OtherAlerts int `json:"otherAlerts"`
-	// Problems are what kept normal operation from being normal.
+	// Problems lists what failed.
 	Problems []string `json:"problems,omitempty"`
 }
 
-// OK tells whether the period was quiet and what belongs to it was done.
+// OK reports whether there were neither false positives nor problems.
 func (q *Quiet) OK() bool { return len(q.FalsePositives) == 0 && len(q.Problems) == 0 }
 
 const (
 	quietServer = "quiet-server"
 	quietClient = "quiet-client"
-	// shortLife of the identity of verify's own server and client: SPIRE renews an SVID after half of it.
+	// shortLife is the TTL of the SVIDs of verify's own server and client. SPIRE renews an SVID after half of it.
 	shortLife    = "1m"
 	rotatedAfter = 30 * time.Second
 	requestRate  = "10"
-	// answered is the client's name for a request that was answered well.
+	// answered is the client's name for a successful request.
 	answered = "ok"
 )
 
-// quiet lets the stack work normally for the time of the options and collects the alerts of our rules.
+// quiet lets the stack work normally for Options.Quiet and collects the alerts of this project's rules.
 func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 	q := &Quiet{FalsePositives: []json.RawMessage{}}
 	begun, first := time.Now(), r.arrivals.count()
@@ -61,7 +61,7 @@ func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 	if r.options.Settings.SPIRE.Install {
 		r.rolloutAgent(ctx, q)
 	} else {
-		q.Skipped = append(q.Skipped, "rollout of the SPIRE agent: it is not this stack's")
+		q.Skipped = append(q.Skipped, "rollout of the SPIRE agent: it does not belong to this stack")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -70,7 +70,7 @@ func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 	if traffic {
 		r.endTraffic(ctx, q, begun)
 	}
-	// Alerts of the last moments are still under way.
+	// The last alerts may still be on their way.
 	if !pause(ctx, r.options.Settle) {
 		return nil, context.Cause(ctx)
 	}
@@ -85,30 +85,18 @@ func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 	return q, nil
 }
 
-// startTraffic brings up a server and a client of verify's own, with an identity of their own that is short-lived, so that
-// mutual TLS and the rotation of SVIDs are seen in minutes without changing the workload's identity. False when this stack
-// does not allow for it.
+// startTraffic starts a server and a client of verify's own, with a short-lived identity of their own, so that mutual TLS
+// and the rotation of SVIDs happen within minutes and the workload's identity is not changed. It returns false when this
+// stack does not allow that.
 func (r *run) startTraffic(ctx context.Context, q *Quiet, begun time.Time) (bool, error) {
 	peer, ok := r.peer()
 	if !runsOwn(r.target, ownServer) || !ok {
-		q.Skipped = append(q.Skipped, "mTLS traffic and rotation: workload "+r.target.Name+" is not the project's own server with a peer")
+		q.Skipped = append(q.Skipped,
+			"mTLS traffic and rotation: workload "+r.target.Name+" is not the project's own server with a peer")
 		return false, nil
 	}
-	s := r.options.Settings
-	id := "spiffe://" + s.SPIRE.TrustDomain + "/" + Namespace + "/" + r.id
-	spec := kube.Object{
-		"spiffeIDTemplate":          id,
-		"podSelector":               kube.Object{"matchLabels": map[string]string{Label: r.id}},
-		"workloadSelectorTemplates": []string{"k8s:pod-label:" + Label + ":" + r.id},
-		"ttl":                       shortLife,
-	}
-	if s.SPIRE.ClassName != "" {
-		spec["className"] = s.SPIRE.ClassName
-	}
-	err := r.kube.Create(ctx, identitiesPath, kube.Object{
-		"apiVersion": "spire.spiffe.io/v1alpha1", "kind": "ClusterSPIFFEID",
-		"metadata": r.metadata("", Namespace+"-"+r.id, nil), "spec": spec,
-	})
+	id := "spiffe://" + r.options.Settings.SPIRE.TrustDomain + "/" + Namespace + "/" + r.id
+	err := r.registerShortLived(ctx, id)
 	if kube.IsNotFound(err) {
 		q.Skipped = append(q.Skipped, "mTLS traffic and rotation: the cluster has no ClusterSPIFFEID")
 		return false, nil
@@ -120,48 +108,79 @@ func (r *run) startTraffic(ctx context.Context, q *Quiet, begun time.Time) (bool
 	if err != nil {
 		return false, err
 	}
-	// Not the workload's account, or the workload's own identity would be given too.
+	// With the workload's account, the pods would also get the workload's own identity.
 	template["serviceAccountName"], template["serviceAccount"] = "default", "default"
-	pod, err := r.copyOf(template, r.quietPod(quietServer), map[string]string{"app": r.target.Name},
-		map[string]string{"AUTHORIZED_SPIFFE_IDS": id, "SERVER_ADDRESS": fmt.Sprintf(":%d", r.target.Port)})
+	address, err := r.startQuietServer(ctx, template, id)
 	if err != nil {
 		return false, err
 	}
+	return true, r.startQuietClient(ctx, template, peer, id, address, begun)
+}
+
+// registerShortLived registers an identity of its own for the pods of this run.
+func (r *run) registerShortLived(ctx context.Context, id string) error {
+	spec := kube.Object{
+		"spiffeIDTemplate":          id,
+		"podSelector":               kube.Object{"matchLabels": map[string]string{Label: r.id}},
+		"workloadSelectorTemplates": []string{"k8s:pod-label:" + Label + ":" + r.id},
+		"ttl":                       shortLife,
+	}
+	if class := r.options.Settings.SPIRE.ClassName; class != "" {
+		spec["className"] = class
+	}
+	return r.kube.Create(ctx, identitiesPath, kube.Object{
+		"apiVersion": "spire.spiffe.io/v1alpha1", "kind": "ClusterSPIFFEID",
+		"metadata": r.metadata("", Namespace+"-"+r.id, nil), "spec": spec,
+	})
+}
+
+// startQuietServer starts verify's own server, waits until it serves, and returns its address.
+func (r *run) startQuietServer(ctx context.Context, template kube.Object, id string) (string, error) {
+	name := r.quietPod(quietServer)
+	pod, err := r.copyOf(template, name, map[string]string{"app": r.target.Name},
+		map[string]string{"AUTHORIZED_SPIFFE_IDS": id, "SERVER_ADDRESS": fmt.Sprintf(":%d", r.target.Port)})
+	if err != nil {
+		return "", err
+	}
 	pod["spec"].(kube.Object)["readinessGates"] = []kube.Object{{"conditionType": neverReady}}
 	if err := r.create(ctx, pod); err != nil {
-		return false, err
+		return "", err
 	}
-	if err := r.containerRunning(ctx, r.target.Namespace, r.quietPod(quietServer), r.target.Name); err != nil {
-		return false, err
+	if err := r.containerRunning(ctx, r.target.Namespace, name, r.target.Name); err != nil {
+		return "", err
 	}
 	var running struct {
 		Status struct {
 			PodIP string `json:"podIP"`
 		} `json:"status"`
 	}
-	if err := r.kube.Get(ctx, kube.PodPath(r.target.Namespace, r.quietPod(quietServer)), nil, &running); err != nil {
-		return false, err
+	if err := r.kube.Get(ctx, kube.PodPath(r.target.Namespace, name), nil, &running); err != nil {
+		return "", err
 	}
-	if err := r.serving(ctx); err != nil {
-		return false, err
-	}
-	address := net.JoinHostPort(running.Status.PodIP, strconv.Itoa(r.target.Port))
-	pod, err = r.copyOf(template, r.quietPod(quietClient), map[string]string{"app": peer.Name},
-		map[string]string{"AUTHORIZED_SPIFFE_IDS": id, "SERVER_ADDRESS": address},
-		peer.Executable, "-rate", requestRate, "-new-connections", "-duration", max(time.Until(begun.Add(r.options.Quiet)), time.Second).Round(time.Second).String())
-	if err != nil {
-		return false, err
-	}
-	pod["metadata"].(kube.Object)["namespace"] = peer.Namespace
-	// The rules know the container by its name.
-	pod["spec"].(kube.Object)["containers"].([]any)[0].(kube.Object)["name"] = peer.Name
-	if err := r.create(ctx, pod); err != nil {
-		return false, err
-	}
-	return true, r.containerRunning(ctx, peer.Namespace, r.quietPod(quietClient), peer.Name)
+	return net.JoinHostPort(running.Status.PodIP, strconv.Itoa(r.target.Port)), r.serving(ctx)
 }
 
-// peer is the first workload that may connect to the target and runs the project's own client.
+// startQuietClient starts verify's own client, which calls the server at address until the quiet period is over.
+func (r *run) startQuietClient(
+	ctx context.Context, template kube.Object, peer config.Workload, id, address string, begun time.Time,
+) error {
+	duration := max(time.Until(begun.Add(r.options.Quiet)), time.Second).Round(time.Second)
+	pod, err := r.copyOf(template, r.quietPod(quietClient), map[string]string{"app": peer.Name},
+		map[string]string{"AUTHORIZED_SPIFFE_IDS": id, "SERVER_ADDRESS": address},
+		peer.Executable, "-rate", requestRate, "-new-connections", "-duration", duration.String())
+	if err != nil {
+		return err
+	}
+	pod["metadata"].(kube.Object)["namespace"] = peer.Namespace
+	// The rules identify the container by its name.
+	pod["spec"].(kube.Object)["containers"].([]any)[0].(kube.Object)["name"] = peer.Name
+	if err := r.create(ctx, pod); err != nil {
+		return err
+	}
+	return r.containerRunning(ctx, peer.Namespace, r.quietPod(quietClient), peer.Name)
+}
+
+// peer returns the first workload that may connect to the target and runs the project's own client.
 func (r *run) peer() (config.Workload, bool) {
 	for _, w := range r.options.Settings.Workloads {
 		for _, p := range r.target.Peers {
@@ -175,7 +194,7 @@ func (r *run) peer() (config.Workload, bool) {
 
 func (r *run) quietPod(name string) string { return Namespace + "-" + r.id + "-" + name }
 
-// serving waits until verify's server has its identity: it says so.
+// serving waits until the log of verify's server says that it serves, which needs an identity.
 func (r *run) serving(ctx context.Context) error {
 	deadline := time.Now().Add(r.options.StartTimeout)
 	for {
@@ -196,7 +215,7 @@ func (r *run) log(ctx context.Context, namespace, pod, container string) ([]byte
 	return r.kube.GetRaw(ctx, kube.PodPath(namespace, pod)+"/log", url.Values{"container": {container}})
 }
 
-// endTraffic reads what the client and the server say, after the rotation that is due has had its time.
+// endTraffic waits for the rotation that is due and reads the results from the logs of the client and the server.
 func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 	peer, _ := r.peer()
 	rotations := 0
@@ -218,7 +237,7 @@ func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 		summary trafficSummary
 		found   bool
 	)
-	for latest := time.Now().Add(r.options.AlertTimeout); ; { // its last requests and its summary take their time
+	for latest := time.Now().Add(r.options.AlertTimeout); ; { // the last requests and the summary take time
 		log, err = r.log(ctx, peer.Namespace, r.quietPod(quietClient), peer.Name)
 		if summary, found = clientSummary(log); found || time.Now().After(latest) || !pause(ctx, r.options.Poll) {
 			break
@@ -228,22 +247,24 @@ func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 	case err != nil:
 		q.Problems = append(q.Problems, "the client's log: "+err.Error())
 	case !found:
-		q.Problems = append(q.Problems, "the client did not come to its end: "+lastLine(log))
+		q.Problems = append(q.Problems, "the client did not finish: "+lastLine(log))
 	case summary.Outcomes[answered] == 0:
-		q.Problems = append(q.Problems, fmt.Sprintf("none of the client's %d requests was answered: %s", *summary.Requests, summary.FirstError))
+		q.Problems = append(q.Problems,
+			fmt.Sprintf("none of the client's %d requests was answered: %s", *summary.Requests, summary.FirstError))
 	default:
-		q.Done = append(q.Done, fmt.Sprintf("%d of %d requests over mutual TLS answered", summary.Outcomes[answered], *summary.Requests))
+		q.Done = append(q.Done,
+			fmt.Sprintf("%d of %d requests over mutual TLS answered", summary.Outcomes[answered], *summary.Requests))
 	}
 }
 
-// trafficSummary is what the client says of its load.
+// trafficSummary is the part of the client's summary that is used here.
 type trafficSummary struct {
 	Requests   *int           `json:"requests"`
 	Outcomes   map[string]int `json:"outcomes"`
 	FirstError string         `json:"first_error"`
 }
 
-// clientSummary finds the client's summary, a line of JSON of its own, in its log.
+// clientSummary finds the client's summary, which is a line of JSON, in its log.
 func clientSummary(log []byte) (trafficSummary, bool) {
 	lines := bufio.NewScanner(bytes.NewReader(log))
 	lines.Buffer(nil, 1<<20)
@@ -271,21 +292,18 @@ func (r *run) rolloutAgent(ctx context.Context, q *Quiet) {
 	}
 	err := r.kube.Get(ctx, collection, url.Values{"labelSelector": {"app.kubernetes.io/name=agent"}}, &list)
 	if err != nil || len(list.Items) == 0 {
-		q.Problems = append(q.Problems, strings.TrimSpace(fmt.Sprintf("no DaemonSet of the SPIRE agent in namespace %s %v", r.options.Settings.SPIRE.Namespace, errorText(err))))
+		problem := "no DaemonSet of the SPIRE agent in namespace " + r.options.Settings.SPIRE.Namespace
+		if err != nil {
+			problem += ": " + err.Error()
+		}
+		q.Problems = append(q.Problems, problem)
 		return
 	}
 	m := list.Items[0].Metadata
 	r.rollout(ctx, q, "DaemonSet "+m.Namespace+"/"+m.Name, collection+"/"+m.Name)
 }
 
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-// rollout restarts a Deployment or DaemonSet as kubectl rollout restart does and waits for its end.
+// rollout restarts a Deployment or DaemonSet as kubectl rollout restart does, and waits until it is complete.
 func (r *run) rollout(ctx context.Context, q *Quiet, name, path string) {
 	r.note("rolling out %s", name)
 	err := r.kube.Patch(ctx, path, kube.Object{"spec": kube.Object{"template": kube.Object{"metadata": kube.Object{
@@ -327,7 +345,8 @@ func (r *run) rolledOut(ctx context.Context, path string) error {
 		s := o.Status
 		done := s.ObservedGeneration >= o.Metadata.Generation
 		if o.Spec.Replicas != nil {
-			done = done && s.UpdatedReplicas == *o.Spec.Replicas && s.Replicas == *o.Spec.Replicas && s.AvailableReplicas == *o.Spec.Replicas
+			want := *o.Spec.Replicas
+			done = done && s.UpdatedReplicas == want && s.Replicas == want && s.AvailableReplicas == want
 		} else {
 			done = done && s.Updated == s.Desired && s.Available == s.Desired
 		}
@@ -335,7 +354,7 @@ func (r *run) rolledOut(ctx context.Context, path string) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("not at its end after %s", r.options.StartTimeout)
+			return fmt.Errorf("not complete after %s", r.options.StartTimeout)
 		}
 		if !pause(ctx, r.options.Poll) {
 			return context.Cause(ctx)

@@ -11,46 +11,46 @@ import (
 	"spire-falco/report"
 )
 
-// Outcome of a scenario.
+// Outcome is the result of a scenario in one word.
 type Outcome string
 
 // The outcomes.
 const (
-	// Passed: the rule fired for the act, and Falcosidekick got the alert.
+	// Passed: the rule fired for the attack, and Falcosidekick got the alert.
 	Passed Outcome = "passed"
-	// Failed: the act was performed, and the alert or its delivery is missing.
+	// Failed: the attack was performed, but the alert or its delivery is missing.
 	Failed Outcome = "failed"
-	// Errored: the act could not be performed, so that nothing is known.
+	// Errored: the attack could not be performed, so the result is unknown.
 	Errored Outcome = "error"
 	// Skipped: the scenario does not apply to this workload.
 	Skipped Outcome = "skipped"
 )
 
-// Result is what came of one scenario.
+// Result is the result of one scenario.
 type Result struct {
 	ID    string `json:"id"`
 	Title string `json:"title"`
 	Guide string `json:"guide,omitempty"`
 	Rule  string `json:"rule"`
-	// Priority of the alert that came, or of the rule when none did.
+	// Priority is that of the alert, or of the rule when it did not fire.
 	Priority string  `json:"priority"`
 	Outcome  Outcome `json:"outcome"`
 	Fired    bool    `json:"fired"`
-	// LatencyMillis is the time from the beginning of the act to the alert's arrival at verify.
+	// LatencyMillis is the time from the start of the attack to the alert's arrival at verify.
 	LatencyMillis int64 `json:"latencyMilliseconds,omitempty"`
-	// Delivered tells whether Falcosidekick counted the alert.
+	// Delivered reports whether Falcosidekick counted the alert.
 	Delivered bool   `json:"delivered"`
 	Pod       string `json:"pod,omitempty"`
 	Marker    string `json:"marker"`
-	// Detail says why it did not pass.
+	// Detail says why the scenario did not pass.
 	Detail string `json:"detail,omitempty"`
-	// Alert as Falco wrote it.
+	// Alert is the alert as Falco wrote it.
 	Alert json.RawMessage `json:"alert,omitempty"`
 
 	seconds float64
 }
 
-// Report is what a run found.
+// Report is the result of a run.
 type Report struct {
 	Run       string    `json:"run"`
 	Context   string    `json:"context"`
@@ -63,12 +63,12 @@ type Report struct {
 	Checks    []Check   `json:"checks"`
 	// Quiet is nil when the quiet period was left out.
 	Quiet *Quiet `json:"quiet,omitempty"`
-	// Interrupted tells that the run was stopped before its end.
+	// Interrupted reports that the run was stopped before its end.
 	Interrupted bool `json:"interrupted,omitempty"`
 	Passed      bool `json:"passed"`
 }
 
-// failures lists in a sentence each what is wrong.
+// failures returns one sentence for each problem.
 func (r *Report) failures() []string {
 	var out []string
 	for _, s := range r.Scenarios {
@@ -95,7 +95,7 @@ func (r *Report) failures() []string {
 	return out
 }
 
-// describe shows an alert with its fields.
+// describe returns an alert in one line.
 func describe(raw []byte) string {
 	a, err := alerts.Parse(raw)
 	if err != nil {
@@ -114,22 +114,9 @@ func (r *Report) WriteJSON(w io.Writer) error {
 
 // WriteJUnit writes the report as a JUnit test suite, one case for each scenario and check.
 func (r *Report) WriteJUnit(w io.Writer) error {
-	seconds := func(s float64) report.JUnitTime { return report.JUnitTime(s * float64(time.Second)) }
-	suite := report.JUnitSuite{Name: "verify", Took: seconds(r.Seconds), Started: r.Started}
+	suite := report.JUnitSuite{Name: "verify", Took: junitTime(r.Seconds), Started: r.Started}
 	for _, s := range r.Scenarios {
-		c := report.JUnitCase{
-			Class: "verify.scenario", Name: fmt.Sprintf("%s: %s [%s]", s.ID, s.Title, s.Rule), Took: seconds(s.seconds), Out: string(s.Alert),
-		}
-		message := &report.JUnitMessage{Message: s.Detail}
-		switch s.Outcome {
-		case Failed:
-			c.Failure = message
-		case Errored:
-			c.Error = message
-		case Skipped:
-			c.Skipped = message
-		}
-		suite.Cases = append(suite.Cases, c)
+		suite.Cases = append(suite.Cases, s.junit())
 	}
 	for _, check := range r.Checks {
 		c := report.JUnitCase{Class: "verify.check", Name: check.Name, Out: check.Detail}
@@ -138,29 +125,58 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 		}
 		suite.Cases = append(suite.Cases, c)
 	}
-	if q := r.Quiet; q != nil {
-		c := report.JUnitCase{Class: "verify.quiet", Name: "normal operation raises no alert", Took: seconds(q.Seconds), Out: strings.Join(q.Done, "\n")}
-		if !q.OK() {
-			text := strings.Join(q.Problems, "\n")
-			for _, raw := range q.FalsePositives {
-				text += "\n" + string(raw)
-			}
-			c.Failure = &report.JUnitMessage{
-				Message: fmt.Sprintf("%d false positives, %d problems", len(q.FalsePositives), len(q.Problems)),
-				Text:    strings.TrimSpace(text),
-			}
-		}
-		suite.Cases = append(suite.Cases, c)
+	if r.Quiet != nil {
+		suite.Cases = append(suite.Cases, r.Quiet.junit())
 	}
 	if r.Interrupted {
 		suite.Cases = append(suite.Cases, report.JUnitCase{
-			Class: "verify", Name: "the run comes to its end", Error: &report.JUnitMessage{Message: "interrupted"},
+			Class: "verify", Name: "the run is complete", Error: &report.JUnitMessage{Message: "interrupted"},
 		})
 	}
 	return report.JUnit{Suites: []report.JUnitSuite{suite}}.Write(w) //nolint:wrapcheck // it says what it was writing
 }
 
-// table shows results as they come.
+func junitTime(seconds float64) report.JUnitTime {
+	return report.JUnitTime(seconds * float64(time.Second))
+}
+
+func (s Result) junit() report.JUnitCase {
+	c := report.JUnitCase{
+		Class: "verify.scenario", Name: fmt.Sprintf("%s: %s [%s]", s.ID, s.Title, s.Rule),
+		Took: junitTime(s.seconds), Out: string(s.Alert),
+	}
+	message := &report.JUnitMessage{Message: s.Detail}
+	switch s.Outcome {
+	case Passed:
+	case Failed:
+		c.Failure = message
+	case Errored:
+		c.Error = message
+	case Skipped:
+		c.Skipped = message
+	}
+	return c
+}
+
+func (q *Quiet) junit() report.JUnitCase {
+	c := report.JUnitCase{
+		Class: "verify.quiet", Name: "normal operation raises no alert",
+		Took: junitTime(q.Seconds), Out: strings.Join(q.Done, "\n"),
+	}
+	if !q.OK() {
+		text := strings.Join(q.Problems, "\n")
+		for _, raw := range q.FalsePositives {
+			text += "\n" + string(raw)
+		}
+		c.Failure = &report.JUnitMessage{
+			Message: fmt.Sprintf("%d false positives, %d problems", len(q.FalsePositives), len(q.Problems)),
+			Text:    strings.TrimSpace(text),
+		}
+	}
+	return c
+}
+
+// table prints results as they come.
 type table struct {
 	out   io.Writer
 	color bool
@@ -173,7 +189,7 @@ func (t table) header() {
 	_, _ = fmt.Fprintf(t.out, rowFormat, "", "SCENARIO", "RULE", "PRIORITY", "FIRED", "LATENCY", "DELIVERED")
 }
 
-// begin shows on a terminal what is under way, in the place of the row to come.
+// begin shows the current scenario on a terminal; its row will overwrite that line.
 func (t table) begin(s Scenario) {
 	if t.live {
 		_, _ = fmt.Fprintf(t.out, "\r\x1b[K…       %-20s  %s", s.ID, s.Title)
@@ -194,8 +210,9 @@ func (t table) row(res Result) {
 		code := map[Outcome]string{Passed: "32", Failed: "1;31", Errored: "1;33", Skipped: "2"}[res.Outcome]
 		label = "\x1b[" + code + "m" + label + "\x1b[0m"
 	}
-	_, _ = io.WriteString(t.out, label) // with its colour
-	report.Fprintf(t.out, rowFormat[len("%-6s"):], res.ID, res.Rule, res.Priority, yes(res.Fired), latency, yes(res.Delivered))
+	_, _ = io.WriteString(t.out, label) // not through report, which would escape its colour
+	report.Fprintf(t.out, rowFormat[len("%-6s"):],
+		res.ID, res.Rule, res.Priority, yes(res.Fired), latency, yes(res.Delivered))
 	if res.Outcome != Passed {
 		_, _ = fmt.Fprintf(t.out, "        %s\n", report.Text(res.Detail))
 	}
@@ -208,7 +225,7 @@ func yes(b bool) string {
 	return "no"
 }
 
-// rest shows what follows the table.
+// rest prints what follows the table.
 func (t table) rest(r *Report) {
 	write := func(format string, args ...any) { report.Fprintf(t.out, format, args...) }
 	write("\n")
@@ -224,12 +241,13 @@ func (t table) rest(r *Report) {
 		if !q.OK() {
 			mark = "FAIL"
 		}
-		write("%s    quiet period of %.0f s: %d false positives, %d alerts of other rules\n", mark, q.Seconds, len(q.FalsePositives), q.OtherAlerts)
+		write("%s    quiet period of %.0f s: %d false positives, %d alerts of other rules\n",
+			mark, q.Seconds, len(q.FalsePositives), q.OtherAlerts)
 		for _, d := range q.Done {
 			write("        done: %s\n", d)
 		}
 		for _, d := range q.Skipped {
-			write("        left out: %s\n", d)
+			write("        skipped: %s\n", d)
 		}
 	}
 	failures := r.failures()

@@ -7,65 +7,66 @@ import (
 	"strings"
 )
 
-// actor is who performs an act.
+// actor is the container that performs an attack.
 type actor string
 
 const (
-	// toolbox is a pod that wears the workload's label in its namespace and has tools in it. Exec into it stands for exec into
-	// the workload's own pod, whose image has nothing to execute.
+	// toolbox is a pod with tools that has the workload's label and namespace. Exec into it represents exec into the
+	// workload's own pod, whose image has no tools.
 	toolbox actor = "toolbox"
 	// server is a copy of the workload's own pod that listens on another port.
 	server actor = "server"
 	// debugger is an ephemeral debug container in the copy.
 	debugger actor = "debugger"
-	// node is a privileged pod, from which an act goes to the node itself.
+	// node is a privileged pod, from which an attack reaches the node itself.
 	node actor = "node"
 )
 
-// Scenario is one attack and the rule that must tell of it.
+// Scenario is one attack and the rule that must detect it.
 type Scenario struct {
-	// ID names it on the command line.
+	// ID is the scenario's name on the command line.
 	ID string
 	// Title says what is done.
 	Title string
-	// Rule that must fire.
+	// Rule is the rule that must fire.
 	Rule string
-	// Guide is the documented test that it is; empty for one that is none.
+	// Guide is the documented test that the scenario performs; empty for none.
 	Guide string
 
 	actor actor
-	// command is run in the actor; nil when the actor's start is the act.
+	// command is run in the actor; nil when the actor's start is the attack.
 	command func(env) []string
-	// marker is the text that the alert must carry in one of its fields besides rule and pod; nil for env.marker.
+	// marker returns the text that one of the alert's fields must contain; nil for env.marker.
 	marker func(env) string
-	// onNode is true when the alert names no pod: the act was moved out of it.
+	// onNode is true when the alert names no pod, because the attack left it for the node.
 	onNode bool
 }
 
-// env is what the acts of one run need to know.
+// env has the values that the attacks of one run depend on.
 type env struct {
-	// marker of the scenario in this run.
+	// marker identifies the scenario and the run.
 	marker string
-	// socket is the agent's socket on the node, and workloadSocket the same in a workload's container.
+	// socket is the path of the agent's socket on the node, and workloadSocket that in a workload's container.
 	socket, workloadSocket string
-	// executable is the path of the workload's program in its image. In the toolbox pod a tool lies there.
+	// executable is the path of the workload's program in its image. In the toolbox pod it is a tool.
 	executable string
-	// port is one that the workload does not declare, another in every run.
+	// port is a port that the workload does not declare; it differs between runs.
 	port int
 }
 
-// moved runs act on the node: in the root of every cgroup hierarchy, as Falco tells containers by cgroup, and with the node's
-// root directory. Only what is started after the move counts as the node's, so that act is a shell of its own.
-func moved(act string) []string {
-	return []string{"sh", "-c", "cd " + hostRoot + "/sys/fs/cgroup; for f in cgroup.procs */cgroup.procs; do { echo 0 >\"$f\"; } 2>/dev/null || :; done; " +
-		"chroot " + hostRoot + " sh -c '" + act + "'"}
+// moved runs a command on the node: in the root of every cgroup hierarchy, since Falco recognises containers by cgroup, and
+// with the node's root directory. Only processes started after the move count as the node's, hence the second shell.
+func moved(command string) []string {
+	return []string{"sh", "-c", "cd " + hostRoot + "/sys/fs/cgroup; " +
+		"for f in cgroup.procs */cgroup.procs; do { echo 0 >\"$f\"; } 2>/dev/null || :; done; " +
+		"chroot " + hostRoot + " sh -c '" + command + "'"}
 }
 
-// hostRoot is where the node's root directory is in the node pod.
+// hostRoot is the mount point of the node's root directory in the node pod.
 const hostRoot = "/host"
 
-// Scenarios are all attacks, in the order in which they are performed. Each does what an attacker does and leaves nothing
-// different: what it writes is its own, what it changes gets the value that it had, and what it reads goes nowhere.
+// Scenarios returns all attacks in the order in which they are performed. Each does what an attacker does but changes
+// nothing: it writes only its own files, sets values to what they are already, and discards what it reads.
 func Scenarios() []Scenario {
 	return []Scenario{
 		{
@@ -84,7 +85,7 @@ func Scenarios() []Scenario {
 			command: func(e env) []string { return []string{"cat", e.workloadSocket, "/" + e.marker} },
 		},
 		{
-			ID: "socket-directory", Title: "chmod of the socket's directory on the node, to the mode that it has",
+			ID: "socket-directory", Title: "chmod of the socket's directory on the node, to its current mode",
 			Rule: "SPIRE Socket Directory Tampering", actor: node, onNode: true,
 			command: func(e env) []string {
 				dir := path.Dir(e.socket)
@@ -108,13 +109,13 @@ func Scenarios() []Scenario {
 		{
 			ID: "image", Title: "a tool at the path of the workload's program, in a container of another image",
 			Rule: "Unexpected Child Process in mTLS Container", actor: toolbox,
-			// busybox does what argv[0] says.
+			// busybox runs the tool that argv[0] names.
 			command: func(e env) []string { return []string{"sh", "-c", "exec -a true " + e.executable + " /" + e.marker} },
 		},
 		{
 			ID: "second-start", Title: "kubectl exec of the workload's own program in its pod",
 			Rule: "Unexpected Child Process in mTLS Container", actor: server,
-			// It knows no such argument and ends.
+			// It rejects the argument and exits.
 			command: func(e env) []string { return []string{e.executable, "/" + e.marker} },
 		},
 		{
@@ -155,7 +156,7 @@ func Scenarios() []Scenario {
 		{
 			ID: "port-any", Title: "a tool in a labelled pod listens on a port that the kernel chooses",
 			Rule: "Unexpected Network Port Binding", actor: toolbox,
-			// Whoever connects would get a program of the marker's name, which there is not.
+			// On a connection nc would run a program of the marker's name, which does not exist.
 			command: func(e env) []string { return []string{"timeout", "1", "nc", "-l", "-p", "0", "-e", "/" + e.marker} },
 		},
 		{
@@ -170,7 +171,7 @@ func Scenarios() []Scenario {
 			ID: "outbound", Guide: "Custom rules, 5", Title: "a labelled pod connects to the Kubernetes API",
 			Rule: "Outbound Connection from mTLS Server", actor: toolbox,
 			command: func(e env) []string {
-				// After the connection nc would run a program of the marker's name, which there is not.
+				// On a connection nc would run a program of the marker's name, which does not exist.
 				return []string{"sh", "-c", `nc -w 2 "$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT" -e /` + e.marker}
 			},
 		},
@@ -183,7 +184,7 @@ func Scenarios() []Scenario {
 			},
 		},
 		{
-			ID: "certificate-delete", Guide: "Custom rules, 3", Title: "rm of a CA certificate (of its own) in a labelled pod",
+			ID: "certificate-delete", Guide: "Custom rules, 3", Title: "rm of a CA certificate (created for this) in a labelled pod",
 			Rule: "Certificate File Modification", actor: toolbox,
 			command: func(e env) []string {
 				file := "/etc/ssl/certs/" + e.marker + ".crt"
@@ -206,12 +207,12 @@ func Scenarios() []Scenario {
 			command: func(e env) []string { return []string{"cat", hostRoot + "/proc/1/root/proc/version", "/" + e.marker} },
 		},
 		{
-			ID: "escape-io-uring", Title: "a privileged pod asks for io_uring, whose requests raise no event",
+			ID: "escape-io-uring", Title: "a privileged pod sets up io_uring, whose requests raise no event",
 			Rule: "Container Escape Attempt via Proc", actor: node,
 			command: func(e env) []string { return []string{"sh", "-c", ioUring("/tmp/" + e.marker)} },
 		},
 		{
-			ID: "evasion-namespace", Title: "a tool in a labelled pod asks for namespaces of its own",
+			ID: "evasion-namespace", Title: "a tool in a labelled pod creates its own namespaces",
 			Rule: "Detection Evasion Attempt", actor: toolbox,
 			command: func(e env) []string { return []string{"unshare", "-m", "ls", "/" + e.marker} },
 		},
@@ -223,13 +224,12 @@ func Scenarios() []Scenario {
 	}
 }
 
-// nodeFilePrefix begins the name of every file that a scenario makes on the node, for the removal of what a run that died
-// left behind.
+// nodeFilePrefix is the prefix of every file that a scenario creates on the node, so that leftovers can be removed.
 const nodeFilePrefix = "/tmp/spire-falco-verify-"
 
 func nodeFile(marker string) string { return nodeFilePrefix + marker + ".crt" }
 
-// selectScenarios keeps those with the IDs, all when there are none.
+// selectScenarios returns those with the given IDs, or all when none is given.
 func selectScenarios(all []Scenario, ids []string) ([]Scenario, error) {
 	if len(ids) == 0 {
 		return all, nil
@@ -247,7 +247,7 @@ func selectScenarios(all []Scenario, ids []string) ([]Scenario, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("--only = %q: no such scenario; allowed: %s", id, strings.Join(known, ", "))
+			return nil, fmt.Errorf("--only = %q: must be one of %s", id, strings.Join(known, ", "))
 		}
 	}
 	return out, nil

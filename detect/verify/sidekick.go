@@ -14,8 +14,9 @@ import (
 
 const (
 	falcosidekickPort     = 2801
-	falcosidekickSelector = "app.kubernetes.io/name=falcosidekick,app.kubernetes.io/component=core,app.kubernetes.io/instance=" + config.FalcosidekickRelease
-	// alertsCounter is Falcosidekick's count of the alerts that it took, by rule and pod; older versions have the second name.
+	falcosidekickSelector = "app.kubernetes.io/name=falcosidekick,app.kubernetes.io/component=core," +
+		"app.kubernetes.io/instance=" + config.FalcosidekickRelease
+	// alertsCounter is Falcosidekick's metric of received alerts by rule and pod; older versions use the second name.
 	alertsCounter    = "falcosecurity_falcosidekick_falco_events_total"
 	oldAlertsCounter = "falco_events"
 )
@@ -23,7 +24,7 @@ const (
 // delivered counts alerts by rule and pod, over all pods of Falcosidekick.
 type delivered map[[2]string]float64
 
-// deliveries asks each pod of Falcosidekick, through the API, what it has taken.
+// deliveries reads from each Falcosidekick pod, through the API server, which alerts it has received.
 func (r *run) deliveries(ctx context.Context) (delivered, error) {
 	pods, err := r.kube.Pods(ctx, r.options.Settings.Falco.Namespace, falcosidekickSelector)
 	if err != nil {
@@ -34,20 +35,21 @@ func (r *run) deliveries(ctx context.Context) (delivered, error) {
 		if !pod.Ready() {
 			continue
 		}
-		raw, err := r.kube.GetRaw(ctx, kube.ProxyPath(pod.Metadata.Namespace, pod.Metadata.Name, falcosidekickPort, "/metrics"), nil)
+		path := kube.ProxyPath(pod.Metadata.Namespace, pod.Metadata.Name, falcosidekickPort, "/metrics")
+		raw, err := r.kube.GetRaw(ctx, path, nil)
 		if err != nil {
-			return nil, fmt.Errorf("ask Falcosidekick what it has taken: %w", err)
+			return nil, fmt.Errorf("read Falcosidekick's metrics: %w", err)
 		}
 		asked++
 		sum.add(raw)
 	}
 	if asked == 0 {
-		return nil, fmt.Errorf("no pod of Falcosidekick is ready in namespace %s", r.options.Settings.Falco.Namespace)
+		return nil, fmt.Errorf("no Falcosidekick pod is ready in namespace %s", r.options.Settings.Falco.Namespace)
 	}
 	return sum, nil
 }
 
-// add reads Prometheus' text format.
+// add adds the counts of metrics in Prometheus' text format.
 func (d delivered) add(metrics []byte) {
 	lines := bufio.NewScanner(bytes.NewReader(metrics))
 	lines.Buffer(nil, 1<<20)

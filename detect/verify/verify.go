@@ -1,6 +1,6 @@
-// Package verify attacks a running stack with every documented attack and shows which alert arrived, how fast and whether
-// Falcosidekick got it; then it lets the stack work normally and shows that no rule fires. Everything it makes in the
-// cluster wears one label and is removed at the end, when it is interrupted, and by the next run after one that died.
+// Package verify runs every documented attack on a running stack and reports which alert arrived, how fast, and whether
+// Falcosidekick got it; then it lets the stack work normally and checks that no rule fires. Everything it creates in the
+// cluster has one label and is removed at the end, on an interrupt, and by the next run after one that was killed.
 package verify
 
 import (
@@ -24,54 +24,55 @@ import (
 	"spire-falco/rules"
 )
 
-// DefaultToolboxImage has the tools of the attacks: a busybox of the release that the SPIRE chart runs too. It is named by the
-// digest of its index, as docker-library/repo-info records it of 2026-07-31, since it also runs in a privileged pod: a tag can
-// be moved.
-const DefaultToolboxImage = "docker.io/library/busybox:1.37.0-uclibc@sha256:162f541afa4542abb43b3bc51efd26c659dd8fa8b0db3a0b8e348908d75efed1"
+// DefaultToolboxImage has the tools of the attacks: the busybox release that the SPIRE chart also runs. It is pinned by the
+// digest of its index, as docker-library/repo-info recorded on 2026-07-31, because it runs in a privileged pod and a tag
+// can be moved.
+const DefaultToolboxImage = "docker.io/library/busybox:1.37.0-uclibc@" +
+	"sha256:162f541afa4542abb43b3bc51efd26c659dd8fa8b0db3a0b8e348908d75efed1"
 
-// Options of Run. Durations that are zero get the defaults that their comments name.
+// Options of Run. Durations that are zero get the defaults in their comments.
 type Options struct {
 	Settings *config.Settings
-	// Rules that the settings make: what Falco must run with, and whose alerts count.
+	// Rules are the rendered rules of the settings: those that Falco must run, and whose alerts count.
 	Rules  *rules.Rendered
 	Client *kube.Client
 
-	// Force attacks a stack whose settings do not say that it is one for testing.
+	// Force attacks a stack that is not marked as a test stack.
 	Force bool
-	// Workload that is attacked; empty for the first that listens.
+	// Workload is the one to attack; empty for the first that listens.
 	Workload string
-	// Only are the IDs of the scenarios to perform; none for all.
+	// Only are the IDs of the scenarios to perform; empty for all.
 	Only []string
 	// ToolboxImage has busybox's tools; DefaultToolboxImage when empty.
 	ToolboxImage string
-	// Quiet is how long normal operation is watched. Zero leaves it out.
+	// Quiet is how long normal operation is watched. Zero skips it.
 	Quiet time.Duration
 
-	// AlertTimeout is how long an alert is waited for, and then its delivery (15 s).
+	// AlertTimeout is how long to wait for an alert, and then for its delivery (15 s).
 	AlertTimeout time.Duration
 	// StartTimeout is how long a pod or a rollout may take (2 min).
 	StartTimeout time.Duration
-	// CleanupTimeout is how long removing may take (1 min).
+	// CleanupTimeout is how long cleaning up may take (1 min).
 	CleanupTimeout time.Duration
-	// Settle is how long to wait for alerts that are still under way (3 s).
+	// Settle is how long to wait for the last alerts (3 s).
 	Settle time.Duration
-	// Poll is how often the API is asked (300 ms).
+	// Poll is the interval between requests to the API server (300 ms).
 	Poll time.Duration
-	// Heartbeat is how often a run shows that it is alive (4 s).
+	// Heartbeat is the interval at which a run shows that it is alive (4 s).
 	Heartbeat time.Duration
 
-	// Out takes the table and Notes what is under way; Color and Live (a terminal) are about Out.
+	// Out receives the table and Notes the progress; Color and Live (a terminal) are about Out.
 	Out   io.Writer
 	Notes io.Writer
 	Color bool
 	Live  bool
 }
 
-// ErrRefused says that the stack is not marked as one for testing.
-var ErrRefused = errors.New("verify attacks the stack, and this one is not marked as one for testing: " +
+// ErrRefused means that the stack is not marked as a test stack.
+var ErrRefused = errors.New("verify attacks the stack, and this one is not marked as a test stack: " +
 	"set cluster.testing to true in its settings, or use --force")
 
-// ErrNotVerified says that the run came to its end and something is not as it must be; the report says what.
+// ErrNotVerified means that the run is complete and found a problem; the report says which.
 var ErrNotVerified = errors.New("not verified")
 
 func (o Options) withDefaults() Options {
@@ -108,13 +109,13 @@ type run struct {
 	ours     map[string]bool
 	arrivals *arrivals
 	table    table
-	// delivered is what Falcosidekick had counted before, for alerts that name no pod of this run.
+	// delivered is what Falcosidekick had counted at the start, for alerts that name no pod of this run.
 	delivered delivered
 	created   atomic.Bool
 }
 
 // Run verifies the stack. The report is nil when nothing was attacked. The error is ErrRefused, ErrNotVerified, the cause of
-// an interruption, or what kept the run from its work; with an interruption the report holds what was done until then.
+// an interruption, or another failure; after an interruption the report contains the results so far.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o = o.withDefaults()
 	r, scenarios, err := prepare(o)
@@ -158,7 +159,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 func prepare(o Options) (*run, []Scenario, error) {
 	s := o.Settings
 	if !s.EnableFalco {
-		return nil, nil, fmt.Errorf("enableFalco = false: the stack has no Falco to verify")
+		return nil, nil, errors.New("enableFalco = false: the stack has no Falco to verify")
 	}
 	if !s.Cluster.Testing && !o.Force {
 		return nil, nil, ErrRefused
@@ -172,7 +173,7 @@ func prepare(o Options) (*run, []Scenario, error) {
 	}
 	random := make([]byte, 4)
 	if _, err := rand.Read(random); err != nil {
-		return nil, nil, fmt.Errorf("make the run's ID: %w", err)
+		return nil, nil, fmt.Errorf("generate the run's ID: %w", err)
 	}
 	r := &run{
 		options: o, kube: o.Client, id: hex.EncodeToString(random[:3]), ours: map[string]bool{}, arrivals: newArrivals(),
@@ -197,8 +198,8 @@ const (
 	ownClient = "/mtls-client"
 )
 
-// runsOwn tells whether the workload runs a program of the project's, from the image that it builds or from one that was
-// put into a registry by hand.
+// runsOwn reports whether the workload runs one of the project's own programs, whether the stack built its image or somebody
+// pushed it by hand.
 func runsOwn(w config.Workload, program string) bool { return w.Executable == program }
 
 func pickWorkload(all []config.Workload, name string) (config.Workload, error) {
@@ -213,21 +214,22 @@ func pickWorkload(all []config.Workload, name string) (config.Workload, error) {
 		names = append(names, w.Name)
 	}
 	if name == "" {
-		return config.Workload{}, errors.New("no workload of the settings listens on a port: there is none to attack")
+		return config.Workload{}, errors.New("no workload of the settings listens on a port, so there is nothing to attack")
 	}
-	return config.Workload{}, fmt.Errorf("--workload = %q: must be a workload that listens on a port: %s", name, strings.Join(names, ", "))
+	return config.Workload{}, fmt.Errorf("--workload = %q: must be a workload that listens on a port: %s",
+		name, strings.Join(names, ", "))
 }
 
 func (r *run) note(format string, args ...any) {
 	report.Fprintf(r.options.Notes, format+"\n", args...)
 }
 
-// cleanUp removes what the run made, also after ctx has ended.
+// cleanUp removes what the run created, also after ctx has ended.
 func (r *run) cleanUp(ctx context.Context) error {
 	if !r.created.Load() {
 		return nil
 	}
-	r.note("removing what verify made")
+	r.note("removing what verify created")
 	detached, cancel := r.detached(ctx)
 	defer cancel()
 	return r.remove(detached, r.id)
@@ -239,7 +241,7 @@ func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before f
 	go r.beat(inner)
 	follower := &alerts.Follower{
 		Logs: alerts.ClusterLogs{Client: r.kube, Namespace: r.options.Settings.Falco.Namespace},
-		// The API counts whole seconds, and its clock is not this one: rather too much than too little. Markers tell runs apart.
+		// The API counts whole seconds by another clock, so this reads too much; markers tell the runs apart.
 		Since: time.Now().Add(-30 * time.Second), Poll: r.options.Poll,
 		Log: slog.New(slog.NewTextHandler(report.Writer(r.options.Notes), nil)),
 	}
@@ -291,11 +293,12 @@ func (r *run) attackAndWatch(ctx context.Context, scenarios []Scenario, before f
 			return err
 		}
 	}
-	found.Checks = append(found.Checks, after.checkReady(), rulesCheck, checkRestarts(before, after), checkDrops(r.arrivals.sinceTime(found.Started)))
+	found.Checks = append(found.Checks,
+		after.checkReady(), rulesCheck, checkRestarts(before, after), checkDrops(r.arrivals.sinceTime(found.Started)))
 	return nil
 }
 
-// starts tells for each actor when it was made, and what kept it from starting.
+// starts says when each actor was created, and why it did not start.
 type starts map[actor]start
 
 type start struct {
@@ -303,13 +306,13 @@ type start struct {
 	err error
 }
 
-// startActors makes the pods that the scenarios need, and waits for those that do not act by starting.
+// startActors creates the pods that the scenarios need and waits until they run.
 func (r *run) startActors(ctx context.Context, scenarios []Scenario) starts {
 	needed := map[actor]bool{}
 	for _, s := range scenarios {
 		needed[s.actor] = true
 	}
-	made := starts{}
+	started := starts{}
 	add := func(a actor, build func() (kube.Object, error)) {
 		pod, err := build()
 		st := start{at: time.Now()}
@@ -317,7 +320,7 @@ func (r *run) startActors(ctx context.Context, scenarios []Scenario) starts {
 			err = r.create(ctx, pod)
 		}
 		st.err = err
-		made[a] = st
+		started[a] = st
 	}
 	if needed[toolbox] {
 		add(toolbox, func() (kube.Object, error) { return r.toolboxPod(), nil })
@@ -329,39 +332,53 @@ func (r *run) startActors(ctx context.Context, scenarios []Scenario) starts {
 		add(server, func() (kube.Object, error) { return r.serverPod(ctx) })
 	}
 	r.note("waiting for the pods of the attackers")
-	for a, st := range made {
+	for a, st := range started {
 		if st.err == nil {
 			st.err = r.running(ctx, a)
-			made[a] = st
+			started[a] = st
 		}
 	}
-	return made
+	return started
 }
 
-// perform does the act of a scenario and waits for its alert and for the delivery.
+// perform performs the attack of a scenario, unless it does not apply, and waits for its alert and the delivery.
 func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 	e := env{
 		marker: "verify-" + r.id + "-" + s.ID, port: r.port,
 		socket: r.options.Settings.SPIRE.AgentSocketPath, workloadSocket: r.target.SocketPath, executable: r.target.Executable,
 	}
-	res := Result{ID: s.ID, Title: s.Title, Guide: s.Guide, Rule: s.Rule, Marker: e.marker, Outcome: Errored, Priority: r.priority(s.Rule)}
+	res := Result{
+		ID: s.ID, Title: s.Title, Guide: s.Guide, Rule: s.Rule,
+		Marker: e.marker, Outcome: Errored, Priority: r.priority(s.Rule),
+	}
 	if s.marker != nil {
 		res.Marker = s.marker(e)
 	}
+	if !s.onNode {
+		res.Pod = r.podNamespace(s.actor) + "/" + r.podName(s.actor)
+	}
+	switch {
+	case s.actor == server && !runsOwn(r.target, ownServer):
+		res.Outcome, res.Detail = Skipped, "workload "+r.target.Name+
+			" does not run the project's own server, and its program may not support SERVER_ADDRESS"
+	default:
+		begun := r.attack(ctx, s, e, started, &res)
+		res.seconds = time.Since(begun).Seconds()
+	}
+	return res
+}
+
+// attack performs the attack, waits for its alert and the delivery, and puts the outcome into res. It returns when the
+// attack began.
+func (r *run) attack(ctx context.Context, s Scenario, e env, started starts, res *Result) (begun time.Time) {
 	w := wanted{rule: s.Rule, marker: res.Marker}
 	if !s.onNode {
 		w.pod = r.podName(s.actor)
-		res.Pod = r.podNamespace(s.actor) + "/" + w.pod
-	}
-	if s.actor == server && !runsOwn(r.target, ownServer) {
-		res.Outcome, res.Detail = Skipped, "left out: workload "+r.target.Name+" does not run the project's own server, and its program may not know SERVER_ADDRESS"
-		return res
 	}
 	begun, said, err := r.act(ctx, s, e, started)
-	defer func() { res.seconds = time.Since(begun).Seconds() }()
 	if err != nil {
-		res.Detail = "the act could not be performed: " + err.Error()
-		return res
+		res.Detail = "the attack could not be performed: " + err.Error()
+		return begun
 	}
 	waiting, cancel := context.WithTimeout(ctx, r.options.AlertTimeout)
 	defer cancel()
@@ -373,22 +390,23 @@ func (r *run) perform(ctx context.Context, s Scenario, started starts) Result {
 			res.Detail += "; instead: " + strings.Join(other, ", ")
 		}
 		if said != "" {
-			res.Detail += "; the act said: " + said
+			res.Detail += "; the attack printed: " + said
 		}
-		return res
+		return begun
 	}
 	res.Fired, res.Priority, res.Alert = true, a.Priority.String(), a.Raw
 	res.LatencyMillis = max(a.at.Sub(begun).Milliseconds(), 0)
 	if res.Delivered, err = r.isDelivered(ctx, a); !res.Delivered {
 		res.Outcome = Failed
-		res.Detail = fmt.Sprintf("rule %q fired, but Falcosidekick did not count the alert within %s", s.Rule, r.options.AlertTimeout)
+		res.Detail = fmt.Sprintf("rule %q fired, but Falcosidekick did not count the alert within %s",
+			s.Rule, r.options.AlertTimeout)
 		if err != nil {
 			res.Detail += ": " + err.Error()
 		}
-		return res
+		return begun
 	}
 	res.Outcome = Passed
-	return res
+	return begun
 }
 
 func (r *run) priority(rule string) string {
@@ -403,10 +421,10 @@ func (r *run) priority(rule string) string {
 	return ""
 }
 
-// maxSaid is how much is shown of what a command said, in characters.
+// maxSaid is how much of a command's output is shown, in characters.
 const maxSaid = 1000
 
-// act performs the act and tells when it began and what it said on its standard error.
+// act performs the attack, and returns when it began and what it printed on standard error.
 func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.Time, string, error) {
 	base := s.actor
 	if base == debugger {
@@ -433,10 +451,11 @@ func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.
 		begun = time.Now()
 	}
 	var stdout, stderr bytes.Buffer
-	// The commands' own status is of no interest: most acts are refused, as they should be. That a tool is missing is.
+	// Most attacks are denied, as they should be, so the exit status does not matter unless it means that the tool is missing.
 	limited, cancel := context.WithTimeout(ctx, r.options.AlertTimeout)
 	defer cancel()
-	status, err := r.kube.Exec(limited, r.podNamespace(s.actor), r.podName(s.actor), r.container(s.actor), s.command(e), &stdout, &stderr)
+	status, err := r.kube.Exec(limited,
+		r.podNamespace(s.actor), r.podName(s.actor), r.container(s.actor), s.command(e), &stdout, &stderr)
 	said := report.Bounded(strings.TrimSpace(stderr.String()), maxSaid)
 	if err == nil && (status == 126 || status == 127) {
 		err = fmt.Errorf("%s cannot be run in image %s: %s", s.command(e)[0], r.options.ToolboxImage, said)
@@ -444,8 +463,8 @@ func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.
 	return begun, said, err
 }
 
-// isDelivered waits until Falcosidekick has counted the alert: of the rule and a pod of this run as many as Falco has told
-// of up to it; of the rule and no pod, one more than before.
+// isDelivered waits until Falcosidekick has counted the alert. For a pod of this run its count must reach the number of
+// alerts that Falco wrote up to this one; without a pod it must be one more than before.
 func (r *run) isDelivered(ctx context.Context, a arrival) (bool, error) {
 	_, pod := a.Pod()
 	key := [2]string{a.Rule, pod}

@@ -1,5 +1,5 @@
-// Package filelock locks a file against other processes of this machine. Its waits are never silent and end with their
-// context: who holds the lock is written in the file, printed at once, and named when it is stopped or gone.
+// Package filelock locks a file against other processes on this machine. A wait is never silent and ends with its context:
+// the holder is recorded in the file, printed at once, and reported when it is stopped or has ended.
 package filelock
 
 import (
@@ -20,19 +20,19 @@ import (
 )
 
 const (
-	// interval is how often a waiting process tries. The kernel can wake a waiter, but nothing interrupts that wait.
+	// interval is how often a waiting process retries. A blocking flock could not be cancelled.
 	interval = 100 * time.Millisecond
 	// repeat is how often a wait is reported again.
 	repeat = 20 * time.Second
-	// infoLimit is the most that is read of a lock file.
+	// infoLimit is how much of a lock file is read, in bytes.
 	infoLimit = 4096
 )
 
-// Lock locks the file at path, which it creates if needed, and returns what unlocks it. While another process holds the
-// lock it prints on log who that is, and it returns as soon as ctx ends. What is locked is named in messages, such as
-// "the build of pulumi".
+// Lock locks the file at path, which it creates if needed, and returns a function that unlocks it. While another process
+// holds the lock, it prints to log which one, and it returns as soon as ctx ends. what says in messages what is locked, such
+// as "the build of pulumi".
 func Lock(ctx context.Context, path, what string, log io.Writer) (unlock func(), err error) {
-	// Go opens every file close-on-exec: a program that the holder starts does not keep the lock.
+	// Go opens every file close-on-exec, so a program that the holder starts does not keep the lock.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", what, err)
@@ -41,14 +41,14 @@ func Lock(ctx context.Context, path, what string, log io.Writer) (unlock func(),
 		_ = file.Close()
 		return nil, err
 	}
-	_ = self().write(file) // it only serves messages
+	_ = self().write(file) // only used in messages
 	return func() {
-		_ = file.Truncate(0) // before the next holder, so that it is never taken for this one
+		_ = file.Truncate(0) // before unlocking, so that the next holder is not mistaken for this one
 		_ = file.Close()
 	}, nil
 }
 
-// wait returns when the file is locked, or with an error.
+// wait returns when it has locked the file, or with an error.
 func wait(ctx context.Context, file *os.File, what string, log io.Writer) error {
 	var (
 		begun    = time.Now()
@@ -71,7 +71,7 @@ func wait(ctx context.Context, file *os.File, what string, log io.Writer) error 
 		}
 		holder = holderOf(file)
 		is := holder.condition()
-		if is == ended { // or the next holder has not written its name yet
+		if is == ended { // or the next holder has not recorded itself yet
 			if gone++; gone < 3 {
 				is = said
 			}
@@ -95,29 +95,30 @@ func wait(ctx context.Context, file *os.File, what string, log io.Writer) error 
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("ended the wait for %s after %s (%s): %w", what, time.Since(begun).Round(time.Second), holder, ctx.Err())
+			return fmt.Errorf("ended the wait for %s after %s (%s): %w",
+				what, time.Since(begun).Round(time.Second), holder, ctx.Err())
 		case <-ticks.C:
 		}
 	}
 }
 
-// Holder is the process that holds a lock, as the lock file says.
+// Holder is the process that holds a lock, as recorded in the lock file.
 type Holder struct {
-	// PID of the process; 0 when it is not known.
+	// PID is the process ID; 0 when unknown.
 	PID int `json:"pid"`
-	// Program is its name, without arguments: they may be secret.
+	// Program is its name, without arguments, which may be secret.
 	Program string `json:"program"`
-	// Dir is its working folder.
+	// Dir is its working directory.
 	Dir string `json:"dir"`
 	// Since is when it got the lock.
 	Since time.Time `json:"since"`
-	// Place is the machine and the PID namespace, in which alone PID means something.
+	// Place is the machine and the PID namespace in which PID is valid.
 	Place string `json:"place"`
-	// Start of the process in the kernel's ticks, since a PID is used again.
+	// Start is the start time of the process in kernel ticks, because PIDs are reused.
 	Start string `json:"start,omitempty"`
 }
 
-// String names the holder for a message.
+// String describes the holder for a message.
 func (h Holder) String() string {
 	if h.PID == 0 {
 		return "another process holds it"
@@ -150,11 +151,11 @@ func printable(text string) string {
 	}, text)
 }
 
-// condition is what can be seen of a process.
+// condition is the state of a process.
 type condition int
 
 const (
-	working condition = iota // or nothing is known
+	working condition = iota // or unknown
 	stopped
 	ended
 )
@@ -166,10 +167,10 @@ func (h Holder) condition() condition {
 	return conditionOf(h.PID, h.Start)
 }
 
-// Stopped tells whether a process of this machine is stopped, as by Ctrl-Z, and so will end nothing by itself.
+// Stopped reports whether a process on this machine is stopped, for example by Ctrl-Z, and so will not finish by itself.
 func Stopped(pid int) bool { return conditionOf(pid, "") == stopped }
 
-// conditionOf tells what a process of this machine is doing. An empty start stands for any process of that ID.
+// conditionOf returns the state of a process on this machine. An empty start means any process with that ID.
 func conditionOf(pid int, start string) condition {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
@@ -187,18 +188,21 @@ func conditionOf(pid int, start string) condition {
 	return working
 }
 
-// advice says what to do about a holder that will not come to its end by itself.
+// advice says what to do about a holder that will not release the lock by itself.
 func (h Holder) advice(is condition, file string) string {
 	switch is {
 	case stopped:
-		return fmt.Sprintf("process %[1]d is stopped and will not go on by itself; continue it with: kill -CONT %[1]d, or end it with: kill -KILL %[1]d", h.PID)
+		return fmt.Sprintf("process %[1]d is stopped and will not continue by itself; "+
+			"continue it with: kill -CONT %[1]d, or end it with: kill -KILL %[1]d", h.PID)
 	case ended:
-		return fmt.Sprintf("process %d has ended, but a process that it started still holds the lock; find it with: fuser -v %s", h.PID, file)
+		return fmt.Sprintf("process %d has ended, but a process that it started still holds the lock; "+
+			"find it with: fuser -v %s", h.PID, file)
+	case working:
 	}
 	return ""
 }
 
-// self is this process as a holder.
+// self returns this process as a holder.
 func self() Holder {
 	dir, _ := os.Getwd()
 	_, start, _ := processStat(os.Getpid())
@@ -208,7 +212,7 @@ func self() Holder {
 	}
 }
 
-// place tells machines and PID namespaces apart.
+// place identifies the machine and the PID namespace.
 func place() string {
 	host, _ := os.Hostname()
 	namespace, _ := os.Readlink("/proc/self/ns/pid")
@@ -218,13 +222,13 @@ func place() string {
 func (h Holder) write(file *os.File) error {
 	text, err := json.Marshal(h)
 	if err != nil {
-		return fmt.Errorf("name the holder of a lock: %w", err)
+		return fmt.Errorf("record the holder of a lock: %w", err)
 	}
 	_, err = file.WriteAt(append(text, '\n'), 0)
 	return errors.Join(err, file.Truncate(int64(len(text)+1)))
 }
 
-// holderOf reads who holds the lock: from the file or, where that says nothing, from the kernel.
+// holderOf returns who holds the lock: from the file or, if that is empty, from the kernel.
 func holderOf(file *os.File) Holder {
 	text := make([]byte, infoLimit)
 	n, _ := file.ReadAt(text, 0)
@@ -235,7 +239,7 @@ func holderOf(file *os.File) Holder {
 	return Holder{PID: kernelHolder(file)}
 }
 
-// kernelHolder is the process that the kernel's list of locks names for the file; 0 if there is none.
+// kernelHolder returns the process in the kernel's list of locks for the file; 0 if there is none.
 func kernelHolder(file *os.File) int {
 	var stat syscall.Stat_t
 	if syscall.Fstat(int(file.Fd()), &stat) != nil {
@@ -259,16 +263,16 @@ func kernelHolder(file *os.File) int {
 	return 0
 }
 
-// processStat is the state letter of a process and its start, of /proc/PID/stat.
+// processStat returns the state letter of a process and its start time, from /proc/PID/stat.
 func processStat(pid int) (state, start string, err error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
-		return "", "", fmt.Errorf("look at process %d: %w", pid, err)
+		return "", "", fmt.Errorf("read the state of process %d: %w", pid, err)
 	}
-	// The name in parentheses may hold anything; the state follows it, and the start is the 20th field from there.
+	// The name in parentheses may contain anything; the state follows it, and the start time is the 20th field from there.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 20 {
-		return "", "", fmt.Errorf("look at process %d: its stat has %d fields", pid, len(fields))
+		return "", "", fmt.Errorf("read the state of process %d: its stat has %d fields", pid, len(fields))
 	}
 	return fields[0], fields[19], nil
 }

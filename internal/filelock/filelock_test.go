@@ -143,7 +143,7 @@ func TestAHolderThatWillNotGoOnIsNamedWithWhatToDo(t *testing.T) {
 		name, env, want string
 		spoil           func(*exec.Cmd)
 	}{
-		{"a stopped one", "", " is stopped and will not go on by itself; continue it with: kill -CONT ", func(c *exec.Cmd) { _ = c.Process.Signal(syscall.SIGSTOP) }},
+		{"a stopped one", "", " is stopped and will not continue by itself; continue it with: kill -CONT ", func(c *exec.Cmd) { _ = c.Process.Signal(syscall.SIGSTOP) }},
 		{"a dead one whose child has the lock", "LEAVE_A_CHILD=1", " has ended, but a process that it started still holds the lock; find it with: fuser -v ", func(c *exec.Cmd) { _ = c.Wait() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package lazyregexp has regular expressions for package variables that are compiled when they are first used. Compiling
-// those of the settings and the rules' inputs takes longer than a check of rules, which uses none of them.
+// Package lazyregexp has regular expressions for package variables that are compiled on first use. Compiling those of the
+// settings at start would take longer than a check of rules, which does not use them.
 package lazyregexp
 
 import (
@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// Regexp is a regular expression that may not be compiled yet. It is safe for use by several goroutines.
+// Regexp is a regular expression that is compiled on first use. It is safe for concurrent use.
 type Regexp func() *regexp.Regexp
 
-// New takes an expression, which must be right: its first use panics otherwise.
+// New returns a regular expression. If it is malformed, its first use panics.
 func New(expression string) Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }
 
-// MatchString tells whether the text matches.
+// MatchString reports whether the text matches.
 func (r Regexp) MatchString(text string) bool { return r().MatchString(text) }

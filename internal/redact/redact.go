@@ -1,4 +1,4 @@
-// Package redact finds credentials in text that should hold none, and keeps them out of messages.
+// Package redact finds credentials in text that should not contain any, and removes them from messages.
 package redact
 
 import (
@@ -7,22 +7,22 @@ import (
 	"spire-falco/internal/lazyregexp"
 )
 
-// mark stands where a credential was.
+// mark replaces a credential.
 const mark = "[redacted]"
 
-// form is one kind of credential that can be told by how it looks.
+// form is one kind of credential that can be recognised by its form.
 type form struct {
 	name string
-	// hide matches what must not be shown: its first group stays, the second goes. It rather hides too much.
+	// hide matches text that must not be shown; its second group is replaced. It matches rather too much.
 	hide lazyregexp.Regexp
-	// find matches what is certainly a credential; nil means hide.
+	// find matches only text that is certainly a credential; nil means hide.
 	find lazyregexp.Regexp
 }
 
 var forms = []form{
 	{
 		name: "a password in a URL",
-		hide: lazyregexp.New(`(://)([^\s"'<>]*)@`), // to the last @, since a password may itself hold @ and /
+		hide: lazyregexp.New(`(://)([^\s"'<>]*)@`), // to the last @, because a password may contain @ and /
 		find: lazyregexp.New(`://[^/\s?#@:]*:[^/\s?#@]+@`),
 	},
 	{
@@ -40,13 +40,13 @@ var forms = []form{
 	{name: "an access token", hide: lazyregexp.New(`(\b)((?:xox[abeprs]-[0-9A-Za-z-]{8,}|gh[pousr]_[0-9A-Za-z]{20,}|github_pat_[0-9A-Za-z_]{20,}|glpat-[0-9A-Za-z_-]{16,}|AKIA[0-9A-Z]{16}\b|pul-[0-9a-f]{40}\b|eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*))`)},
 }
 
-// String is text with every credential in it replaced.
+// String returns text with every credential replaced.
 func String(text string) string {
 	for _, f := range forms {
 		var b strings.Builder
 		done := 0
 		for _, at := range f.hide().FindAllStringSubmatchIndex(text, -1) {
-			if strings.HasPrefix(text[at[1]:], "sha256:") { // an image by digest, whose registry has a port
+			if strings.HasPrefix(text[at[1]:], "sha256:") { // an image by digest, in a registry with a port
 				continue
 			}
 			b.WriteString(text[done:at[4]])
@@ -59,7 +59,7 @@ func String(text string) string {
 	return text
 }
 
-// Find says what kind of credential text holds, such as "an access token"; empty if there is none.
+// Find returns the kind of credential in text, such as "an access token"; empty if there is none.
 func Find(text string) string {
 	for _, f := range forms {
 		find := f.find

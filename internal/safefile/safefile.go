@@ -1,5 +1,5 @@
-// Package safefile reads and writes files that must not surprise: a write puts the whole file in place or changes
-// nothing, and a read takes regular files of a bounded size alone.
+// Package safefile reads and writes files safely: a write is atomic, and a read accepts only regular files of a bounded
+// size.
 package safefile
 
 import (
@@ -13,20 +13,20 @@ import (
 	"syscall"
 )
 
-// Write puts content at path: a full disk, a crash or a second writer never leaves a part of it. The file is new, so a
-// symbolic link at path is replaced, not followed.
+// Write atomically replaces the file at path: a full disk, a crash or a second writer never leaves a partial file. A symbolic
+// link at path is replaced, not followed.
 func Write(path string, content []byte, mode fs.FileMode) error {
 	return place(path, content, mode, os.Rename)
 }
 
-// Create is Write for a file that must not exist: the error wraps fs.ErrExist when another process was quicker.
+// Create is Write for a file that must not exist yet; otherwise the error wraps fs.ErrExist.
 func Create(path string, content []byte, mode fs.FileMode) error {
 	return place(path, content, mode, func(from, to string) error {
 		err := os.Link(from, to)
 		if err == nil || errors.Is(err, fs.ErrExist) {
 			return err //nolint:wrapcheck // place does
 		}
-		// A file system without hard links.
+		// The file system has no hard links.
 		if _, err := os.Lstat(to); err == nil {
 			return &fs.PathError{Op: "create", Path: to, Err: fs.ErrExist}
 		}
@@ -39,27 +39,27 @@ func place(path string, content []byte, mode fs.FileMode, put func(from, to stri
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	defer os.Remove(temporary.Name()) //nolint:errcheck // renamed, or of no use
+	defer os.Remove(temporary.Name()) //nolint:errcheck // renamed, unless writing failed
 	_, err = temporary.Write(content)
-	// Sync reports what a delayed write could not store, before the old file is gone.
+	// Sync reports failures of delayed writes before the old file is replaced.
 	if err = errors.Join(err, temporary.Chmod(mode), temporary.Sync(), temporary.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := put(temporary.Name(), path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if dir, err := os.Open(filepath.Dir(path)); err == nil { // the name too survives a crash
+	if dir, err := os.Open(filepath.Dir(path)); err == nil { // so that the name survives a crash too
 		_ = dir.Sync()
 		_ = dir.Close()
 	}
 	return nil
 }
 
-// Open opens a regular file, or a symbolic link to one, for reading. Anything else is an error at once: opening a pipe
-// would wait for its writer, and a device may never end.
+// Open opens a regular file, or a symbolic link to one, for reading. Anything else is an error: opening a pipe would block
+// until it has a writer, and a device may be endless.
 func Open(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, syscall.ENXIO) { // what opening a socket gives
+	if errors.Is(err, syscall.ENXIO) { // a socket
 		return nil, &fs.PathError{Op: "read", Path: path, Err: kindError(fs.ModeSocket)}
 	}
 	if err != nil {
@@ -93,21 +93,21 @@ func Read(path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// TooLargeError is the number of bytes that a file may have at most.
+// TooLargeError reports a file that exceeds this number of bytes.
 type TooLargeError int64
 
-// Error says how large the file may be.
+// Error returns the limit.
 func (e TooLargeError) Error() string {
 	if size := int64(e); size >= 1<<20 && size%(1<<20) == 0 {
-		return fmt.Sprintf("the file is larger than the %d MiB that are allowed", size>>20)
+		return fmt.Sprintf("the file is larger than the allowed %d MiB", size>>20)
 	}
-	return "the file is larger than the " + strconv.FormatInt(int64(e), 10) + " bytes that are allowed"
+	return "the file is larger than the allowed " + strconv.FormatInt(int64(e), 10) + " bytes"
 }
 
-// kindError is the type of a file that is not a regular one.
+// kindError reports a file that is not a regular one.
 type kindError fs.FileMode
 
-// Error names what is there.
+// Error names the kind of file.
 func (k kindError) Error() string {
 	what := "a special file"
 	switch mode := fs.FileMode(k); {

@@ -1,4 +1,4 @@
-// Package reporttest checks that text from outside reaches no terminal, log or workflow raw.
+// Package reporttest checks that untrusted text never reaches a terminal, log or workflow unescaped.
 package reporttest
 
 import (
@@ -8,13 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// Hostile is a text with everything that must not be printed as it is, and Shown a part of it that must be there.
+// Hostile is a text with everything that must be escaped, and Shown is how its start must be printed.
 const (
 	Hostile = "h\x1b[2J\x1b]0;t\x07\u009b1m\u202e\u2066\u200b\x7f\b\r::error::r\n::error::n\n##[error]v\u2028\x00e"
 	Shown   = `h\x1b[2J`
 )
 
-// Harmless fails the test for a text that a terminal or a workflow would act on.
+// Harmless fails the test if a terminal or a workflow would interpret a part of text.
 func Harmless(t *testing.T, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) {
@@ -26,7 +26,7 @@ func Harmless(t *testing.T, text string) {
 		}
 		for _, r := range line {
 			if r != '\t' && !unicode.IsPrint(r) {
-				t.Errorf("%U is printed raw: %q", r, line)
+				t.Errorf("%U is not escaped: %q", r, line)
 				break
 			}
 		}

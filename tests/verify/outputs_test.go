@@ -54,7 +54,7 @@ func (r *received) list() []request {
 	return append([]request(nil), r.requests...)
 }
 
-// environment is what the chart falcosidekick makes of its config values: a Secret whose keys are their paths in capitals.
+// environment converts config values as the chart falcosidekick does: into a Secret whose keys are their paths in capitals.
 func environment(config map[string]any, prefix string) []string {
 	var out []string
 	for key, value := range config {
@@ -69,8 +69,8 @@ func environment(config map[string]any, prefix string) []string {
 	return out
 }
 
-// The real Falcosidekick, set up by the values and the secrets of the stack, sends to receivers that speak Slack's and
-// Elasticsearch's protocols. FALCOSIDEKICK names its binary.
+// The real Falcosidekick, configured by the stack's values and secrets, sends to fake Slack and Elasticsearch receivers.
+// FALCOSIDEKICK is the path of its binary.
 func TestFalcosidekickSendsToSlackAndElasticsearch(t *testing.T) {
 	t.Parallel()
 	binary := os.Getenv("FALCOSIDEKICK")

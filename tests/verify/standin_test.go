@@ -24,21 +24,21 @@ import (
 
 type object = map[string]any
 
-// standin is a cluster with a Falco that tells of what it has recorded: an API server with what verify uses of it, pods that
-// start at once, commands that end at once, and behind them a Falco pod to whose log the recorded alert of each act is
-// written. Its faults are what verify is there to find.
+// standin is a fake cluster: the parts of an API server that verify uses, pods that start at once, commands that end at
+// once, and a Falco pod to whose log the recorded alert of each attack is written. Its faults are those that verify must
+// find.
 type standin struct {
 	*httptest.Server
 	t        *testing.T
 	rules    *rules.Rendered
-	recorded map[string]string // scenario to alert, with RUN and PORT in the place of what differs by run
+	recorded map[string]string // scenario to alert, with RUN and PORT as placeholders
 
 	mu       sync.Mutex
 	objects  map[string]object // by path
 	falcoLog []string
 	changed  chan struct{}
 	counts   map[[2]string]int
-	labels   []string // of everything that was ever made
+	labels   []string // of everything that was ever created
 	patched  []string
 	run      string
 
@@ -110,7 +110,7 @@ func newStandin(t *testing.T, rendered *rules.Rendered, recorded map[string]stri
 	return s
 }
 
-// leftovers are the paths of what has verify's label.
+// leftovers returns the paths of everything that has verify's label.
 func (s *standin) leftovers() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +123,7 @@ func (s *standin) leftovers() []string {
 	return out
 }
 
-// everMade lists the labels of verify on everything that was created, the empty text for none.
+// everMade returns verify's label of everything that was created, empty for objects without it.
 func (s *standin) everMade() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +136,7 @@ func (s *standin) deploymentPatches() []string {
 	return slices.Clone(s.patched)
 }
 
-// put places an object that was there before.
+// put adds an object.
 func (s *standin) put(path string, o object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,7 +208,7 @@ func (s *standin) get(w http.ResponseWriter, r *http.Request) {
 	refuse(w, http.StatusNotFound, "NotFound")
 }
 
-// faulty shows the object as the faults of this cluster make it.
+// faulty returns the object as changed by the faults of this cluster.
 func (s *standin) faulty(path string, o object) object {
 	if path != falcoPods+"/falco-1" || s.run == "" && !s.otherRules {
 		return o
@@ -336,8 +336,8 @@ func (s *standin) delete(w http.ResponseWriter, path string) {
 	answer(w, http.StatusOK, object{"kind": "Status", "status": "Success"})
 }
 
-// exec speaks the protocol of kubectl exec, as an API server does: standard output, standard error and the status are
-// channels of one WebSocket, each message with the channel's number before it.
+// exec implements the protocol of kubectl exec: standard output, standard error and the status are channels of one
+// WebSocket, and each message begins with the channel's number.
 func (s *standin) exec(w http.ResponseWriter, r *http.Request) {
 	upgrader := websocket.Upgrader{Subprotocols: []string{"v5.channel.k8s.io"}}
 	socket, err := upgrader.Upgrade(w, r, nil)
@@ -398,7 +398,7 @@ func (s *standin) tell(scenario, pod, port string) {
 
 func now() string { return time.Now().UTC().Format(time.RFC3339Nano) }
 
-// say is Falco writing an alert and posting it to Falcosidekick. The lock is held.
+// say makes Falco write an alert and post it to Falcosidekick. The lock is held.
 func (s *standin) say(alert object) {
 	rule, _ := alert["rule"].(string)
 	if s.mute[rule] {

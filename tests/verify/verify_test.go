@@ -1,4 +1,4 @@
-// Package verify_test runs verify as its users do, against a cluster with a stand-in for Falco.
+// Package verify_test runs verify as its users do, against a fake cluster with a fake Falco.
 package verify_test
 
 import (
@@ -27,12 +27,12 @@ import (
 	"spire-falco/rules"
 )
 
-// The alerts that Falco 0.40.0 raised for each scenario on a real cluster, with the run, its pods and ports left open.
+// The alerts that Falco 0.40.0 raised for each scenario on a real cluster, with placeholders for run, pods and ports.
 //
 //go:embed testdata/alerts.json
 var recordedAlerts []byte
 
-// The alerts that the rules promise for scenarios that no recorded run has. They are to be recorded with the next run on a cluster.
+// The alerts expected of scenarios that are newer than the recording; the next run on a cluster should record them.
 //
 //go:embed testdata/alerts-expected.json
 var expectedAlerts []byte
@@ -49,7 +49,7 @@ func settings(t *testing.T) (*config.Settings, *rules.Rendered) {
 	return s, rendered
 }
 
-// scene is one cluster and the options to verify it quickly.
+// scene returns a fake cluster and the options to verify it quickly.
 func scene(t *testing.T) (*standin, verify.Options) {
 	t.Helper()
 	s, rendered := settings(t)
@@ -70,7 +70,7 @@ func scene(t *testing.T) (*standin, verify.Options) {
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	t.Run("a stack whose Falco tells of everything is verified", func(t *testing.T) {
+	t.Run("a stack whose Falco detects everything is verified", func(t *testing.T) {
 		t.Parallel()
 		cluster, o := scene(t)
 		var out bytes.Buffer
@@ -91,9 +91,9 @@ func TestVerify(t *testing.T) {
 		assert.Contains(t, strings.Join(report.Quiet.Done, "\n"), "69 of 70 requests over mutual TLS answered")
 		assert.Contains(t, strings.Join(report.Quiet.Done, "\n"), "rollout of DaemonSet spire/spire-agent")
 		assert.Empty(t, cluster.leftovers())
-		assert.NotContains(t, cluster.everMade(), "", "everything wears the label")
+		assert.NotContains(t, cluster.everMade(), "", "everything has the label")
 	})
-	t.Run("nothing that exists is changed but for the rollouts", func(t *testing.T) {
+	t.Run("only the rollouts change existing objects", func(t *testing.T) {
 		t.Parallel()
 		cluster, o := scene(t)
 		_, err := verify.Run(t.Context(), o)
@@ -123,13 +123,13 @@ func TestVerifyFindsTheFault(t *testing.T) {
 		fault func(*standin)
 		want  string
 	}{
-		{"a rule that is disabled is named", func(s *standin) { s.mute[shell] = true }, `shell-exec: rule "Unexpected Shell Spawned in mTLS Container" did not fire`},
+		{"a disabled rule is named", func(s *standin) { s.mute[shell] = true }, `shell-exec: rule "Unexpected Shell Spawned in mTLS Container" did not fire`},
 		{"an alert that Falcosidekick did not get", func(s *standin) { s.undelivered[shell] = true }, `rule "Unexpected Shell Spawned in mTLS Container" fired, but Falcosidekick did not count the alert`},
 		{"a false positive is shown with its fields", func(s *standin) { s.noisy = shell }, "false positive: " + shell + " (mtls/mtls-server-1): noise"},
 		{"dropped events", func(s *standin) { s.drops = true }, "Falco dropped no events: no: node node-1: 42607 events"},
 		{"a restart of Falco", func(s *standin) { s.restart = true }, "Falco did not restart: no: falco-1 restarted 1 times"},
-		{"rules of another hash", func(s *standin) { s.otherRules = true }, "pod falco-1 was started with the rules of hash 000000000000"},
-		{"an image without tools is an error of the act, not a missing alert", func(s *standin) { s.noTool = true }, "shell-exec: the act could not be performed: sh cannot be run in image"},
+		{"rules of another hash", func(s *standin) { s.otherRules = true }, "pod falco-1 was started with rules of hash 000000000000"},
+		{"an image without tools is an error of the attack, not a missing alert", func(s *standin) { s.noTool = true }, "shell-exec: the attack could not be performed: sh cannot be run in image"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -150,7 +150,7 @@ func TestVerifyFindsTheFault(t *testing.T) {
 			assert.Regexp(t, `<(failure|error) message=`, xmlOut.String())
 		})
 	}
-	t.Run("an alert of another rule is no false positive but is counted", func(t *testing.T) {
+	t.Run("an alert of another rule is counted, but is no false positive", func(t *testing.T) {
 		t.Parallel()
 		cluster, o := scene(t)
 		cluster.noisy = "Terminal shell in container"
@@ -168,14 +168,14 @@ func TestVerifyRefuses(t *testing.T) {
 		change func(*verify.Options, *standin)
 		want   string
 	}{
-		{"a stack that is not marked as one for testing", func(o *verify.Options, _ *standin) { o.Settings.Cluster.Testing = false }, "set cluster.testing to true in its settings, or use --force"},
+		{"a stack that is not marked as a test stack", func(o *verify.Options, _ *standin) { o.Settings.Cluster.Testing = false }, "set cluster.testing to true in its settings, or use --force"},
 		{"a stack without Falco", func(o *verify.Options, _ *standin) { o.Settings.EnableFalco = false }, "enableFalco = false"},
-		{"a scenario that there is not", func(o *verify.Options, _ *standin) { o.Only = []string{"nosuch"} }, `--only = "nosuch": no such scenario; allowed: socket-node, `},
-		{"a workload that there is not", func(o *verify.Options, _ *standin) { o.Workload = "nosuch" }, `--workload = "nosuch": must be a workload that listens on a port: mtls-server`},
+		{"an unknown scenario", func(o *verify.Options, _ *standin) { o.Only = []string{"nosuch"} }, `--only = "nosuch": must be one of socket-node, `},
+		{"an unknown workload", func(o *verify.Options, _ *standin) { o.Workload = "nosuch" }, `--workload = "nosuch": must be a workload that listens on a port: mtls-server`},
 		{"a cluster without Falco", func(_ *verify.Options, s *standin) { s.objects = map[string]object{} }, "there is no Falco: DaemonSet falco/falco does not exist"},
 		{"a namespace of the same name that is not verify's", func(_ *verify.Options, s *standin) {
 			s.put(verifySpace, object{"metadata": object{"name": "spire-falco-verify", "labels": object{}}})
-		}, "the namespace spire-falco-verify exists and is not verify's"},
+		}, "namespace spire-falco-verify exists and is not verify's"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -187,7 +187,7 @@ func TestVerifyRefuses(t *testing.T) {
 			assert.Empty(t, cluster.everMade(), "nothing is attacked")
 		})
 	}
-	t.Run("unless it is told to", func(t *testing.T) {
+	t.Run("but not with --force", func(t *testing.T) {
 		t.Parallel()
 		_, o := scene(t)
 		o.Settings.Cluster.Testing, o.Force, o.Only, o.Quiet = false, true, []string{"token"}, 0
@@ -208,7 +208,7 @@ func leftBehind(beats string) map[string]object {
 
 func TestVerifyCleansUp(t *testing.T) {
 	t.Parallel()
-	t.Run("after a run that died", func(t *testing.T) {
+	t.Run("after a run that was killed", func(t *testing.T) {
 		t.Parallel()
 		cluster, o := scene(t)
 		for path, object := range leftBehind("dead01-7") {
@@ -218,10 +218,10 @@ func TestVerifyCleansUp(t *testing.T) {
 		o.Only, o.Quiet, o.Notes = []string{"token"}, 0, &notes
 		_, err := verify.Run(t.Context(), o)
 		require.NoError(t, err)
-		assert.Contains(t, notes.String(), "removing what run dead01, which did not end by itself, left behind")
+		assert.Contains(t, notes.String(), "removing the leftovers of run dead01, which was killed")
 		assert.Empty(t, cluster.leftovers())
 	})
-	t.Run("but a run that is alive is left alone", func(t *testing.T) {
+	t.Run("but not an active run", func(t *testing.T) {
 		t.Parallel()
 		cluster, o := scene(t)
 		for path, object := range leftBehind("dead01-7") {
@@ -238,10 +238,10 @@ func TestVerifyCleansUp(t *testing.T) {
 		_, err := verify.Run(t.Context(), o)
 		cancel()
 		alive.Wait()
-		require.ErrorContains(t, err, "another verify (run dead01) is at work on this cluster")
+		require.ErrorContains(t, err, "another verify (run dead01) is running on this cluster")
 		assert.Len(t, cluster.leftovers(), 4)
 	})
-	t.Run("when it is cancelled in the middle of an act", func(t *testing.T) {
+	t.Run("when it is cancelled during an attack", func(t *testing.T) {
 		t.Parallel()
 		cluster, o := scene(t)
 		cluster.holdExec = make(chan struct{})
@@ -256,7 +256,7 @@ func TestVerifyCleansUp(t *testing.T) {
 	})
 }
 
-// stack is the program itself, built once, with the program beside it that it hands its commands over to.
+// stack is the program itself, built once, next to stack-engine, to which it passes commands on.
 var stack = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "stack")
 	if err != nil {
@@ -278,7 +278,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// project is a folder with the settings of a stack on the cluster.
+// project returns a folder with the settings of a stack on the cluster.
 func project(t *testing.T, cluster *standin) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -350,7 +350,9 @@ func TestCommandLine(t *testing.T) {
 				Tests    int `xml:"tests,attr"`
 				Failures int `xml:"failures,attr"`
 				Cases    []struct {
-					Name string `xml:"name,attr"`
+					Class string `xml:"classname,attr"`
+					Name  string `xml:"name,attr"`
+					Time  string `xml:"time,attr"`
 				} `xml:"testcase"`
 			} `xml:"testsuite"`
 		}
@@ -359,6 +361,11 @@ func TestCommandLine(t *testing.T) {
 		suite := suites.Suites[0]
 		assert.NotZero(t, suite.Tests)
 		assert.Len(t, suite.Cases, suite.Tests)
+		for _, c := range suite.Cases {
+			if c.Class == "verify.scenario" {
+				assert.NotEqual(t, "0.000", c.Time, c.Name)
+			}
+		}
 		assert.Zero(t, suite.Failures)
 		assert.Empty(t, cluster.leftovers())
 	})
@@ -402,7 +409,7 @@ func TestCommandLine(t *testing.T) {
 		assert.Contains(t, got.errOut, "::error title=Falco Critical%3A Sensitive File Read by mTLS Process::")
 		assert.Contains(t, got.errOut, "--fail-on critical: 1 alert of priority critical or more severe: Sensitive File Read by mTLS Process (1)")
 	})
-	t.Run("a wrong flag names itself and what is allowed", func(t *testing.T) {
+	t.Run("an invalid flag is named in the error", func(t *testing.T) {
 		t.Parallel()
 		cluster, _ := scene(t)
 		dir := project(t, cluster)
@@ -437,5 +444,5 @@ func TestEveryRuleHasAScenario(t *testing.T) {
 		assert.True(t, attacked[rule.Name], "rule %q has no scenario", rule.Name)
 		delete(attacked, rule.Name)
 	}
-	assert.Empty(t, attacked, "scenarios of rules that there are not")
+	assert.Empty(t, attacked, "scenarios of rules that do not exist")
 }

@@ -1,6 +1,6 @@
-// Package cli is what the two programs of the command line share. cmd/stack is the one that people start: it is small,
-// starts in a millisecond and has the commands on rules. cmd/stack-engine has the commands that need the Pulumi engine or
-// a cluster; cmd/stack lists them and hands them over.
+// Package cli is what the two command line programs share. Users start cmd/stack: it is small, starts in a millisecond
+// and contains the rules commands. cmd/stack-engine has the commands that need the Pulumi engine or a cluster; cmd/stack
+// lists them and passes them on.
 package cli
 
 import (
@@ -19,7 +19,7 @@ import (
 	"spire-falco/report"
 )
 
-// Command is how a command of cmd/stack-engine is called and what it does, as the help of both programs says it.
+// Command describes a command of cmd/stack-engine for the help of both programs.
 type Command struct {
 	// Use is the name of the command and its arguments.
 	Use string
@@ -29,13 +29,16 @@ type Command struct {
 
 // The commands of cmd/stack-engine.
 var (
-	Preview = Command{"preview", "Check settings and rules, and plan the whole stack on the real engine; nothing is changed"}
-	Up      = Command{"up", "Bring the stack up, and wait until it runs"}
-	Down    = Command{"down", "Destroy everything that the stack made, and nothing else"}
+	Preview = Command{"preview", "Check settings and rules and plan the whole stack; changes nothing"}
+	Up      = Command{"up", "Bring the stack up and wait until it runs"}
+	Down    = Command{"down", "Destroy everything that the stack created, and nothing else"}
 	Outputs = Command{"outputs", "Print the outputs of the last up; secrets are not shown"}
-	Pulumi  = Command{"pulumi -- ARGUMENT...", "Run the Pulumi CLI with this project's backend, such as: pulumi -- config set --secret KEY"}
-	Verify  = Command{"verify", "attack the running stack with every documented attack and show which alerts arrive"}
-	Alerts  = Command{"alerts", "show or follow Falco's alerts, or stop a CI run because of them"}
+	Pulumi  = Command{
+		"pulumi -- ARGUMENT...",
+		"Run the Pulumi CLI with this project's backend, such as: pulumi -- config set --secret KEY",
+	}
+	Verify = Command{"verify", "Run every documented attack on the running stack and show which alerts arrive"}
+	Alerts = Command{"alerts", "Show or follow Falco's alerts, or fail a CI run because of them"}
 )
 
 // EngineCommands are the commands of cmd/stack-engine.
@@ -43,24 +46,24 @@ func EngineCommands() []Command {
 	return []Command{Preview, Up, Down, Outputs, Pulumi, Verify, Alerts}
 }
 
-// ExitCode ends the program with that code; what went wrong has been told already.
+// ExitCode is an error that ends the program with this code; what went wrong has already been printed.
 type ExitCode int
 
 // ExitInterrupted is the exit code of a command that the user interrupted.
 const ExitInterrupted ExitCode = 130
 
-// Error is never shown.
+// Error implements error; the text is never shown.
 func (c ExitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // Target is the stack that a command works on.
 type Target struct {
 	// Dir is the project's folder; absolute after Find.
 	Dir string
-	// Name of the stack.
+	// Name is the name of the stack.
 	Name string
 }
 
-// Find checks that the project is there.
+// Find checks that Dir contains the project, and makes it absolute.
 func (t *Target) Find() error {
 	dir, err := filepath.Abs(t.Dir)
 	if err != nil {
@@ -73,7 +76,7 @@ func (t *Target) Find() error {
 	return nil
 }
 
-// NewRoot is the command stack with the flags that say which stack is meant, and without any command of its own.
+// NewRoot returns the command stack with the flags that select the stack, and without subcommands.
 func NewRoot(t *Target) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "stack",
@@ -81,7 +84,7 @@ func NewRoot(t *Target) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVarP(&t.Name, "stack", "s", "dev", "name of the stack: its settings are in Pulumi.NAME.yaml")
+	root.PersistentFlags().StringVarP(&t.Name, "stack", "s", "dev", "name of the stack; its settings are in Pulumi.NAME.yaml")
 	root.PersistentFlags().StringVarP(&t.Dir, "dir", "C", ".", "the project's folder")
 	return root
 }
@@ -93,13 +96,14 @@ func Main(ctx context.Context, root *cobra.Command) {
 	}
 }
 
-// Interruptible is a context that an interrupt or a request to end cancels, until stop is called. Callers must watch
-// ctx.Done(): the signals no longer end the process itself.
+// Interruptible returns a context that SIGINT and SIGTERM cancel until stop is called. Callers must watch ctx.Done():
+// the signals no longer end the process.
 func Interruptible(ctx context.Context) (interruptible context.Context, stop context.CancelFunc) {
 	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 }
 
-// WriteError prints an error. Its text may hold anything: names of rules, settings and files, and what other programs said.
+// WriteError prints an error. Its text may contain anything: names of rules, settings and files, and output of other
+// programs.
 func WriteError(out io.Writer, err error) {
 	fmt.Fprintf(out, "\nerror: %s\n", report.Lines(err.Error()))
 }
@@ -110,7 +114,7 @@ func Fail(err error) {
 	if errors.As(err, &code) {
 		os.Exit(int(code))
 	}
-	if errors.Is(err, context.Canceled) { // by Interruptible: what was done until then is known
+	if errors.Is(err, context.Canceled) { // by Interruptible
 		fmt.Fprintf(os.Stderr, "\ninterrupted: %s\n", strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
 		os.Exit(int(ExitInterrupted))
 	}
