@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"spire-falco/cmd/internal/cli"
+	"spire-falco/docs/lints"
 	"spire-falco/falco"
+	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
 	"spire-falco/falco/stock"
 	"spire-falco/internal/safefile"
@@ -116,7 +118,7 @@ func (s Source) Check() *cobra.Command {
 			case asSARIF:
 				err = writeJSON(out, sarifOf(result))
 			default:
-				err = result.write(out, files)
+				err = result.write(out, files, cmd.Parent().CommandPath()+" lint")
 			}
 			if err != nil {
 				return err
@@ -170,6 +172,34 @@ func lintCodes(names []string) ([]ruleset.FindingCode, error) {
 	return codes, nil
 }
 
+// Lint is the command lint.
+func (s Source) Lint() *cobra.Command {
+	return &cobra.Command{
+		Use:   "lint [CODE]",
+		Short: "List the findings of check, or explain one: why it matters, a bad and a good example, how to ignore it",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				for _, code := range ruleset.LintCodes() {
+					fmt.Fprintf(w, "%s\t%s\n", code, code.Describe())
+				}
+				return w.Flush() //nolint:wrapcheck // of the standard output
+			}
+			page, ok := lints.Page(args[0])
+			if !ok {
+				known := asStrings(ruleset.LintCodes())
+				if near := condition.Nearest(args[0], known); near != "" {
+					return fmt.Errorf("no such lint: %q; did you mean %s?", args[0], near)
+				}
+				return fmt.Errorf("no such lint: %q; there are: %s", args[0], strings.Join(known, ", "))
+			}
+			_, err := io.WriteString(cmd.OutOrStdout(), page)
+			return err //nolint:wrapcheck // of the standard output
+		},
+	}
+}
+
 func asStrings[T ~string](list []T) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
@@ -189,7 +219,8 @@ type CheckResult struct {
 	Findings   []ruleset.Finding `json:"findings"`
 }
 
-func (r CheckResult) write(out io.Writer, files []ruleset.File) error {
+// write writes the result for a person; explain is the command that explains a finding.
+func (r CheckResult) write(out io.Writer, files []ruleset.File, explain string) error {
 	w := bufio.NewWriter(out)
 	excerpts := map[string]*ruleset.Excerpts{}
 	excerpt := func(file string, line, column int) {
@@ -214,7 +245,7 @@ func (r CheckResult) write(out io.Writer, files []ruleset.File) error {
 		}
 	}
 	if len(r.Findings) > 0 {
-		fmt.Fprintln(w, "\nlint (Falco loads these all the same):")
+		fmt.Fprintf(w, "\nlint (Falco loads these all the same; %s CODE explains one):\n", explain)
 		for _, f := range r.Findings {
 			report.Fprintf(w, "%s\n", f)
 			excerpt(f.File, f.Line, f.Column)
