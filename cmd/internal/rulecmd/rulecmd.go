@@ -77,7 +77,7 @@ func (s Source) Check() *cobra.Command {
 	var strict, asJSON, asSARIF bool
 	var disable []string
 	var number string
-	var behindStock bool
+	var behindStock, annotate bool
 	cmd := &cobra.Command{
 		Use:   "check FILE|FOLDER|GLOB|-...",
 		Short: "Report whether Falco would load these files, in this order, and what would never fire",
@@ -120,6 +120,9 @@ func (s Source) Check() *cobra.Command {
 			default:
 				err = result.write(out, files, cmd.Parent().CommandPath()+" lint")
 			}
+			if err == nil && annotate {
+				err = writeAnnotations(out, result.annotations(strict))
+			}
 			if err != nil {
 				return err
 			}
@@ -133,7 +136,8 @@ func (s Source) Check() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print the result as SARIF 2.1.0, for code review")
 	cmd.Flags().StringSliceVar(&disable, "disable", nil, "lint codes to leave out")
-	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
+	cmd.Flags().BoolVar(&annotate, "annotations", false, "also print each problem as GitHub Actions shows it, beside its line")
+	cmd.MarkFlagsMutuallyExclusive("json", "sarif", "annotations")
 	cmd.Flags().BoolVar(&behindStock, "stock", false,
 		"judge the files as behind the rules that the image of this Falco carries: their lists, macros and rules can be used")
 	s.FalcoFlag(cmd, &number)
@@ -258,6 +262,36 @@ func (r CheckResult) write(out io.Writer, files []ruleset.File, explain string) 
 	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: %s %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), r.judge, verdict)
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// annotations are the problems and findings for GitHub Actions; a finding is a warning, and an error where it is a failure.
+func (r CheckResult) annotations(strict bool) []report.Annotation {
+	var out []report.Annotation
+	for _, kind := range []struct {
+		level    string
+		problems []ruleset.Problem
+	}{{"error", r.Errors}, {"warning", r.Warnings}} {
+		for _, p := range kind.problems {
+			out = append(out, report.Annotation{Level: kind.level, Title: string(p.Code), File: p.File, Line: p.Line, Message: p.String()})
+		}
+	}
+	level := "warning"
+	if strict {
+		level = "error"
+	}
+	for _, f := range r.Findings {
+		out = append(out, report.Annotation{Level: level, Title: string(f.Code), File: f.File, Line: f.Line, Message: f.String()})
+	}
+	return out
+}
+
+func writeAnnotations(out io.Writer, all []report.Annotation) error {
+	for _, a := range all {
+		if _, err := fmt.Fprintln(out, a); err != nil {
+			return fmt.Errorf("write the annotations: %w", err)
+		}
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ type testOptions struct {
 	minCover  float64
 	minMutate float64
 	verbose   bool
+	annotate  bool
 	overrides ruletest.Overrides
 	selected  func(string) bool
 }
@@ -79,6 +80,7 @@ func (s Source) Test() *cobra.Command {
 	f.StringVar(&o.junit, "junit", "", "also write a JUnit report to this file")
 	f.BoolVar(&o.asJSON, "json", false, "print the results as JSON")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list the cases that passed too")
+	f.BoolVar(&o.annotate, "annotations", false, "also print each failure as GitHub Actions shows it, beside its line")
 	f.BoolVar(&watch, "watch", false, "run again whenever a file changes, until it is interrupted")
 	f.StringVar(&o.stock, "stock", "", "the file of your Falco's own rules, for tests that need the stock rules")
 	f.StringVar(&o.number, "falco", "", "judge as this Falco version does, whatever the files say (default: what each file says, or the newest known, "+
@@ -92,6 +94,7 @@ func (s Source) Test() *cobra.Command {
 	f.StringVarP(&output, "output", "o", "", "where --init and --from-alerts write; - is the standard output (default: NAME"+ruletest.Suffix+
 		" beside the last rule file, which must not exist)")
 	cmd.MarkFlagsMutuallyExclusive("watch", "json", "init", "from-alerts")
+	cmd.MarkFlagsMutuallyExclusive("json", "annotations")
 	return cmd
 }
 
@@ -257,6 +260,11 @@ func (o *testOptions) finish(out io.Writer, results []*ruletest.Result) error {
 	if err != nil {
 		return err
 	}
+	if o.annotate {
+		if err := writeAnnotations(out, testAnnotations(results)); err != nil {
+			return err
+		}
+	}
 	if o.junit != "" {
 		var b strings.Builder
 		if err := testJUnit(results).Write(&b); err != nil {
@@ -416,6 +424,24 @@ func caseProblems(c *ruletest.CaseResult) []string {
 	for i := range c.Unexpected {
 		if f := &c.Unexpected[i]; !shown[f] {
 			out = append(out, fmt.Sprintf("unexpected: rule %q fired for event %d (%s): %s", f.Rule, f.Event, f.Priority, strings.TrimSuffix(f.Message, f.Appended)))
+		}
+	}
+	return out
+}
+
+// testAnnotations are the failures for GitHub Actions.
+func testAnnotations(results []*ruletest.Result) []report.Annotation {
+	var out []report.Annotation
+	for _, r := range results {
+		for _, p := range r.Problems {
+			out = append(out, report.Annotation{Title: "broken test file", File: p.File, Line: p.Line, Message: p.String()})
+		}
+		for i := range r.Cases {
+			if c := &r.Cases[i]; c.Outcome != ruletest.Passed {
+				out = append(out, report.Annotation{
+					Title: string(c.Outcome) + ": " + c.Name, File: c.File, Line: c.Line, Message: strings.Join(caseProblems(c), "\n"),
+				})
+			}
 		}
 	}
 	return out
