@@ -130,13 +130,15 @@ func TestTheActionChecksAndTestsRules(t *testing.T) {
 		want   []string
 	}{
 		"good rules and tests": {
-			map[string]string{"rules": "my rules/good.yaml\n", "tests": "my rules"}, nil,
+			map[string]string{"rules": "my rules/good.yaml\n", "tests": "my rules"},
+			nil,
 			[]string{"0 errors, 0 warnings, 0 lint findings", "1 passed, 0 failed, 0 broken"},
 		},
 		"rules alone":   {map[string]string{"rules": "my rules"}, nil, []string{"0 errors"}},
 		"another Falco": {map[string]string{"rules": "my rules", "falco": "0.40.0"}, nil, []string{"Falco 0.40.0"}},
 		"a rule that Falco would refuse": {
-			map[string]string{"rules": "bad.yaml", "tests": "my rules"}, []string{"check"},
+			map[string]string{"rules": "bad.yaml", "tests": "my rules"},
+			[]string{"check"},
 			[]string{"\n::error file=bad.yaml,line=3,title=LOAD_ERR_COMPILE_CONDITION::", "1 passed"},
 		},
 		"a finding is shown":              {map[string]string{"rules": "trap.yaml"}, nil, []string{"\n::warning file=trap.yaml,line=3,title=old-call-alone::"}},

@@ -532,28 +532,37 @@ func (o *testOptions) watch(ctx context.Context, args []string, out io.Writer) e
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
 	for {
+		// Before the run, so that what changes while it runs is seen after it.
+		files := o.watched(args)
+		before := stamps(args, files)
 		results, err := o.runAll(args)
-		var files []string
 		if err == nil {
 			err = o.finish(out, results)
-			for _, r := range results {
-				files = append(files, r.Suite.Files()...)
-			}
 		}
 		var code cli.ExitCode
 		if err != nil && !errors.As(err, &code) {
 			cli.WriteError(out, err)
 		}
 		fmt.Fprintf(out, "%s, watching %d files\n\n", time.Now().Format(time.TimeOnly), len(files))
-		if !waitForChange(ctx, args, files) {
+		if !waitForChange(ctx, func() bool { return stamps(args, files) != before }) {
 			return nil
 		}
 	}
 }
 
-// waitForChange returns when a file, or the list of test files, is another than before; false when the context ends.
-func waitForChange(ctx context.Context, args, files []string) bool {
-	before := stamps(args, files)
+// watched are the files that the outcome depends on.
+func (o *testOptions) watched(args []string) []string {
+	var files []string
+	paths, _ := testFiles(args) // the run reports the error
+	for _, path := range paths {
+		files = append(files, ruletest.Read(path, o.overrides).Files()...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// waitForChange returns when there is a change; false when the context ends.
+func waitForChange(ctx context.Context, changed func() bool) bool {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -561,7 +570,7 @@ func waitForChange(ctx context.Context, args, files []string) bool {
 		case <-ctx.Done():
 			return false
 		case <-ticker.C:
-			if stamps(args, files) != before {
+			if changed() {
 				return true
 			}
 		}
