@@ -76,7 +76,7 @@ lint: ## Run vet, golangci-lint, gofumpt, shellcheck and actionlint
 	cd tools/actionlint && $(BUILD) github.com/rhysd/actionlint/cmd/actionlint
 	.bin/golangci-lint run --allow-parallel-runners ./...
 	.bin/actionlint
-	git ls-files -z '*.sh' '.ci/run' | xargs -0 shellcheck --severity=style
+	git ls-files -z '*.sh' '.ci/run' '.ci/falcorules' | xargs -0 shellcheck --severity=style
 
 .PHONY: vulncheck
 vulncheck: ## Look for known vulnerabilities in what the programs call; asks vuln.go.dev

@@ -337,3 +337,31 @@ func TestTestWatchRunsAgainWhenARuleChanges(t *testing.T) {
 	cancel()
 	require.NoError(t, <-done)
 }
+
+func TestLintExplainsACode(t *testing.T) {
+	t.Parallel()
+	out, err := run(t, "", "lint")
+	require.NoError(t, err)
+	assert.Regexp(t, `(?m)^old-call-alone +asks for a system call without`, out)
+	out, err = run(t, "", "lint", "old-call-alone")
+	require.NoError(t, err)
+	assert.Contains(t, out, "# old-call-alone\n")
+	_, err = run(t, "", "lint", "old-call-alon")
+	require.ErrorContains(t, err, "did you mean old-call-alone?")
+	out, err = run(t, rule, "check", "-", "--sarif") // which does not load: m is not there
+	require.ErrorIs(t, err, cli.ExitCode(1))
+	assert.Contains(t, out, `"id": "LOAD_ERR_VALIDATE"`)
+	out, err = run(t, strings.Replace(rule, "and m", "and fd.name = /x", 1), "check", "-", "--sarif")
+	require.NoError(t, err)
+	assert.Contains(t, out, `"markdown": "# old-call-alone\n`)
+}
+
+func TestCheckIgnoresAFindingByAComment(t *testing.T) {
+	t.Parallel()
+	opens := strings.Replace(rule, "and m", "and fd.name = /x", 1)
+	_, err := run(t, opens, "check", "-", "--strict")
+	require.ErrorIs(t, err, cli.ExitCode(1))
+	out, err := run(t, "# falcorules:ignore old-call-alone the kernel is old\n"+opens, "check", "-", "--strict")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "0 lint findings")
+}

@@ -40,6 +40,7 @@ type testOptions struct {
 	minCover  float64
 	minMutate float64
 	verbose   bool
+	annotate  bool
 	overrides ruletest.Overrides
 	selected  func(string) bool
 }
@@ -79,6 +80,7 @@ func (s Source) Test() *cobra.Command {
 	f.StringVar(&o.junit, "junit", "", "also write a JUnit report to this file")
 	f.BoolVar(&o.asJSON, "json", false, "print the results as JSON")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list the cases that passed too")
+	f.BoolVar(&o.annotate, "annotations", false, "also print each failure as GitHub Actions shows it, beside its line")
 	f.BoolVar(&watch, "watch", false, "run again whenever a file changes, until it is interrupted")
 	f.StringVar(&o.stock, "stock", "", "the file of your Falco's own rules, for tests that need the stock rules")
 	f.StringVar(&o.number, "falco", "", "judge as this Falco version does, whatever the files say (default: what each file says, or the newest known, "+
@@ -92,6 +94,7 @@ func (s Source) Test() *cobra.Command {
 	f.StringVarP(&output, "output", "o", "", "where --init and --from-alerts write; - is the standard output (default: NAME"+ruletest.Suffix+
 		" beside the last rule file, which must not exist)")
 	cmd.MarkFlagsMutuallyExclusive("watch", "json", "init", "from-alerts")
+	cmd.MarkFlagsMutuallyExclusive("json", "annotations")
 	return cmd
 }
 
@@ -257,6 +260,11 @@ func (o *testOptions) finish(out io.Writer, results []*ruletest.Result) error {
 	if err != nil {
 		return err
 	}
+	if o.annotate {
+		if err := writeAnnotations(out, testAnnotations(results)); err != nil {
+			return err
+		}
+	}
 	if o.junit != "" {
 		var b strings.Builder
 		if err := testJUnit(results).Write(&b); err != nil {
@@ -421,6 +429,24 @@ func caseProblems(c *ruletest.CaseResult) []string {
 	return out
 }
 
+// testAnnotations are the failures for GitHub Actions.
+func testAnnotations(results []*ruletest.Result) []report.Annotation {
+	var out []report.Annotation
+	for _, r := range results {
+		for _, p := range r.Problems {
+			out = append(out, report.Annotation{Title: "broken test file", File: p.File, Line: p.Line, Message: p.String()})
+		}
+		for i := range r.Cases {
+			if c := &r.Cases[i]; c.Outcome != ruletest.Passed {
+				out = append(out, report.Annotation{
+					Title: string(c.Outcome) + ": " + c.Name, File: c.File, Line: c.Line, Message: strings.Join(caseProblems(c), "\n"),
+				})
+			}
+		}
+	}
+	return out
+}
+
 // testJUnit is the results as JUnit, one suite a file.
 func testJUnit(results []*ruletest.Result) report.JUnit {
 	var out report.JUnit
@@ -506,28 +532,37 @@ func (o *testOptions) watch(ctx context.Context, args []string, out io.Writer) e
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
 	for {
+		// Before the run, so that what changes while it runs is seen after it.
+		files := o.watched(args)
+		before := stamps(args, files)
 		results, err := o.runAll(args)
-		var files []string
 		if err == nil {
 			err = o.finish(out, results)
-			for _, r := range results {
-				files = append(files, r.Suite.Files()...)
-			}
 		}
 		var code cli.ExitCode
 		if err != nil && !errors.As(err, &code) {
 			cli.WriteError(out, err)
 		}
 		fmt.Fprintf(out, "%s, watching %d files\n\n", time.Now().Format(time.TimeOnly), len(files))
-		if !waitForChange(ctx, args, files) {
+		if !waitForChange(ctx, func() bool { return stamps(args, files) != before }) {
 			return nil
 		}
 	}
 }
 
-// waitForChange returns when a file, or the list of test files, is another than before; false when the context ends.
-func waitForChange(ctx context.Context, args, files []string) bool {
-	before := stamps(args, files)
+// watched are the files that the outcome depends on.
+func (o *testOptions) watched(args []string) []string {
+	var files []string
+	paths, _ := testFiles(args) // the run reports the error
+	for _, path := range paths {
+		files = append(files, ruletest.Read(path, o.overrides).Files()...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// waitForChange returns when there is a change; false when the context ends.
+func waitForChange(ctx context.Context, changed func() bool) bool {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -535,7 +570,7 @@ func waitForChange(ctx context.Context, args, files []string) bool {
 		case <-ctx.Done():
 			return false
 		case <-ticker.C:
-			if stamps(args, files) != before {
+			if changed() {
 				return true
 			}
 		}
