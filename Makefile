@@ -53,6 +53,10 @@ build: ## Build the programs falcorules, stack and stack-engine into .bin
 test: ## Run every test; the first time builds SPIRE and a Kubernetes API server from Go modules
 	go test -timeout 45m ./...
 
+.PHONY: minikube-test
+minikube-test: ## Hold settings and scripts against a real Minikube, built from its Go module; makes no node
+	MINIKUBE=build go test -count=1 -timeout 60m -v ./tests/minikube
+
 .PHONY: support
 support: ## Report the pinned versions whose support ends or has ended
 	go test -count=1 -v -run TestNoPinnedVersion ./support
@@ -72,7 +76,7 @@ lint: ## Run vet, golangci-lint, gofumpt, shellcheck and actionlint
 	cd tools/actionlint && $(BUILD) github.com/rhysd/actionlint/cmd/actionlint
 	.bin/golangci-lint run --allow-parallel-runners ./...
 	.bin/actionlint
-	git ls-files -z '*.sh' '.ci/run' | xargs -0 shellcheck --severity=style
+	git ls-files -z '*.sh' '.ci/run' '.ci/falcorules' | xargs -0 shellcheck --severity=style
 
 .PHONY: vulncheck
 vulncheck: ## Look for known vulnerabilities in what the programs call; asks vuln.go.dev
@@ -85,5 +89,6 @@ tidy-check: ## Check that every go.mod is tidy
 	@for mod in $$(git ls-files '*go.mod'); do echo "$$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff) || exit 1; done
 
 .PHONY: generate
-generate: ## Write Pulumi.yaml and the settings table from config/declared.go
-	UPDATE=1 go test ./config -count=1 -run 'TestPulumiYAML|TestTheSettingsTable'
+generate: ## Write Pulumi.yaml and the tables of settings, guarded keys and live acts from their data
+	UPDATE=1 go test ./config -count=1 -run 'TestPulumiYAML|TestTheTablesInTheDocs'
+	UPDATE=1 go test ./rules/scenario -count=1 -run TestTheTableOfLiveActs

@@ -68,6 +68,7 @@ func (s *SPIRE) install(ctx *pulumi.Context, name string, args *SPIREArgs) error
 		name:      config.SPIRECRDsRelease,
 		namespace: ns.Metadata.Name().Elem(),
 		rawValues: values.SPIRECRDs(),
+		values:    set.CRDValues,
 	}, child...)
 	if err != nil {
 		return err

@@ -123,6 +123,10 @@ var badValues = []struct {
 	{"minikube.kubernetesVersion", "latest", "v1.36.3", nil},
 	{"spire.mode", "none", "install, existing", nil},
 	{"spire.mode", "existing", "must be install with cluster.mode minikube", nil},
+	{"spire.values", `{"spire-server":{"loglevel":"debug"}}`, "did you mean spire-server.logLevel?", nil},
+	{"spireCrds.values", `{"annotation":{}}`, "did you mean annotations?", nil},
+	{"falco.values", `["a"]`, "must be an object with values of the chart falco", nil},
+	{"falcosidekick.values", `{"service":{"type":"NodePort"}}`, "must be ClusterIP or left out", nil},
 	{"spire.namespace", "SPIRE", "DNS label", nil},
 	{"spire.namespace", "", "DNS label", nil},
 	{"spire.trustDomain", "spiffe://example.org", "without spiffe://", nil},
@@ -239,7 +243,7 @@ func TestEverySettingRefusesBadValuesNamingKeyAndWhatIsAllowed(t *testing.T) {
 			require.ErrorAs(t, err, &problems)
 			var wants []string
 			for _, p := range problems {
-				if rootKey(p.Key) == tt.key {
+				if declaredKey(p.Key) == tt.key {
 					wants = append(wants, p.Want)
 				}
 			}
@@ -482,7 +486,7 @@ func TestOnlyARegularFileOfABoundedSizeIsReadAsSettings(t *testing.T) {
 		"a pipe, not a regular file":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"a directory, not a regular file": func(path string) error { return os.Mkdir(path, 0o700) },
 		"a device, not a regular file":    func(path string) error { return os.Symlink("/dev/zero", path) },
-		"larger than the 1 MiB":           func(path string) error { return os.WriteFile(path, make([]byte, 1<<20+1), 0o600) },
+		"larger than the allowed 1 MiB":           func(path string) error { return os.WriteFile(path, make([]byte, 1<<20+1), 0o600) },
 	} {
 		dir := t.TempDir()
 		require.NoError(t, place(filepath.Join(dir, "Pulumi.dev.yaml")))
@@ -522,16 +526,21 @@ func TestPulumiYAMLDeclaresEverySettingAsTheProgramDoes(t *testing.T) {
 	compareGenerated(t, filepath.Join("..", "Pulumi.yaml"), ProjectYAML())
 }
 
-func TestTheSettingsTableInTheDocsIsTheProgramsOwn(t *testing.T) {
-	path := filepath.Join("..", "docs", "settings.md")
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	const begin, end = "<!-- settings: begin -->\n", "<!-- settings: end -->"
-	before, rest, ok := strings.Cut(string(text), begin)
-	require.True(t, ok)
-	_, after, ok := strings.Cut(rest, end)
-	require.True(t, ok)
-	compareGenerated(t, path, before+begin+MarkdownTable()+end+after)
+func TestTheTablesInTheDocsAreTheProgramsOwn(t *testing.T) {
+	for file, table := range map[string]struct{ name, text string }{
+		"settings.md": {"settings", MarkdownTable()},
+		"values.md":   {"guards", GuardsMarkdown()},
+	} {
+		path := filepath.Join("..", "docs", file)
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		begin, end := "<!-- "+table.name+": begin -->\n", "<!-- "+table.name+": end -->"
+		before, rest, ok := strings.Cut(string(text), begin)
+		require.True(t, ok)
+		_, after, ok := strings.Cut(rest, end)
+		require.True(t, ok)
+		compareGenerated(t, path, before+begin+table.text+end+after)
+	}
 }
 
 // compareGenerated writes the file when UPDATE is set (make generate) and compares it otherwise.

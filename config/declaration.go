@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"spire-falco/charts"
 )
 
 // ProjectYAML is the text of Pulumi.yaml: the project with every setting declared.
@@ -53,6 +55,28 @@ func MarkdownTable() string {
 			kind = "secret"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Key, kind, value, strings.ReplaceAll(d.Description, "|", "\\|"))
+	}
+	return b.String()
+}
+
+// GuardsMarkdown is the table of guarded keys in docs/values.md.
+func GuardsMarkdown() string {
+	var b strings.Builder
+	for _, chart := range []string{charts.FalcoName, charts.FalcosidekickName, charts.SPIREName, charts.SPIRECRDsName} {
+		fmt.Fprintf(&b, "\n### Chart %s\n\n| Key | Taken | Why not | Setting |\n|---|---|---|---|\n", chart)
+		for _, g := range Guarded[chart] {
+			keep, setting := "", ""
+			if g.Why == "" {
+				continue
+			}
+			if g.Keep != nil {
+				keep = fmt.Sprintf("`%v`", g.Keep)
+			}
+			if g.Setting != "" {
+				setting = "`" + strings.ReplaceAll(g.Setting, " and ", "` and `") + "`"
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", g.Key, keep, g.Why, setting)
+		}
 	}
 	return b.String()
 }

@@ -72,6 +72,8 @@ var Declared = []Setting{
 	{Key: "spire.crdsChartVersion", Type: String, Description: "Version of the chart spire-crds; empty for the one that goes with the chart spire, which is the only one allowed"},
 	{Key: "spire.persistence", Type: String, Default: PersistencePVC, Description: "Where the SPIRE server keeps its data: pvc (needs a default StorageClass) or emptyDir (a restart makes a new CA)"},
 	{Key: "spire.agentSocketPath", Type: String, Default: DefaultAgentSocketPath, Description: "Path on the node of the agent's Workload API socket"},
+	{Key: SPIREValuesKey, Type: Object, Default: "{}", Description: valuesOfChart(charts.SPIREName)},
+	{Key: SPIRECRDsValuesKey, Type: Object, Default: "{}", Description: valuesOfChart(charts.SPIRECRDsName)},
 
 	{Key: "falco.chartVersion", Type: String, Default: charts.DefaultFalcoVersion, Description: "Version of the chart falco"},
 	{Key: "falco.namespace", Type: String, Default: "falco", Description: "Namespace of Falco and Falcosidekick"},
@@ -90,6 +92,7 @@ var Declared = []Setting{
 	{Key: "falco.metrics", Type: Boolean, Default: "true", Description: "Serve Falco's own metrics for Prometheus"},
 	{Key: "falco.serviceMonitor", Type: Boolean, Default: "false", Description: "Make a ServiceMonitor for these metrics; the cluster must have its CRD"},
 	{Key: "falco.dashboard", Type: Boolean, Default: "false", Description: "Make a ConfigMap with a Grafana dashboard of alerts, drops and cost"},
+	{Key: FalcoValuesKey, Type: Object, Default: "{}", Description: valuesOfChart(charts.FalcoName)},
 
 	{Key: "falcosidekick.chartVersion", Type: String, Default: charts.Default(charts.FalcosidekickName), Description: "Version of the chart falcosidekick"},
 	{Key: "falcosidekick.slack.webhookUrl", Type: String, Secret: true, Description: "Slack incoming webhook; empty for no Slack"},
@@ -101,6 +104,7 @@ var Declared = []Setting{
 	{Key: "falcosidekick.elasticsearch.username", Type: String, Description: "Elasticsearch user; empty for none"},
 	{Key: "falcosidekick.elasticsearch.password", Type: String, Secret: true, Description: "Password of the Elasticsearch user"},
 	{Key: OutputsKey, Type: Object, Default: "{}", Description: "Further outputs of Falcosidekick, from an output's name to its keys as the chart has them below config; see docs/outputs.md"},
+	{Key: FalcosidekickValuesKey, Type: Object, Default: "{}", Description: valuesOfChart(charts.FalcosidekickName)},
 	{Key: "falcosidekick.ui.enabled", Type: Boolean, Default: "false", Description: "Deploy the Falcosidekick UI"},
 	{Key: "falcosidekick.ui.user", Type: String, Default: "admin", Description: "User of the UI"},
 	{Key: "falcosidekick.ui.password", Type: String, Secret: true, Description: "Password of the UI's user; required when the UI is on, there is no default"},
@@ -123,6 +127,11 @@ var Declared = []Setting{
 // defaultWorkloads is the mtls-server of the guide on 8443, inbound only, and the one client that may call it.
 const defaultWorkloads = `[{"name":"mtls-server","namespace":"mtls","port":8443,"peers":["mtls-client"]},` +
 	`{"name":"mtls-client","namespace":"mtls","env":{"SERVER_ADDRESS":"mtls-server.mtls.svc:8443","CLIENT_RATE":"1"}}]`
+
+// valuesOfChart describes a setting with values of a chart.
+func valuesOfChart(name string) string {
+	return "Further values of the chart " + name + ", merged over the stack's; each key is checked against the chart, see docs/values.md"
+}
 
 func declared(key string) (Setting, bool) {
 	for _, s := range Declared {

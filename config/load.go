@@ -134,6 +134,9 @@ func rootKey(key string) string {
 
 // declaredKey is the declared key that a place belongs to: rootKey, or the object that it is a key of.
 func declaredKey(key string) string {
+	if values := valuesKey(key); values != "" {
+		return values
+	}
 	key = rootKey(key)
 	if strings.HasPrefix(key, OutputsKey+".") {
 		return OutputsKey
@@ -159,7 +162,9 @@ func (l *loader) problem(key, value, want string) {
 		p.Value = ""
 	}
 	if l.src.Where != nil && key != EnableFalcoVariable {
-		p.Where = l.src.Where(root)
+		if p.Where = l.src.Where(key); p.Where == "" {
+			p.Where = l.src.Where(root)
+		}
 	}
 	l.problems = append(l.problems, p)
 }
@@ -461,6 +466,15 @@ func (l *loader) spire() SPIRE {
 		AgentSocketPath: l.raw("spire.agentSocketPath"),
 	}
 	s.Chart, s.CRDs = l.spireCharts()
+	s.Values = l.values(SPIREValuesKey, s.Chart.Chart)
+	s.CRDValues = l.values(SPIRECRDsValuesKey, s.CRDs)
+	if !s.Install {
+		for _, key := range []string{SPIREValuesKey, SPIRECRDsValuesKey} {
+			if v := l.raw(key); v != "" && v != "{}" {
+				l.problem(key, "", "must be empty with spire.mode existing: the stack installs no SPIRE")
+			}
+		}
+	}
 	if s.Install {
 		if s.ClassName != "" {
 			l.problem("spire.className", s.ClassName, "must be empty with spire.mode install: the chart sets it")
@@ -533,6 +547,7 @@ func (l *loader) falco() Falco {
 		Metrics:          l.boolean("falco.metrics"),
 		ServiceMonitor:   l.boolean("falco.serviceMonitor"),
 		Dashboard:        l.boolean("falco.dashboard"),
+		Values:           l.values(FalcoValuesKey, chart.Chart),
 	}
 	// Its directory of the node is mounted into Falco's pod, where it must hide nothing.
 	if f.FileOutput != "" && (!ValidPath(f.FileOutput) || !strings.HasPrefix(f.FileOutput, "/var/log/")) {
@@ -578,6 +593,7 @@ func (l *loader) sidekick() Falcosidekick {
 	k := Falcosidekick{
 		Chart:   chart,
 		Outputs: l.outputs(chart),
+		Values:  l.values(FalcosidekickValuesKey, chart),
 		UI: UI{
 			Enabled: l.boolean("falcosidekick.ui.enabled"),
 			User:    l.matching("falcosidekick.ui.user", userName, "a user name without spaces and colons"),

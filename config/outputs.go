@@ -119,7 +119,7 @@ func (l *loader) outputs(chart charts.Chart) []OutputValue {
 		if own != "" && !slices.ContainsFunc(values, func(v OutputValue) bool { return v.Setting == own }) {
 			l.problem(first[name], "", "needs "+own+", which switches the output "+name+" on")
 		} else if own == "" && !works[name] {
-			l.problem(first[name], "", "has a minimum priority alone; the output "+name+" also needs to know where alerts go")
+			l.problem(first[name], "", "has a minimum priority alone; the output "+name+" also needs to know where alerts go; "+switchesOn(name, ownKeys(name, known)))
 		}
 	}
 	slices.SortFunc(values, func(a, b OutputValue) int { return strings.Compare(a.Key, b.Key) })
@@ -191,17 +191,13 @@ func typed(text, kind string) (value any, want string) {
 // wantOutput tells why a key is unknown, and names the nearest.
 func wantOutput(key string, known map[string]string) string {
 	name := OutputValue{Key: key}.Output()
-	names, own := []string{}, []string{}
+	names, own := []string{}, ownKeys(name, known)
 	for k := range known {
 		if n := (OutputValue{Key: k}).Output(); !slices.Contains(names, n) {
 			names = append(names, n)
 		}
-		if strings.HasPrefix(k, name+".") {
-			own = append(own, k)
-		}
 	}
 	slices.Sort(names)
-	slices.Sort(own)
 	switch {
 	case len(own) == 0:
 		if near := nearestOf(name, names); near != "" {
@@ -209,12 +205,40 @@ func wantOutput(key string, known map[string]string) string {
 		}
 		return "no such output of this Falcosidekick; it has " + strings.Join(names, ", ")
 	case key == name:
-		return "must be an object with keys of the output " + name + ", such as " + strings.TrimPrefix(own[0], name+".")
+		return "must be an object with keys of the output " + name + "; " + switchesOn(name, own)
 	}
 	if near := nearestOf(key, own); near != "" {
 		return fmt.Sprintf("no such key of the output %s; did you mean %s?", name, near)
 	}
 	return fmt.Sprintf("no such key of the output %s; it has %s", name, strings.Join(own, ", "))
+}
+
+// ownKeys are the keys of an output, sorted.
+func ownKeys(name string, known map[string]string) []string {
+	var own []string
+	for k := range known {
+		if strings.HasPrefix(k, name+".") {
+			own = append(own, k)
+		}
+	}
+	slices.Sort(own)
+	return own
+}
+
+// addresses are the last parts of keys without which Falcosidekick leaves an output off, the surest first.
+var addresses = []string{
+	"webhookurl", "hostport", "url", "receiverurl", "address", "host", "broker", "topicarn", "functionname", "function", "projectid",
+	"bucket", "queue", "endpoint", "channel", "routingkey", "apikey", "token",
+}
+
+// switchesOn says which key of an output switches it on.
+func switchesOn(name string, own []string) string {
+	for _, last := range addresses {
+		if key := name + "." + last; slices.ContainsFunc(own, func(k string) bool { return strings.EqualFold(k, key) }) {
+			return "it is switched on by " + key
+		}
+	}
+	return "it has " + list(own)
 }
 
 // ownOutputs are the keys of outputs that have settings of their own, where the output is on.
@@ -262,7 +286,7 @@ func AddOutputs(src Source, tree any, secret bool) {
 }
 
 func addOutputs(src Source, at string, v any, secret bool) {
-	if object, ok := v.(map[string]any); ok {
+	if object, ok := v.(map[string]any); ok && (len(object) > 0 || at == OutputsKey) {
 		for k, item := range object {
 			addOutputs(src, at+"."+k, item, secret)
 		}

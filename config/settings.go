@@ -112,6 +112,8 @@ type SPIRE struct {
 	Persistence string
 	// AgentSocketPath is the Workload API socket on the node.
 	AgentSocketPath string
+	// Values and CRDValues are the user's values of the two charts, checked.
+	Values, CRDValues map[string]any
 }
 
 // Falco describes the runtime detection.
@@ -137,6 +139,8 @@ type Falco struct {
 	Metrics        bool
 	ServiceMonitor bool
 	Dashboard      bool
+	// Values are the user's values of the chart, checked.
+	Values map[string]any
 }
 
 // Resources are Kubernetes quantities of CPU and memory.
@@ -148,6 +152,8 @@ type Falcosidekick struct {
 	// Outputs has the keys of every output that is on, in the order of their names.
 	Outputs []OutputValue
 	UI      UI
+	// Values are the user's values of the chart, checked.
+	Values map[string]any
 }
 
 // UI of Falcosidekick.

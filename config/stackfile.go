@@ -92,7 +92,11 @@ func FromStackFile(dir, stack string) (Source, error) {
 func (s *Source) add(file, key string, keyNode, valueNode *yaml.Node, where map[string]string) error {
 	place := fmt.Sprintf("%s:%d:%d", file, keyNode.Line, keyNode.Column)
 	secure := mappingValue(valueNode, "secure") != nil && len(valueNode.Content) == 2
-	if valueNode.Kind == yaml.MappingNode && !secure {
+	if valueNode.Kind == yaml.MappingNode && len(valueNode.Content) == 0 && strings.HasPrefix(key, OutputsKey+".") {
+		s.Values[key], where[key] = "{}", place // an output that says nothing, which is reported
+		return nil
+	}
+	if valueNode.Kind == yaml.MappingNode && !secure && valuesKey(key) != key {
 		for i := 0; i+1 < len(valueNode.Content); i += 2 {
 			k := valueNode.Content[i]
 			if err := s.add(file, key+"."+k.Value, k, valueNode.Content[i+1], where); err != nil {
@@ -117,7 +121,32 @@ func (s *Source) add(file, key string, keyNode, valueNode *yaml.Node, where map[
 		return fmt.Errorf("%s: %s: %w", place, key, err)
 	}
 	s.Values[key] = value
+	if valuesKey(key) == key {
+		s.places(file, key, valueNode, where)
+	}
 	return nil
+}
+
+// places notes where each key inside an object of values is, and which of them are secret.
+func (s *Source) places(file, at string, n *yaml.Node, where map[string]string) {
+	note := func(at string, key, value *yaml.Node) {
+		where[at] = fmt.Sprintf("%s:%d:%d", file, key.Line, key.Column)
+		if mappingValue(value, "secure") != nil && len(value.Content) == 2 {
+			s.Secrets[at] = true
+			return
+		}
+		s.places(file, at, value, where)
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			note(below(at, n.Content[i].Value), n.Content[i], n.Content[i+1])
+		}
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			note(fmt.Sprintf("%s[%d]", at, i), item, item)
+		}
+	}
 }
 
 // rawValue gives a YAML value the form in which Pulumi passes it to a program.

@@ -21,7 +21,7 @@ func (l *loader) texts() {
 	for _, d := range Declared {
 		value, set := l.src.Values[d.Key]
 		switch {
-		case d.Secret:
+		case d.Secret, valuesKey(d.Key) != "": // values are checked with their keys
 		case !set:
 			if l.src.Secrets[d.Key] {
 				l.problem(d.Key, "", "must not be a secret: it is needed before the engine decrypts anything; set it again without --secret")

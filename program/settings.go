@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -28,30 +29,35 @@ func loadSettings(ctx *pulumi.Context, keys []string) (*config.Settings, error) 
 			}
 			continue
 		}
-		if config.Known(k) {
+		if config.Known(k) && !insideValues(k) {
 			continue // read below
 		}
-		src.Values[k] = "" // an unknown key, which Load reports
+		src.Values[k] = "" // an unknown key, or one in a place where it does not belong: Load says so
 	}
 	outputs(ctx, src)
 	for _, d := range config.Declared {
-		if d.Type == config.Object {
-			continue // its keys are read one by one
+		if d.Key == config.OutputsKey {
+			continue // its keys were read one by one
 		}
 		value, secret, ok := lookup(d.Key)
 		if !ok {
 			continue
 		}
 		src.Values[d.Key] = value
-		if value != "" && secret { // a default "" is part of its group, which may be secret as a whole
+		if value != "" && value != "{}" && secret { // a declared default "" comes with its group, which may be secret as a whole
 			src.Secrets[d.Key] = true
 		}
 	}
 	return config.Load(src)
 }
 
-// KeysFromEnvironment returns the keys of the project's configuration that the engine passes to the program in
-// PULUMI_CONFIG.
+// insideValues tells whether a key is inside the values of a chart, which are one object.
+func insideValues(key string) bool {
+	return slices.ContainsFunc(config.ValuesKeys, func(values string) bool { return strings.HasPrefix(key, values+".") })
+}
+
+// KeysFromEnvironment lists the keys of the project's configuration that the engine passes to a language host's program
+// in PULUMI_CONFIG.
 func KeysFromEnvironment() ([]string, error) {
 	text := os.Getenv(pulumi.EnvConfig)
 	if text == "" {

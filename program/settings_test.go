@@ -80,3 +80,32 @@ func TestAPlainSecretIsRefusedInAProgramToo(t *testing.T) {
 		assert.ErrorContains(t, err, "stands in plain text")
 	})
 }
+
+func TestAProgramReadsTheValuesOfCharts(t *testing.T) {
+	values := map[string]string{
+		"spire-falco:falco":                `{"values":{},"chartVersion":"9.1.0"}`,
+		"spire-falco:falco.values":         `{"tolerations":[{"key":"a"}],"falco":{"output_timeout":500}}`,
+		"spire-falco:falcosidekick":        `{"values":{"replicaCount":2}}`,
+		"spire-falco:spire.values":         `{"spire-server":{"caTTL":"48h"}}`,
+		"spire-falco:spireCrds.values.a.b": "c",
+	}
+	keys := []string{"falco", "falco.values", "falcosidekick", "spire.values"}
+	inProgram(t, values, nil, func(ctx *pulumi.Context) {
+		s, err := loadSettings(ctx, keys)
+		require.NoError(t, err)
+		assert.Equal(t, map[string]any{"tolerations": []any{map[string]any{"key": "a"}}, "falco": map[string]any{"output_timeout": 500}}, s.Falco.Values)
+		assert.Equal(t, map[string]any{"replicaCount": 2}, s.Sidekick.Values)
+		assert.Equal(t, map[string]any{"spire-server": map[string]any{"caTTL": "48h"}}, s.SPIRE.Values)
+		_, err = loadSettings(ctx, append(keys, "spireCrds.values.a.b"))
+		assert.ErrorContains(t, err, "must stand inside the object spireCrds.values")
+	})
+	inProgram(t, map[string]string{"spire-falco:falcosidekick": `{"values":{"podLabels":{"a":"b"}},"ui":{"password":"x"}}`},
+		[]string{"spire-falco:falcosidekick"}, func(ctx *pulumi.Context) {
+			_, err := loadSettings(ctx, []string{"falcosidekick"})
+			assert.ErrorContains(t, err, "falcosidekick.values: must not be a secret")
+		})
+	inProgram(t, map[string]string{"spire-falco:falcosidekick": `{"values":{},"outputs":{"loki":{}}}`}, nil, func(ctx *pulumi.Context) {
+		_, err := loadSettings(ctx, []string{"falcosidekick"})
+		assert.ErrorContains(t, err, "it is switched on by loki.hostport")
+	})
+}

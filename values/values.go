@@ -5,7 +5,6 @@ package values
 import (
 	"embed"
 	"fmt"
-	"maps"
 	"path"
 	"strconv"
 	"strings"
@@ -53,6 +52,7 @@ func SPIRE(s config.SPIRE) Map {
 		"spire-agent":       Map{"socketPath": s.AgentSocketPath},
 		"spiffe-csi-driver": Map{"agentSocketPath": s.AgentSocketPath},
 	})
+	merge(v, s.Values)
 	return v
 }
 
@@ -120,6 +120,7 @@ func Falco(s config.Falco, in FalcoInputs) Map {
 		"serviceMonitor": Map{"create": s.ServiceMonitor},
 		"falco":          falco,
 	})
+	merge(v, s.Values)
 	return v
 }
 
@@ -232,6 +233,7 @@ func Falcosidekick(s config.Falcosidekick, in FalcosidekickInputs) Map {
 		merge(overlay, Map{"webui": Map{"existingSecret": in.Secret, "podAnnotations": Map{SecretHashAnnotation: in.SecretHash}}})
 	}
 	merge(v, overlay)
+	merge(v, s.Values)
 	return v
 }
 
@@ -256,7 +258,9 @@ func merge(into, from Map) {
 				merge(old, m)
 				continue
 			}
-			v = maps.Clone(m)
+			fresh := Map{} // of its own, all the way down
+			merge(fresh, m)
+			v = fresh
 		}
 		into[k] = v
 	}

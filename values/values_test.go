@@ -2,11 +2,11 @@ package values_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 	"testing"
 
@@ -95,84 +95,76 @@ func TestEveryKeyExistsInItsChart(t *testing.T) {
 	for name, r := range rendered(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			known := keys(t, r.chart)
-			for _, k := range leaves("", r.values) {
-				assert.True(t, exists(known, k.path, k.kind), "%s has no key %s of type %s", r.chart, k.path, k.kind)
+			schema := schemaOf(t, r.chart)
+			for _, k := range leaves(nil, r.values) {
+				assert.True(t, exists(schema, k.path, k.kind), "%s has no key %s of type %s", r.chart, strings.Join(k.path, "."), k.kind)
 			}
 		})
 	}
 }
 
-type leaf struct{ path, kind string }
+type leaf struct {
+	path []string
+	kind string
+}
 
-// leaves are the keys of values with the types of what they hold, as testdata/*.tsv writes them.
-func leaves(prefix string, v any) []leaf {
+// leaves are the keys of values with the types of what they hold, as charts.Keys writes them.
+func leaves(path []string, v any) []leaf {
 	switch v := v.(type) {
 	case map[string]any:
 		if len(v) == 0 {
-			return []leaf{{prefix, "map"}}
+			return []leaf{{path, "map"}}
 		}
 		var out []leaf
-		for k, item := range v {
-			out = append(out, leaves(strings.TrimPrefix(prefix+"."+k, "."), item)...)
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			out = append(out, leaves(append(slices.Clip(path), k), v[k])...)
 		}
-		sort.Slice(out, func(i, j int) bool { return out[i].path < out[j].path })
 		return out
 	case []any:
-		return []leaf{{prefix, "list"}}
+		return []leaf{{path, "list"}}
 	case string:
-		return []leaf{{prefix, "str"}}
+		return []leaf{{path, "str"}}
 	case bool:
-		return []leaf{{prefix, "bool"}}
+		return []leaf{{path, "bool"}}
 	case int:
-		return []leaf{{prefix, "int"}}
+		return []leaf{{path, "int"}}
 	case float64:
-		return []leaf{{prefix, "float"}}
+		return []leaf{{path, "float"}}
 	}
-	return []leaf{{prefix, fmt.Sprintf("%T", v)}}
+	return []leaf{{path, fmt.Sprintf("%T", v)}}
 }
 
-// passedOn are the maps that charts put into their objects as they are, so that the fields of the Kubernetes type count and
-// not the defaults. The chart contract suite checks them on the objects.
-var passedOn = []string{"controller.daemonset.updateStrategy", "podSecurityContext"}
-
-// exists tells whether the chart's defaults have the key with that type, or a map without keys of its own above it, which
-// holds what the user likes.
-func exists(known map[string]string, path, kind string) bool {
-	if have, ok := known[path]; ok {
-		return have == kind || have == "null" || have == "int" && kind == "float" || have == "float" && kind == "int"
+// exists tells whether the chart has the key with that type. An empty map in place of one with keys changes nothing.
+func exists(schema *charts.Schema, path []string, kind string) bool {
+	switch have := schema.Kind(path...); have {
+	case "null", charts.KindAny:
+		return true
+	case charts.KindObject:
+		return kind == "map"
+	case "int", "float":
+		return kind == "int" || kind == "float"
+	default:
+		return have == kind
 	}
-	for k := range known {
-		if kind == "map" && strings.HasPrefix(k, path+".") {
-			return true // an empty map in place of one with keys changes nothing
-		}
-	}
-	for strings.Contains(path, ".") {
-		path = path[:strings.LastIndex(path, ".")]
-		if known[path] == "map" || known[path] == "null" || slices.Contains(passedOn, path) {
-			return true
-		}
-	}
-	return false
 }
 
-func keys(t *testing.T, chart string) map[string]string {
+func schemaOf(t *testing.T, chart string) *charts.Schema {
 	t.Helper()
 	at := strings.LastIndex(chart, "-")
-	out := charts.Keys(charts.Chart{Name: chart[:at], Version: chart[at+1:]})
-	require.NotEmpty(t, out, "a supported version needs the list of its chart's keys")
+	out := charts.SchemaOf(charts.Chart{Name: chart[:at], Version: chart[at+1:]})
+	require.NotNil(t, out, "a supported version needs the list of its chart's keys")
 	return out
 }
 
 // TestTheKeysOfTheGuideThatNoChartHasAreNotTaken is the control of the test above.
 func TestTheKeysOfTheGuideThatNoChartHasAreNotTaken(t *testing.T) {
 	t.Parallel()
-	known := keys(t, "falco-4.19.0")
-	for _, k := range []string{"falco.jsonOutput", "falco.rules_file", "falco.http_output.uri"} {
-		assert.False(t, exists(known, k, "str"), k)
+	schema := schemaOf(t, "falco-4.19.0")
+	for _, k := range [][]string{{"falco", "jsonOutput"}, {"falco", "rules_file"}, {"falco", "http_output", "uri"}, {"falco.json_output"}} {
+		assert.False(t, exists(schema, k, "bool"), k)
 	}
-	assert.False(t, exists(known, "falco.json_output", "str"), "of the wrong type")
-	assert.True(t, exists(known, "falco.json_output", "bool"))
+	assert.False(t, exists(schema, []string{"falco", "json_output"}, "str"), "of the wrong type")
+	assert.True(t, exists(schema, []string{"falco", "json_output"}, "bool"))
 }
 
 // TestGolden compares the whole of the values; UPDATE=1 writes them anew, for reading the difference.
@@ -233,4 +225,45 @@ func TestSPIRECRDsTakesTheMarkAway(t *testing.T) {
 	assert.True(t, ok, "named, for Helm to take it away")
 	assert.Nil(t, mark)
 	assert.Greater(t, len(v.Annotations), 1, "the chart's template needs one that is left")
+}
+
+const userValues = `{"image":{"pullPolicy":"Always"},"falco":{"json_output":true,"output_timeout":500},"extra":{"env":[{"name":"A","value":"b"}]}}`
+
+func TestTheUsersValuesAreMergedLast(t *testing.T) {
+	t.Parallel()
+	s := load(t, map[string]string{
+		"falco.values":         userValues,
+		"falcosidekick.values": `{"replicaCount":2,"config":{"debug":true}}`,
+		"spire.values":         `{"spire-server":{"experimental":{"cacheReloadInterval":"3s"},"caTTL":"48h"}}`,
+	})
+	falco := values.Falco(s.Falco, inputs)
+	assert.Equal(t, values.Map{"pullPolicy": "Always"}, falco["image"])
+	assert.Equal(t, 500, falco["falco"].(values.Map)["output_timeout"])
+	assert.Equal(t, inputs.AlertURL, falco["falco"].(values.Map)["http_output"].(values.Map)["url"], "the stack's stay")
+	assert.NotEmpty(t, falco["extra"].(values.Map)["initContainers"])
+	sidekick := values.Falcosidekick(s.Sidekick, values.FalcosidekickInputs{})
+	assert.Equal(t, 2, sidekick["replicaCount"])
+	server := values.SPIRE(s.SPIRE)["spire-server"].(values.Map)
+	assert.Equal(t, values.Map{"enabled": true, "cacheReloadInterval": "3s"}, server["experimental"])
+}
+
+func TestChangesNameEveryKeyThatIsOtherThanTheStacks(t *testing.T) {
+	t.Parallel()
+	s := load(t, map[string]string{
+		"falco.values":         userValues,
+		"falcosidekick.values": `{"replicaCount":2}`,
+		"spire.values":         `{"spire-server":{"experimental":{"cacheReloadInterval":"3s"}}}`,
+		"spireCrds.values":     `{"annotations":{"a":"b"}}`,
+	})
+	want := []values.Change{
+		{Chart: "spire-crds", Key: "annotations.a", To: `"b"`},
+		{Chart: "spire", Key: "spire-server.experimental.cacheReloadInterval", From: `"1s"`, To: `"3s"`},
+		{Chart: "falcosidekick", Key: "replicaCount", From: "1", To: "2"},
+		{Chart: "falco", Key: "extra.env", To: `[{"name":"A","value":"b"}]`},
+		{Chart: "falco", Key: "falco.output_timeout", To: "500"},
+		{Chart: "falco", Key: "image.pullPolicy", To: `"Always"`},
+	}
+	assert.Equal(t, want, values.Changes(s), "json_output is what the stack sets")
+	s.EnableFalco, s.SPIRE.Install = false, false
+	assert.Empty(t, values.Changes(s), "of charts that are installed")
 }

@@ -43,7 +43,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	source := rulecmd.Source{Choose: choose, DefaultFalco: "the newest known, " + falco.Newest().Number}
-	root.AddCommand(source.Check(), source.Test(), source.Eval(), source.Explain())
+	root.AddCommand(source.Check(), source.Test(), source.Eval(), source.Explain(), source.Lint())
 	return root
 }
 

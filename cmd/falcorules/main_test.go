@@ -214,6 +214,42 @@ func TestTestTellsPassedFailedAndBrokenApart(t *testing.T) {
 	}
 }
 
+func TestTestMeasuresTheCases(t *testing.T) {
+	t.Parallel()
+	one := tests(t, map[string]string{"a_test.yaml": shellCase})
+	silent := tests(t, map[string]string{"a_test.yaml": "  - {name: n, event: {evt.type: open}, fires: []}\n"})
+	all := tests(t, map[string]string{
+		"a_test.yaml": shellCase + silentCase + "  - {name: another call, like: a shell, set: {evt.type: open}, fires: []}\n" +
+			"  - {name: bash, like: a shell, set: {proc.name: bash}, fires: [A shell]}\n",
+	})
+	for name, tt := range map[string]struct {
+		dir    string
+		args   []string
+		failed bool
+		want   string
+	}{
+		"coverage":                         {one, []string{"--coverage"}, false, "1 of 1 rules fired; 2 of 2 clauses decided a case (100.0 %)"},
+		"a threshold that is reached":      {one, []string{"--coverage-threshold", "100"}, false, "coverage: "},
+		"survivors alone are no failure":   {one, []string{"--mutate"}, false, "a.yaml:3:14: rule \"A shell\": unnoticed: without evt.type = execve"},
+		"a threshold that is not reached":  {one, []string{"--mutate-threshold", "80"}, true, "3 of 6 changes (50.0 %), less than 80 %"},
+		"cases that notice every change":   {all, []string{"--mutate-threshold", "100"}, false, "notice 6 of 6 changes (100.0 %)\n"},
+		"a rule that never fired is named": {silent, []string{"--coverage"}, false, "a.yaml:1:3: rule \"A shell\" never fired\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := run(t, "", append([]string{"test", tt.dir}, tt.args...)...)
+			if tt.failed {
+				require.ErrorIs(t, err, cli.ExitCode(1))
+			} else {
+				require.NoError(t, err, out)
+			}
+			assert.Contains(t, out, tt.want)
+		})
+	}
+	_, err := run(t, "", "test", one, "--coverage-threshold", "101")
+	require.ErrorContains(t, err, "--coverage-threshold = 101: it must be a percentage from 0 to 100")
+}
+
 func TestTestWritesJSONAndJUnit(t *testing.T) {
 	t.Parallel()
 	dir := tests(t, map[string]string{"a_test.yaml": shellCase + wrongCase + brokenCase})
@@ -300,4 +336,32 @@ func TestTestWatchRunsAgainWhenARuleChanges(t *testing.T) {
 	require.Eventually(t, func() bool { return out.has("0 passed, 2 failed") }, 10*time.Second, 10*time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)
+}
+
+func TestLintExplainsACode(t *testing.T) {
+	t.Parallel()
+	out, err := run(t, "", "lint")
+	require.NoError(t, err)
+	assert.Regexp(t, `(?m)^old-call-alone +asks for a system call without`, out)
+	out, err = run(t, "", "lint", "old-call-alone")
+	require.NoError(t, err)
+	assert.Contains(t, out, "# old-call-alone\n")
+	_, err = run(t, "", "lint", "old-call-alon")
+	require.ErrorContains(t, err, "did you mean old-call-alone?")
+	out, err = run(t, rule, "check", "-", "--sarif") // which does not load: m is not there
+	require.ErrorIs(t, err, cli.ExitCode(1))
+	assert.Contains(t, out, `"id": "LOAD_ERR_VALIDATE"`)
+	out, err = run(t, strings.Replace(rule, "and m", "and fd.name = /x", 1), "check", "-", "--sarif")
+	require.NoError(t, err)
+	assert.Contains(t, out, `"markdown": "# old-call-alone\n`)
+}
+
+func TestCheckIgnoresAFindingByAComment(t *testing.T) {
+	t.Parallel()
+	opens := strings.Replace(rule, "and m", "and fd.name = /x", 1)
+	_, err := run(t, opens, "check", "-", "--strict")
+	require.ErrorIs(t, err, cli.ExitCode(1))
+	out, err := run(t, "# falcorules:ignore old-call-alone the kernel is old\n"+opens, "check", "-", "--strict")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "0 lint findings")
 }

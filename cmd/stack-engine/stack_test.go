@@ -20,6 +20,7 @@ import (
 	"spire-falco/config"
 	"spire-falco/report/reporttest"
 	"spire-falco/rules"
+	"spire-falco/values"
 )
 
 // run runs the command line in a folder and returns what it printed, and its error.
@@ -246,4 +247,20 @@ func TestNothingFromOutsideReachesATerminalRaw(t *testing.T) {
 		})
 	}
 	assert.Nil(t, engineOutput(nil))
+}
+
+func TestAPreviewShowsWhatTheUsersValuesChange(t *testing.T) {
+	t.Parallel()
+	settings, err := config.Load(config.Source{Stack: "dev", Values: map[string]string{
+		"enableFalco": "true", config.FalcoValuesKey: `{"image":{"pullPolicy":"Always"},"falco":{"log_stderr":false}}`,
+	}})
+	require.NoError(t, err)
+	var out bytes.Buffer
+	writeChanges(&out, values.Changes(settings))
+	assert.Equal(t, "\nYOUR VALUES\tKEY\tVALUE\tINSTEAD OF\n"+
+		"falco\tfalco.log_stderr\tfalse\ttrue\n"+
+		"falco\timage.pullPolicy\t\"Always\"\tthe chart's default\n", out.String())
+	out.Reset()
+	writeChanges(&out, nil)
+	assert.Empty(t, out.String())
 }

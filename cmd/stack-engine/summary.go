@@ -134,6 +134,7 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn, 
 	for _, c := range usedCharts(set) {
 		report.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, c.Requested, c.Version, c.AppVersion)
 	}
+	writeChanges(w, values.Changes(set))
 	if p.rules != nil {
 		report.Fprintf(w, "\nRULE\tPRIORITY\tFILE\n")
 		for _, r := range p.rules.Rules {
@@ -166,6 +167,24 @@ func writeSummary(out io.Writer, stack string, p *plan, seen *planned, standIn, 
 		return fmt.Errorf("%d policy violations", len(violations))
 	}
 	return nil
+}
+
+// longestValue is how much of a value is shown, in characters.
+const longestValue = 80
+
+// writeChanges lists what the user's values change.
+func writeChanges(w io.Writer, changes []values.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	report.Fprintf(w, "\nYOUR VALUES\tKEY\tVALUE\tINSTEAD OF\n")
+	for _, c := range changes {
+		from := "the chart's default"
+		if c.From != "" {
+			from = report.Bounded(c.From, longestValue)
+		}
+		report.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Chart, c.Key, report.Bounded(c.To, longestValue), from)
+	}
 }
 
 func where(c config.Cluster) string {

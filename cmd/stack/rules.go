@@ -41,7 +41,7 @@ func newRulesCommand(t *cli.Target) *cobra.Command {
 		Use:   "rules",
 		Short: "Check, try, test and explain Falco rules; no Falco, kernel or root is needed",
 	}
-	cmd.AddCommand(source.Check(), source.Eval(), newRulesTestCommand(t, source), source.Explain(), newRulesRenderCommand(t))
+	cmd.AddCommand(source.Check(), source.Eval(), newRulesTestCommand(t, source), source.Explain(), source.Lint(), newRulesRenderCommand(t))
 	return cmd
 }
 

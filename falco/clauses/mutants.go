@@ -11,8 +11,8 @@ import (
 type Mutant struct {
 	// What says what was done, such as: without proc.name = cat.
 	What string
-	// At is where the clause begins.
-	At condition.Pos
+	// At is where the clause is written; it has no file when it was read from none.
+	At condition.Location
 	// Removed is set when the clause, or an item of its list, was left out, and not turned around.
 	Removed bool
 	Expr    condition.Expr
@@ -29,7 +29,7 @@ func Mutants(e condition.Expr) []Mutant {
 				if len(rest) > 1 {
 					without = join(rest)
 				}
-				out = append(out, Mutant{"without " + n.String(), n.Position(), true, without})
+				out = append(out, Mutant{"without " + n.String(), PlaceOf(n), true, without})
 			}
 			for _, m := range Mutants(n) {
 				changed := slices.Clone(nodes)
@@ -40,7 +40,7 @@ func Mutants(e condition.Expr) []Mutant {
 		}
 	}
 	turned := func(to condition.Expr) {
-		out = append(out, Mutant{"turned " + e.String(), e.Position(), false, to})
+		out = append(out, Mutant{"turned " + e.String(), PlaceOf(e), false, to})
 	}
 	switch n := e.(type) {
 	case *condition.And:
@@ -61,13 +61,40 @@ func Mutants(e condition.Expr) []Mutant {
 				short.Values = slices.Concat(list.Values[:i], list.Values[i+1:])
 				changed := *n
 				changed.Right = &short
-				out = append(out, Mutant{fmt.Sprintf("%s without %s", n.String(), v), list.PositionOf(i), true, &changed})
+				out = append(out, Mutant{fmt.Sprintf("%s without %s", n.String(), v), placeOf(list.PositionOf(i)), true, &changed})
 			}
 		}
 	default: // a unary check
 		turned(&condition.Not{Child: e})
 	}
 	return out
+}
+
+// PlaceOf is where a clause is written. A clause of an exception is where its value is: all rows share the fields.
+func PlaceOf(e condition.Expr) condition.Location {
+	switch n := e.(type) {
+	case *condition.And:
+		return PlaceOf(n.Children[0])
+	case *condition.Or:
+		return PlaceOf(n.Children[0])
+	case *condition.Not:
+		if at := placeOf(n.Position()); at.Line == PlaceOf(n.Child).Line {
+			return at
+		}
+		return PlaceOf(n.Child)
+	case *condition.Binary:
+		left, right := placeOf(n.Left.Position()), placeOf(n.Right.Position())
+		if right.File == left.File && right.Line != left.Line {
+			return right
+		}
+		return left
+	}
+	return placeOf(e.Position())
+}
+
+func placeOf(p condition.Pos) condition.Location {
+	at, _ := p.Location()
+	return at
 }
 
 // Survivors returns the mutants of a rule's condition that no event notices. An event notices a mutant that has another

@@ -57,6 +57,10 @@ const (
 	LintContradiction FindingCode = "contradiction"
 	// LintKeyIgnored: Falco passes over this key of the file, misspelt or given twice.
 	LintKeyIgnored FindingCode = "ignored-key"
+	// LintIgnoreComment: a comment that should ignore a finding is malformed, and ignores nothing.
+	LintIgnoreComment FindingCode = "ignore-comment"
+	// LintUnusedIgnore: a comment ignores a finding that there is not.
+	LintUnusedIgnore FindingCode = "unused-ignore"
 )
 
 var lintDescriptions = map[FindingCode]string{
@@ -81,6 +85,8 @@ var lintDescriptions = map[FindingCode]string{
 	LintNotUTF8:        "is not UTF-8: Falco loads it, a ConfigMap cannot hold it",
 	LintKeyIgnored:     "has a key that Falco passes over",
 	LintListIgnored:    "gives a list to a check that looks at its first value, or at none",
+	LintIgnoreComment:  "has a comment that should ignore a finding and cannot",
+	LintUnusedIgnore:   "has a comment that ignores a finding that there is not",
 	LintCrash:          "loads, and ends Falco when an event comes that it cannot read a value of",
 }
 
@@ -90,7 +96,7 @@ func LintCodes() []FindingCode {
 		LintUncaptured, LintNoDescriptor, LintUnixSocketName, LintEnterEvent,
 		LintShadowed, LintRenamable, LintBrokenRegex, LintListIgnored, LintCrash, LintKeyIgnored, LintNotUTF8,
 		LintDeadField, LintDeadOutput, LintOutputIndex, LintNameTooLong, LintNameWithPath, LintResult,
-		LintFoldedCase, LintTypographic, LintSlash, LintOldCall, LintContradiction,
+		LintFoldedCase, LintTypographic, LintSlash, LintOldCall, LintContradiction, LintIgnoreComment, LintUnusedIgnore,
 	}
 }
 
@@ -137,6 +143,7 @@ func (f Finding) String() string {
 
 // Lint looks for rules that load and still do not do what they seem to. It
 // looks at the enabled rules of the syscall source, and at the keys of all items.
+// A comment above an item, "# falcorules:ignore CODE reason", leaves a finding out.
 func Lint(rs *Ruleset, opts LintOptions) []Finding {
 	findings := make([][]Finding, len(rs.compiled.rules))
 	each(len(findings), func(i int) {
@@ -155,7 +162,8 @@ func Lint(rs *Ruleset, opts LintOptions) []Finding {
 		}
 		findings[i] = l.findings
 	})
-	return slices.Concat(append([][]Finding{rs.encodings(opts), rs.ignoredKeys(opts)}, findings...)...)
+	all := slices.Concat(append([][]Finding{rs.encodings(opts), rs.ignoredKeys(opts)}, findings...)...)
+	return rs.applyIgnores(all, opts)
 }
 
 // encodings are findings of whole files.

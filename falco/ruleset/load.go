@@ -42,6 +42,8 @@ type Ruleset struct {
 	compiled *compiled
 	macros   []*macroInfo
 	ignored  []ignoredKey
+	// ignores are the comments that ignore findings.
+	ignores []ignore
 	// notText holds the files that Falco loads and no ConfigMap can hold.
 	notText []fileFault
 }
@@ -90,7 +92,10 @@ func Load(files []File, opts Options) (*Ruleset, *Report) {
 		last = &compiled{lang: lang, loader: c.loader}
 	}
 	rs := &Ruleset{lang: lang, compiled: last, macros: c.macros.list, ignored: c.ignored}
-	for _, f := range files {
+	for i, f := range files {
+		if docs, err := docs[i](); err == nil {
+			rs.ignores = append(rs.ignores, ignoresOf(docs)...)
+		}
 		if fault, at := encodingFault(f); fault != "" {
 			rs.notText = append(rs.notText, fileFault{f.Name, fault, at})
 		}

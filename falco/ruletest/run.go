@@ -336,7 +336,7 @@ func (r *Result) explain(m *Missing, res *CaseResult) {
 // checkText says which value a check has and what it looked at.
 func checkText(c clauses.Check, ev condition.Event) string {
 	var b strings.Builder
-	if at, ok := c.Position().Location(); ok && at.Line > 0 {
+	if at := clauses.PlaceOf(c.Expr); at.Line > 0 {
 		fmt.Fprintf(&b, "%s:%d:%d: ", at.File, at.Line, at.Column)
 	}
 	text, value := bounded(c.String()), "false"

@@ -2,7 +2,6 @@
 package redact
 
 import (
-	"slices"
 	"strings"
 
 	"spire-falco/internal/lazyregexp"
@@ -74,14 +73,16 @@ func Find(text string) string {
 	return ""
 }
 
-// SecretName reports whether a variable or field of that name has a credential as its value, such as DB_PASSWORD. A name
-// such as TOKEN_FILE only says where one is.
-func SecretName(name string) bool {
-	plain := strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(name))
-	return slices.ContainsFunc(secretSuffixes, func(suffix string) bool { return strings.HasSuffix(plain, suffix) })
-}
+var (
+	secretName = lazyregexp.New(`(password|passwd|pwd|passphrase|secret|token|apikey|authkey|accesskey|webhookurl|webhook|secretaccesskey|secretkey|privatekey|encryptionkey|signingkey|connectionstring|credentials?)$`)
+	// secretReference are names that end alike, whose values only name a Secret.
+	secretReference = lazyregexp.New(`(existing[a-z]*secret|tlssecret|imagepullsecrets?|automountserviceaccounttoken|namespaceselector)$`)
+	separators      = strings.NewReplacer("_", "", "-", "", ".", "")
+)
 
-var secretSuffixes = []string{
-	"password", "passwd", "passphrase", "secret", "token", "apikey", "webhookurl",
-	"secretaccesskey", "secretkey", "privatekey", "credential", "credentials",
+// SecretName tells whether the value of a variable or field of that name is a credential, as in DB_PASSWORD. A name such
+// as TOKEN_FILE says where one is, and one such as existingSecret which Secret has it.
+func SecretName(name string) bool {
+	plain := strings.ToLower(separators.Replace(name))
+	return secretName.MatchString(plain) && !secretReference.MatchString(plain)
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"spire-falco/internal/redact"
 )
 
 // token is a secret by its form, as the services that give it out document it.
@@ -58,10 +60,7 @@ var patterns = func() []func() *regexp.Regexp {
 	return out
 }()
 
-var (
-	separators  = strings.NewReplacer("_", "", "-", "", ".", "")
-	urlAlphabet = strings.NewReplacer("-", "+", "_", "/")
-)
+var urlAlphabet = strings.NewReplacer("-", "+", "_", "/")
 
 // shortest is the length under which text holds no secret by its form.
 const shortest = 8
@@ -137,18 +136,11 @@ func unpacked(data []byte) ([]byte, bool) {
 	return out, err == nil || len(out) > 0
 }
 
-// secretKey is a name whose value is a secret.
-var secretKey = regexp.MustCompile(`(password|passwd|pwd|passphrase|secret|token|apikey|authkey|accesskey|webhookurl|webhook|secretaccesskey|secretkey|privatekey|encryptionkey|signingkey|connectionstring|credentials?)$`)
-
-// secretReference is a name that ends alike, whose value only names a Secret.
-var secretReference = regexp.MustCompile(`(existingsecret|imagepullsecrets?|automountserviceaccounttoken|namespaceselector)$`)
-
 // harmlessValue is a value that cannot be a secret: a switch, a path, a reference, or nothing.
 var harmlessValue = regexp.MustCompile(`(?i)^(true|false|yes|no|none|null|nil|0|1|\s*|/.*|\$.*|\{.*|<.*|%.*|file:.*|vault:.*|optional|required|required,|ignore)$`)
 
 func keyOfSecret(key string) bool {
-	key = strings.ToLower(separators.Replace(key[strings.LastIndexAny(key, "./")+1:]))
-	return secretKey.MatchString(key) && !secretReference.MatchString(key)
+	return redact.SecretName(key[strings.LastIndexAny(key, "./")+1:])
 }
 
 // assignment is a setting on a line of a file or of a command, such as db.password = hunter2.

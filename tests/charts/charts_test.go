@@ -549,6 +549,37 @@ func TestSPIRECRDs(t *testing.T) {
 	}
 }
 
+// TestTheUsersValuesReachTheObjects has a value of each kind, beside the stack's own.
+func TestTheUsersValuesReachTheObjects(t *testing.T) {
+	t.Parallel()
+	settings := falco(map[string]string{
+		"falco.chartVersion":          "9.1.0",
+		config.FalcoValuesKey:         `{"tolerations":[{"key":"dedicated","operator":"Exists"}],"falco":{"static_fields":{"env":"prod"},"output_timeout":500}}`,
+		config.FalcosidekickValuesKey: `{"replicaCount":2}`,
+		config.SPIREValuesKey:         `{"spire-server":{"caTTL":"48h"}}`,
+		config.SPIRECRDsValuesKey:     `{"annotations":{"example.org/owner":"platform"}}`,
+	})
+	o, _, _ := render(t, "falco-release", settings)
+	pod := daemonSet(o, config.FalcoRelease).Spec.Template.Spec
+	require.Len(t, pod.Tolerations, 1)
+	assert.Equal(t, "dedicated", pod.Tolerations[0].Key)
+	text := get[corev1.ConfigMap](o, "ConfigMap", config.FalcoRelease).Data["falco.yaml"]
+	assert.Contains(t, text, "output_timeout: 500")
+	assert.Contains(t, text, "env: prod")
+	assert.True(t, falcoYAML(t, o).JSONOutput, "the stack's stay")
+	o, _, _ = render(t, "falcosidekick-release", settings)
+	assert.Equal(t, int32(2), *get[appsv1.Deployment](o, "Deployment", config.FalcosidekickRelease).Spec.Replicas)
+	o, _, _ = render(t, "spire-release", settings)
+	assert.Contains(t, get[corev1.ConfigMap](o, "ConfigMap", "spire-server").Data["server.conf"], `"ca_ttl": "48h"`)
+	o, _, _ = render(t, "spire-crds", settings)
+	for _, crd := range o.kinds("CustomResourceDefinition") {
+		m, _ := crd["metadata"].(map[string]any)
+		annotations, _ := m["annotations"].(map[string]any)
+		assert.Equal(t, "platform", annotations["example.org/owner"])
+		assert.NotContains(t, annotations, "helm.sh/resource-policy")
+	}
+}
+
 // TestAnAPIServerTakesEveryChart applies everything that the charts make to a real API server, strictly, and admits its
 // pods where Falco and SPIRE run.
 func TestAnAPIServerTakesEveryChart(t *testing.T) {

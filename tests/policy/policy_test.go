@@ -41,6 +41,11 @@ func TestTheProgramKeepsEveryPolicy(t *testing.T) {
 			"image.repository", "registry.example.org/mtls", "spire.mode", "existing")},
 		"more workloads": {Values: falco("workloads", `[{"name":"a","namespace":"x","port":9443,"peers":["b"],"egress":[{"cidr":"10.0.0.0/8","port":5432,"protocol":"tcp"}]},
 			{"name":"b","namespace":"y","image":"registry.example.org/b:1.0.0"}]`)},
+		"values of the user's": {Values: falco("falco.chartVersion", "9.1.0",
+			config.FalcoValuesKey, `{"tolerations":[{"operator":"Exists"}],"falco":{"append_output":[{"extra_output":"%evt.cpu"}]},"driver":{"kind":"modern_ebpf"},"podLabels":{"a":"b"}}`,
+			config.FalcosidekickValuesKey, `{"replicaCount":2,"serviceMonitor":{"enabled":true},"config":{"customfields":"env:prod"}}`,
+			config.SPIREValuesKey, `{"global":{"spire":{"jwtIssuer":"https://oidc.example.org"}},"spire-server":{"persistence":{"storageClass":"fast"},"replicaCount":2}}`,
+			config.SPIRECRDsValuesKey, `{"annotations":{"example.org/owner":"platform"}}`)},
 		"least privileged": {Values: falco("falco.leastPrivileged", "true")},
 	}
 	for _, v := range charts.Supported(charts.FalcoName) {
@@ -156,4 +161,36 @@ func TestBreakingTheProgramIsFound(t *testing.T) {
 
 func configMap(args *pulumi.ResourceTransformationArgs) *corev1.ConfigMapArgs {
 	return args.Props.(*corev1.ConfigMapArgs)
+}
+
+// TestAPolicySeesTheValuesOfTheUser has values that the settings take, since the charts have the keys, and a policy refuses.
+func TestAPolicySeesTheValuesOfTheUser(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ key, value, policy, want string }{
+		"a library before Falco's own": {
+			config.FalcoValuesKey, `{"extra":{"env":[{"name":"LD_PRELOAD","value":"/tmp/a.so"}]}}`, "rules-stay-on", "values.extra.env sets",
+		},
+		"an image that moves": {
+			config.SPIREValuesKey, `{"spire-server":{"controllerManager":{"image":{"tag":"latest"}}}}`, "nothing-unpinned-is-pulled-at-run-time", "tag is \"latest\"",
+		},
+		"a path of the node": {
+			config.SPIREValuesKey, `{"spire-server":{"extraVolumes":[{"name":"a","hostPath":{"path":"/etc"}}]}}`, "releases-have-plain-values", "is a path of the node",
+		},
+		"a privileged container": {
+			config.FalcosidekickValuesKey, `{"securityContext":{"privileged":true}}`, "releases-have-plain-values", "privileged is true",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run, err := recorder.Program(recorder.Settings{Values: falco(c.key, c.value), Preview: true})
+			require.NoError(t, err)
+			found := ""
+			for _, v := range policies.Evaluate(run.ForPolicy()) {
+				if v.Policy == c.policy {
+					found += v.Message
+				}
+			}
+			assert.Contains(t, found, c.want)
+		})
+	}
 }

@@ -54,7 +54,7 @@ func TestEveryActionIsPinnedByCommitAndSaysItsRelease(t *testing.T) {
 	files, err := filepath.Glob(root + ".github/workflows/*.yml")
 	require.NoError(t, err)
 	seen := map[string]string{}
-	for _, f := range files {
+	for _, f := range append(files, root+"action.yml") {
 		content, err := os.ReadFile(f)
 		require.NoError(t, err)
 		for line := range strings.Lines(string(content)) {

@@ -14,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"spire-falco/cmd/internal/cli"
+	"spire-falco/docs/lints"
 	"spire-falco/falco"
+	"spire-falco/falco/condition"
 	"spire-falco/falco/ruleset"
 	"spire-falco/falco/stock"
 	"spire-falco/internal/safefile"
@@ -75,7 +77,7 @@ func (s Source) Check() *cobra.Command {
 	var strict, asJSON, asSARIF bool
 	var disable []string
 	var number string
-	var behindStock bool
+	var behindStock, annotate bool
 	cmd := &cobra.Command{
 		Use:   "check FILE|FOLDER|GLOB|-...",
 		Short: "Report whether Falco would load these files, in this order, and what would never fire",
@@ -116,7 +118,10 @@ func (s Source) Check() *cobra.Command {
 			case asSARIF:
 				err = writeJSON(out, sarifOf(result))
 			default:
-				err = result.write(out, files)
+				err = result.write(out, files, cmd.Parent().CommandPath()+" lint")
+			}
+			if err == nil && annotate {
+				err = writeAnnotations(out, result.annotations(strict))
 			}
 			if err != nil {
 				return err
@@ -131,7 +136,8 @@ func (s Source) Check() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	cmd.Flags().BoolVar(&asSARIF, "sarif", false, "print the result as SARIF 2.1.0, for code review")
 	cmd.Flags().StringSliceVar(&disable, "disable", nil, "lint codes to leave out")
-	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
+	cmd.Flags().BoolVar(&annotate, "annotations", false, "also print each problem as GitHub Actions shows it, beside its line")
+	cmd.MarkFlagsMutuallyExclusive("json", "sarif", "annotations")
 	cmd.Flags().BoolVar(&behindStock, "stock", false,
 		"judge the files as behind the rules that the image of this Falco carries: their lists, macros and rules can be used")
 	s.FalcoFlag(cmd, &number)
@@ -170,6 +176,34 @@ func lintCodes(names []string) ([]ruleset.FindingCode, error) {
 	return codes, nil
 }
 
+// Lint is the command lint.
+func (s Source) Lint() *cobra.Command {
+	return &cobra.Command{
+		Use:   "lint [CODE]",
+		Short: "List the findings of check, or explain one: why it matters, a bad and a good example, how to ignore it",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				for _, code := range ruleset.LintCodes() {
+					fmt.Fprintf(w, "%s\t%s\n", code, code.Describe())
+				}
+				return w.Flush() //nolint:wrapcheck // of the standard output
+			}
+			page, ok := lints.Page(args[0])
+			if !ok {
+				known := asStrings(ruleset.LintCodes())
+				if near := condition.Nearest(args[0], known); near != "" {
+					return fmt.Errorf("no such lint: %q; did you mean %s?", args[0], near)
+				}
+				return fmt.Errorf("no such lint: %q; there are: %s", args[0], strings.Join(known, ", "))
+			}
+			_, err := io.WriteString(cmd.OutOrStdout(), page)
+			return err //nolint:wrapcheck // of the standard output
+		},
+	}
+}
+
 func asStrings[T ~string](list []T) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
@@ -189,7 +223,8 @@ type CheckResult struct {
 	Findings   []ruleset.Finding `json:"findings"`
 }
 
-func (r CheckResult) write(out io.Writer, files []ruleset.File) error {
+// write writes the result for a person; explain is the command that explains a finding.
+func (r CheckResult) write(out io.Writer, files []ruleset.File, explain string) error {
 	w := bufio.NewWriter(out)
 	excerpts := map[string]*ruleset.Excerpts{}
 	excerpt := func(file string, line, column int) {
@@ -214,7 +249,7 @@ func (r CheckResult) write(out io.Writer, files []ruleset.File) error {
 		}
 	}
 	if len(r.Findings) > 0 {
-		fmt.Fprintln(w, "\nlint (Falco loads these all the same):")
+		fmt.Fprintf(w, "\nlint (Falco loads these all the same; %s CODE explains one):\n", explain)
 		for _, f := range r.Findings {
 			report.Fprintf(w, "%s\n", f)
 			excerpt(f.File, f.Line, f.Column)
@@ -227,6 +262,36 @@ func (r CheckResult) write(out io.Writer, files []ruleset.File) error {
 	fmt.Fprintf(w, "%d errors, %d warnings, %d lint findings: %s %s\n", len(r.Errors), len(r.Warnings), len(r.Findings), r.judge, verdict)
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// annotations are the problems and findings for GitHub Actions; a finding is a warning, and an error where it is a failure.
+func (r CheckResult) annotations(strict bool) []report.Annotation {
+	var out []report.Annotation
+	for _, kind := range []struct {
+		level    string
+		problems []ruleset.Problem
+	}{{"error", r.Errors}, {"warning", r.Warnings}} {
+		for _, p := range kind.problems {
+			out = append(out, report.Annotation{Level: kind.level, Title: string(p.Code), File: p.File, Line: p.Line, Message: p.String()})
+		}
+	}
+	level := "warning"
+	if strict {
+		level = "error"
+	}
+	for _, f := range r.Findings {
+		out = append(out, report.Annotation{Level: level, Title: string(f.Code), File: f.File, Line: f.Line, Message: f.String()})
+	}
+	return out
+}
+
+func writeAnnotations(out io.Writer, all []report.Annotation) error {
+	for _, a := range all {
+		if _, err := fmt.Fprintln(out, a); err != nil {
+			return fmt.Errorf("write the annotations: %w", err)
+		}
 	}
 	return nil
 }

@@ -1,6 +1,11 @@
 package rulecmd
 
-import "spire-falco/falco/ruleset"
+import (
+	"slices"
+
+	"spire-falco/docs/lints"
+	"spire-falco/falco/ruleset"
+)
 
 // The parts of SARIF 2.1.0 (OASIS) that a code review shows.
 type (
@@ -19,7 +24,18 @@ type (
 	}
 	sarifDriver struct {
 		Name       string          `json:"name"`
+		Rules      []sarifRule     `json:"rules"`
 		Properties sarifProperties `json:"properties"`
+	}
+	// sarifRule is what is known of a code, for those that are in the results.
+	sarifRule struct {
+		ID    string     `json:"id"`
+		Short sarifText  `json:"shortDescription"`
+		Help  *sarifHelp `json:"help,omitempty"`
+	}
+	sarifHelp struct {
+		Text     string `json:"text"`
+		Markdown string `json:"markdown"`
 	}
 	// sarifProperties says which Falco the results are true of.
 	sarifProperties struct {
@@ -53,6 +69,7 @@ type (
 // sarifOf is the result of a check in the form that code review shows beside the lines.
 func sarifOf(r CheckResult) SARIF {
 	results := []sarifResult{}
+	rules := []sarifRule{}
 	add := func(level, code, message, hint, file string, line, column int) {
 		if hint != "" {
 			message += " (" + hint + ")"
@@ -60,6 +77,9 @@ func sarifOf(r CheckResult) SARIF {
 		place := sarifPhysical{Artifact: sarifArtifact{URI: file}}
 		if line > 0 {
 			place.Region = &sarifRegion{StartLine: line, StartColumn: column}
+		}
+		if !slices.ContainsFunc(rules, func(r sarifRule) bool { return r.ID == code }) {
+			rules = append(rules, sarifRuleOf(code))
 		}
 		results = append(results, sarifResult{
 			RuleID: code, Level: level, Message: sarifText{Text: message},
@@ -79,6 +99,18 @@ func sarifOf(r CheckResult) SARIF {
 	return SARIF{
 		Schema:  "https://json.schemastore.org/sarif-2.1.0.json",
 		Version: "2.1.0",
-		Runs:    []sarifRun{{Tool: sarifTool{Driver: sarifDriver{Name: "spire-falco", Properties: sarifProperties{r.Falco}}}, Results: results}},
+		Runs:    []sarifRun{{Tool: sarifTool{Driver: sarifDriver{Name: "spire-falco", Rules: rules, Properties: sarifProperties{r.Falco}}}, Results: results}},
 	}
+}
+
+// sarifRuleOf is what is known of a code: of a lint its page, of Falco's own its name alone.
+func sarifRuleOf(code string) sarifRule {
+	rule := sarifRule{ID: code, Short: sarifText{Text: code}}
+	if about := ruleset.FindingCode(code).Describe(); about != "" {
+		rule.Short.Text = about
+	}
+	if page, ok := lints.Page(code); ok {
+		rule.Help = &sarifHelp{Text: page, Markdown: page}
+	}
+	return rule
 }

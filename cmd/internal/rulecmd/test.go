@@ -35,7 +35,12 @@ type testOptions struct {
 	junit     string
 	asJSON    bool
 	showDiff  bool
+	coverage  bool
+	mutate    bool
+	minCover  float64
+	minMutate float64
 	verbose   bool
+	annotate  bool
 	overrides ruletest.Overrides
 	selected  func(string) bool
 }
@@ -75,19 +80,35 @@ func (s Source) Test() *cobra.Command {
 	f.StringVar(&o.junit, "junit", "", "also write a JUnit report to this file")
 	f.BoolVar(&o.asJSON, "json", false, "print the results as JSON")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list the cases that passed too")
+	f.BoolVar(&o.annotate, "annotations", false, "also print each failure as GitHub Actions shows it, beside its line")
 	f.BoolVar(&watch, "watch", false, "run again whenever a file changes, until it is interrupted")
 	f.StringVar(&o.stock, "stock", "", "the file of your Falco's own rules, for tests that need the stock rules")
 	f.StringVar(&o.number, "falco", "", "judge as this Falco version does, whatever the files say (default: what each file says, or the newest known, "+
 		falco.Newest().Number+")")
+	f.BoolVar(&o.coverage, "coverage", false, "show which rules fired and which clauses never decided a case")
+	f.Float64Var(&o.minCover, "coverage-threshold", 0, "exit with 1 when fewer `PERCENT` of the clauses decided a case; implies --coverage")
+	f.BoolVar(&o.mutate, "mutate", false, "leave out or turn around every clause, one at a time, and show the changes that no case notices")
+	f.Float64Var(&o.minMutate, "mutate-threshold", 0, "exit with 1 when the cases notice fewer `PERCENT` of the changes; implies --mutate")
 	f.BoolVar(&first, "init", false, "write a first test file for the named rule files, in load order: all its cases pass")
 	f.StringVar(&fromAlerts, "from-alerts", "", "write a test file for the named rule files with a case for each alert of this log of Falco's JSON")
 	f.StringVarP(&output, "output", "o", "", "where --init and --from-alerts write; - is the standard output (default: NAME"+ruletest.Suffix+
 		" beside the last rule file, which must not exist)")
 	cmd.MarkFlagsMutuallyExclusive("watch", "json", "init", "from-alerts")
+	cmd.MarkFlagsMutuallyExclusive("json", "annotations")
 	return cmd
 }
 
 func (o *testOptions) prepare() error {
+	for _, t := range []struct {
+		flag  string
+		least float64
+		is    *bool
+	}{{"--coverage-threshold", o.minCover, &o.coverage}, {"--mutate-threshold", o.minMutate, &o.mutate}} {
+		if !(t.least >= 0 && t.least <= 100) {
+			return fmt.Errorf("%s = %g: it must be a percentage from 0 to 100", t.flag, t.least)
+		}
+		*t.is = *t.is || t.least > 0
+	}
 	o.overrides.Stock = o.stock
 	if o.number != "" {
 		v, err := Lookup(o.number)
@@ -215,14 +236,34 @@ func testFiles(args []string) ([]string, error) {
 
 // finish writes the results, and returns the exit code as an error.
 func (o *testOptions) finish(out io.Writer, results []*ruletest.Result) error {
+	var cover *ruletest.Coverage
+	var mutation *ruletest.Mutation
+	if o.coverage {
+		c := ruletest.Cover(results)
+		cover = &c
+	}
+	if o.mutate {
+		m, err := ruletest.Mutate(results)
+		if err != nil {
+			return err
+		}
+		mutation = &m
+	}
 	var err error
 	if o.asJSON {
-		err = writeJSON(out, testJSON(results))
+		all := testJSON(results)
+		all.Coverage, all.Mutation = cover, mutation
+		err = writeJSON(out, all)
 	} else {
-		err = o.writeResults(out, results)
+		err = o.writeResults(out, results, cover, mutation)
 	}
 	if err != nil {
 		return err
+	}
+	if o.annotate {
+		if err := writeAnnotations(out, testAnnotations(results)); err != nil {
+			return err
+		}
 	}
 	if o.junit != "" {
 		var b strings.Builder
@@ -236,7 +277,7 @@ func (o *testOptions) finish(out io.Writer, results []*ruletest.Result) error {
 	switch c := countOf(results); {
 	case c.Broken > 0:
 		return exitBroken
-	case c.Failed > 0:
+	case c.Failed > 0 || cover != nil && cover.Percent() < o.minCover || mutation != nil && mutation.Percent() < o.minMutate:
 		return cli.ExitCode(1)
 	}
 	return nil
@@ -268,7 +309,7 @@ func countOf(results []*ruletest.Result) (c counts) {
 	return c
 }
 
-func (o *testOptions) writeResults(out io.Writer, results []*ruletest.Result) error {
+func (o *testOptions) writeResults(out io.Writer, results []*ruletest.Result, cover *ruletest.Coverage, mutation *ruletest.Mutation) error {
 	w := bufio.NewWriter(out)
 	for _, r := range results {
 		if len(r.Problems) > 0 {
@@ -298,10 +339,53 @@ func (o *testOptions) writeResults(out io.Writer, results []*ruletest.Result) er
 	}
 	c := countOf(results)
 	fmt.Fprintf(w, "%d passed, %d failed, %d broken\n", c.Passed, c.Failed, c.Broken)
+	if cover != nil {
+		o.writeCoverage(w, *cover)
+	}
+	if mutation != nil {
+		o.writeMutation(w, *mutation)
+	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write the results: %w", err)
 	}
 	return nil
+}
+
+func (o *testOptions) writeCoverage(w io.Writer, c ruletest.Coverage) {
+	all, decided := c.Clauses()
+	fmt.Fprintf(w, "\ncoverage: %d of %d rules fired; %d of %d clauses decided a case (%.1f %%)%s\n",
+		c.Fired(), len(c.Rules), decided, all, c.Percent(), below(c.Percent(), o.minCover))
+	for _, r := range c.Rules {
+		if !r.Fired {
+			report.Fprintf(w, "  %s:%d:%d: rule %q never fired\n", r.File, r.Line, r.Column, r.Rule)
+		}
+		for _, cl := range r.Clauses {
+			if !cl.Decided() {
+				report.Fprintf(w, "  %s: rule %q: never decided: %s\n", cl.Place, r.Rule, cl.Clause)
+			}
+		}
+	}
+}
+
+func (o *testOptions) writeMutation(w io.Writer, m ruletest.Mutation) {
+	all, noticed := m.Mutants()
+	fmt.Fprintf(w, "\nmutation: the cases notice %d of %d changes (%.1f %%)%s\n", noticed, all, m.Percent(), below(m.Percent(), o.minMutate))
+	for _, r := range m.Rules {
+		for _, s := range r.Survivors {
+			report.Fprintf(w, "  %s: rule %q: unnoticed: %s\n", s.Place, r.Rule, s.Change)
+		}
+	}
+	for _, name := range m.NotMeasured {
+		report.Fprintf(w, "  rule %q was not changed: it uses stock rules whose text is not here\n", name)
+	}
+}
+
+// below says that a threshold is not reached.
+func below(got, least float64) string {
+	if got < least {
+		return fmt.Sprintf(", less than %g %%", least)
+	}
+	return ""
 }
 
 // details says in lines what is wrong with a case.
@@ -340,6 +424,24 @@ func caseProblems(c *ruletest.CaseResult) []string {
 	for i := range c.Unexpected {
 		if f := &c.Unexpected[i]; !shown[f] {
 			out = append(out, fmt.Sprintf("unexpected: rule %q fired for event %d (%s): %s", f.Rule, f.Event, f.Priority, strings.TrimSuffix(f.Message, f.Appended)))
+		}
+	}
+	return out
+}
+
+// testAnnotations are the failures for GitHub Actions.
+func testAnnotations(results []*ruletest.Result) []report.Annotation {
+	var out []report.Annotation
+	for _, r := range results {
+		for _, p := range r.Problems {
+			out = append(out, report.Annotation{Title: "broken test file", File: p.File, Line: p.Line, Message: p.String()})
+		}
+		for i := range r.Cases {
+			if c := &r.Cases[i]; c.Outcome != ruletest.Passed {
+				out = append(out, report.Annotation{
+					Title: string(c.Outcome) + ": " + c.Name, File: c.File, Line: c.Line, Message: strings.Join(caseProblems(c), "\n"),
+				})
+			}
 		}
 	}
 	return out
@@ -385,6 +487,9 @@ type TestResult struct {
 	Version int `json:"version"`
 	counts
 	Files []TestFileResult `json:"files"`
+	// Coverage and Mutation are there when they were asked for.
+	Coverage *ruletest.Coverage `json:"coverage,omitempty"`
+	Mutation *ruletest.Mutation `json:"mutation,omitempty"`
 }
 
 // TestFileResult is what came of one test file.
@@ -427,28 +532,37 @@ func (o *testOptions) watch(ctx context.Context, args []string, out io.Writer) e
 	ctx, stop := cli.Interruptible(ctx)
 	defer stop()
 	for {
+		// Before the run, so that what changes while it runs is seen after it.
+		files := o.watched(args)
+		before := stamps(args, files)
 		results, err := o.runAll(args)
-		var files []string
 		if err == nil {
 			err = o.finish(out, results)
-			for _, r := range results {
-				files = append(files, r.Suite.Files()...)
-			}
 		}
 		var code cli.ExitCode
 		if err != nil && !errors.As(err, &code) {
 			cli.WriteError(out, err)
 		}
 		fmt.Fprintf(out, "%s, watching %d files\n\n", time.Now().Format(time.TimeOnly), len(files))
-		if !waitForChange(ctx, args, files) {
+		if !waitForChange(ctx, func() bool { return stamps(args, files) != before }) {
 			return nil
 		}
 	}
 }
 
-// waitForChange returns when a file, or the list of test files, is another than before; false when the context ends.
-func waitForChange(ctx context.Context, args, files []string) bool {
-	before := stamps(args, files)
+// watched are the files that the outcome depends on.
+func (o *testOptions) watched(args []string) []string {
+	var files []string
+	paths, _ := testFiles(args) // the run reports the error
+	for _, path := range paths {
+		files = append(files, ruletest.Read(path, o.overrides).Files()...)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// waitForChange returns when there is a change; false when the context ends.
+func waitForChange(ctx context.Context, changed func() bool) bool {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -456,7 +570,7 @@ func waitForChange(ctx context.Context, args, files []string) bool {
 		case <-ctx.Done():
 			return false
 		case <-ticker.C:
-			if stamps(args, files) != before {
+			if changed() {
 				return true
 			}
 		}

@@ -101,6 +101,36 @@ func Parse(content string) (docs []*Node, err error) {
 	}
 }
 
+// Comment is a comment of a file, from its number sign to the end of the line.
+type Comment struct {
+	Text string
+	// Offset is in bytes.
+	Offset int
+}
+
+// Comments returns the comments of a file that Parse can read: what stands behind a number sign in a text is none.
+func Comments(content string) []Comment {
+	var all []Comment
+	p := &parser{scanner: newScanner(content)}
+	p.onComment = func(offset int, text string) {
+		if n := len(all); n == 0 || all[n-1].Offset < offset { // the scanner may come by twice
+			all = append(all, Comment{text, offset})
+		}
+	}
+	defer func() {
+		if e := recover(); e != nil {
+			if _, ok := e.(*Error); !ok {
+				panic(e)
+			}
+		}
+	}()
+	for {
+		if doc := p.document(); doc == nil || doc.Kind == Null {
+			return all
+		}
+	}
+}
+
 // ParseOne reads a file that must be a single document, nil when it is empty: what Parse
 // would take for further documents, or never reach, is an error. The error is of type *Error.
 func ParseOne(content string) (doc *Node, err error) {

@@ -94,6 +94,8 @@ type scanner struct {
 	free   []*token
 	// params holds the parameters of the directive read last.
 	params []string
+	// onComment is called for each comment with its offset, where it is not nil.
+	onComment func(offset int, text string)
 
 	started, ended     bool
 	simpleKeyAllowed   bool
@@ -357,6 +359,9 @@ func (s *scanner) toNextToken() {
 			s.get()
 		}
 		if s.is('#') {
+			if s.onComment != nil {
+				s.onComment(s.pos, s.in[s.pos:s.pos+s.restOfLine()])
+			}
 			s.skip(s.restOfLine())
 		}
 		n := s.breakAt(0)

@@ -35,7 +35,7 @@ const readyTimeout = 2 * time.Minute
 
 // Server is a running API server and its etcd.
 type Server struct {
-	// Version of Kubernetes, such as v1.34.4.
+	// Version of Kubernetes, such as v1.36.3.
 	Version string
 
 	url, token string
