@@ -53,7 +53,8 @@ func NewCluster(ctx *pulumi.Context, name string, args *ClusterArgs, opts ...pul
 		provider, err := kubernetes.NewProvider(ctx, name+"-provider", &kubernetes.ProviderArgs{
 			Kubeconfig: pulumi.String(args.Kubeconfig),
 			Context:    pulumi.String(s.Context),
-			// Only this decides whether objects are replaced with the cluster; else the provider would guess from the kubeconfig.
+			// Only this decides whether objects are replaced with the cluster; else the provider would guess from the
+			// kubeconfig.
 			ClusterIdentifier:        pulumi.String(s.Context),
 			SuppressHelmHookWarnings: pulumi.Bool(true),
 		}, providerOpts...)
@@ -72,8 +73,8 @@ func (c *Cluster) inCluster(parent pulumi.Resource, more ...pulumi.ResourceOptio
 	return with(c.deletedWith(), with([]pulumi.ResourceOption{pulumi.Parent(parent), pulumi.Provider(c.Provider)}, more...)...)
 }
 
-// deletedWith returns the option of everything that is gone once Minikube is deleted, and so need not be deleted one by one;
-// nil in an existing cluster.
+// deletedWith returns the option of everything that is gone once Minikube is deleted, and so need not be deleted one by
+// one; nil in an existing cluster.
 func (c *Cluster) deletedWith() []pulumi.ResourceOption {
 	if c.minikube == nil {
 		return nil

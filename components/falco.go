@@ -40,8 +40,8 @@ type Falco struct {
 	RulesHash pulumi.StringOutput
 }
 
-// RulesConfigMapName returns the name of the ConfigMap with the rules of that hash. Because changed rules have another name, a
-// change rolls the DaemonSet, and the old ConfigMap is deleted afterwards.
+// RulesConfigMapName returns the name of the ConfigMap with the rules of that hash. Because changed rules have another
+// name, a change rolls the DaemonSet, and the old ConfigMap is deleted afterwards.
 func RulesConfigMapName(hash string) string {
 	return "falco-rules-" + hash[:12]
 }

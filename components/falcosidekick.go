@@ -117,8 +117,8 @@ func (a *FalcosidekickArgs) secretData() (pulumi.StringMap, error) {
 	return data, errors.Join(errs...)
 }
 
-// secretHash returns a hash that changes with the secrets but does not reveal them: it is slow to compute (OWASP's iteration
-// count for PBKDF2-HMAC-SHA256) and too short to confirm a guess.
+// secretHash returns a hash that changes with the secrets but does not reveal them: it is slow to compute (OWASP's
+// iteration count for PBKDF2-HMAC-SHA256) and too short to confirm a guess.
 func secretHash(ctx *pulumi.Context, data pulumi.StringMap) pulumi.StringOutput {
 	keys := slices.Sorted(maps.Keys(data))
 	parts := make([]any, len(keys))

@@ -8,8 +8,8 @@ import (
 	"spire-falco/rules"
 )
 
-// HostArgs returns the arguments of Falco on the hosts of the settings, with the rules of the cluster; nil when Falco is off
-// or there are no hosts. keys are the private keys by host.
+// HostArgs returns the arguments of Falco on the hosts of the settings, with the rules of the cluster; nil when Falco
+// is off or there are no hosts. keys are the private keys by host.
 func HostArgs(s *config.Settings, rendered *rules.Rendered, keys map[string]pulumi.StringInput) *host.Args {
 	if !s.EnableFalco || len(s.Hosts.List) == 0 {
 		return nil

@@ -17,8 +17,8 @@ import (
 	"spire-falco/config"
 )
 
-// MinikubeEnvironment returns the environment in which the stack's Minikube is started and deleted, including the scripts.
-// The kubeconfig's path must be absolute: it also marks the profile as this stack's.
+// MinikubeEnvironment returns the environment in which the stack's Minikube is started and deleted, including the
+// scripts. The kubeconfig's path must be absolute: it also marks the profile as this stack's.
 func MinikubeEnvironment(m config.Minikube, kubeconfig string) map[string]string {
 	return map[string]string{
 		"PROFILE":            m.Profile,
@@ -53,8 +53,8 @@ func newMinikube(
 	return cmd, nil
 }
 
-// StartMinikube starts a cluster that is in the state but not running, for example after a reboot. environment and printed
-// are the command's environment and output in the state. Minikube's output goes to log.
+// StartMinikube starts a cluster that is in the state but not running, for example after a reboot. environment and
+// printed are the command's environment and output in the state. Minikube's output goes to log.
 func StartMinikube(ctx context.Context, environment map[string]string, printed string, log io.Writer) error {
 	env := map[string]string{"PULUMI_COMMAND_STDOUT": printed}
 	maps.Copy(env, environment)
@@ -64,7 +64,8 @@ func StartMinikube(ctx context.Context, environment map[string]string, printed s
 	return nil
 }
 
-// DeleteMinikube deletes the leftovers of a first start that failed and is therefore not in the state, if there are any.
+// DeleteMinikube deletes the leftovers of a first start that failed and is therefore not in the state, if there are
+// any.
 func DeleteMinikube(ctx context.Context, environment map[string]string, log io.Writer) error {
 	if err := runMinikube(ctx, runDelete, environment, log); err != nil {
 		return fmt.Errorf("delete the Minikube profile %s: %w", environment["PROFILE"], err)

@@ -12,8 +12,8 @@ func typeToken(name string) string {
 	return "spire-falco:components:" + name
 }
 
-// register registers the component c, its children with build, and the outputs that build returns. Without outputs Pulumi
-// would take the component for unfinished.
+// register registers the component c, its children with build, and the outputs that build returns. Without outputs
+// Pulumi would take the component for unfinished.
 func register[C pulumi.ComponentResource](
 	ctx *pulumi.Context, kind, name string, c C, opts []pulumi.ResourceOption, build func() (pulumi.Map, error),
 ) (C, error) {

@@ -12,8 +12,8 @@ import (
 //go:embed scripts/*.sh
 var scriptFiles embed.FS
 
-// script returns a file in scripts/ without the shebang and the comment below it. A line that includes another of these files
-// is replaced by that file: the script runs where there is no directory to read from.
+// script returns a file in scripts/ without the shebang and the comment below it. A line that includes another of these
+// files is replaced by that file: the script runs where there is no directory to read from.
 func script(name string) string {
 	content, err := scriptFiles.ReadFile("scripts/" + name)
 	if err != nil {
@@ -31,12 +31,12 @@ func script(name string) string {
 	return strings.Join(lines, "\n")
 }
 
-// logNothing keeps a command's output out of the update's log: the engine would print it even if it is marked secret. The
-// error of a failing command still contains its stderr.
+// logNothing keeps a command's output out of the update's log: the engine would print it even if it is marked secret.
+// The error of a failing command still contains its stderr.
 const logNothing = local.LoggingNone
 
-// runScript and runDelete run a script from an environment variable, because the engine prints the whole text of a failing
-// command, three times.
+// runScript and runDelete run a script from an environment variable, because the engine prints the whole text of a
+// failing command, three times.
 const (
 	runScript      = `eval "$SCRIPT"`
 	runDelete      = `eval "$DELETE_SCRIPT"`

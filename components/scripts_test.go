@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fakeMinikube does what Minikube does to its own files, to a kubeconfig and to a node's images. What goes wrong is named
-// by $FAULT, and is in each case what a real Minikube 1.38.1 did with exit code 0, except for "start".
+// fakeMinikube does what Minikube does to its own files, to a kubeconfig and to a node's images. What goes wrong is
+// named by $FAULT, and is in each case what a real Minikube 1.38.1 did with exit code 0, except for "start".
 const fakeMinikube = `#!/bin/sh
 echo "minikube $1 $(basename "${KUBECONFIG:-none}")" >>"$LOG"
 folder=$HOME/.minikube/profiles/own

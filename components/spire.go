@@ -22,8 +22,8 @@ type SPIREArgs struct {
 	Cluster  *Cluster
 }
 
-// SPIRE is the identity provider: CRDs, server with controller manager, agents and CSI driver. If the cluster has its own
-// SPIRE, the component has no children.
+// SPIRE is the identity provider: CRDs, server with controller manager, agents and CSI driver. If the cluster has its
+// own SPIRE, the component has no children.
 type SPIRE struct {
 	pulumi.ResourceState
 
@@ -117,8 +117,8 @@ func newNamespace(
 	return ns, nil
 }
 
-// awaitDaemonSet waits until every pod of a chart's DaemonSet is ready, and again whenever revision changes. Helm's own wait
-// tolerates maxUnavailable missing pods, which on a single node are all of them.
+// awaitDaemonSet waits until every pod of a chart's DaemonSet is ready, and again whenever revision changes. Helm's own
+// wait tolerates maxUnavailable missing pods, which on a single node are all of them.
 func awaitDaemonSet(
 	ctx *pulumi.Context, name, daemonSet string, ns *corev1.Namespace, revision string, opts []pulumi.ResourceOption,
 ) (pulumi.Resource, error) {

@@ -45,8 +45,8 @@ type Stack struct {
 	Workloads []*Workload
 }
 
-// NewStack registers everything, each part after those it needs, so that destroy removes them in reverse: workloads before
-// their identities, these before SPIRE, SPIRE before its CRDs.
+// NewStack registers everything, each part after those it needs, so that destroy removes them in reverse: workloads
+// before their identities, these before SPIRE, SPIRE before its CRDs.
 func NewStack(ctx *pulumi.Context, name string, args *StackArgs, opts ...pulumi.ResourceOption) (*Stack, error) {
 	if args == nil || args.Settings == nil {
 		return nil, errors.New("a Stack needs settings")

@@ -125,8 +125,8 @@ func (b workloadBuilder) serviceAccount() (pulumi.Resource, error) {
 	return account, b.registered("ServiceAccount", err)
 }
 
-// identity registers the workload's own ClusterSPIFFEID. It selects by namespace, label and service account, so that a pod
-// with only the label gets no identity.
+// identity registers the workload's own ClusterSPIFFEID. It selects by namespace, label and service account, so that a
+// pod with only the label gets no identity.
 func (b workloadBuilder) identity() (pulumi.Resource, error) {
 	w := b.args.Workload
 	spec := pulumi.Map{
@@ -155,8 +155,8 @@ func (b workloadBuilder) identity() (pulumi.Resource, error) {
 	return identity, b.registered("ClusterSPIFFEID", err)
 }
 
-// networkPolicy registers a policy that allows ingress from the peers to the port, and egress to the workloads that have this
-// one as a peer (and then to the cluster's DNS) and to the declared destinations.
+// networkPolicy registers a policy that allows ingress from the peers to the port, and egress to the workloads that
+// have this one as a peer (and then to the cluster's DNS) and to the declared destinations.
 func (b workloadBuilder) networkPolicy() (pulumi.Resource, error) {
 	w := b.args.Workload
 	ingress := networkingv1.NetworkPolicyIngressRuleArray{}
@@ -249,8 +249,8 @@ func (b workloadBuilder) service() error {
 	return b.registered("Service", err)
 }
 
-// environment returns the variables for the program's socket, address and authorised IDs; the declaration's own variables
-// override them.
+// environment returns the variables for the program's socket, address and authorised IDs; the declaration's own
+// variables override them.
 func (b workloadBuilder) environment() corev1.EnvVarArray {
 	w := b.args.Workload
 	env := map[string]string{"SPIFFE_ENDPOINT_SOCKET": "unix://" + w.SocketPath}

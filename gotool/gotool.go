@@ -1,5 +1,5 @@
-// Package gotool builds programs from pinned Go modules, once, and caches them: the Pulumi CLI, and the Kubernetes and SPIRE
-// servers that tests run against. It downloads nothing but Go modules.
+// Package gotool builds programs from pinned Go modules, once, and caches them: the Pulumi CLI, and the Kubernetes and
+// SPIRE servers that tests run against. It downloads nothing but Go modules.
 package gotool
 
 import (
@@ -22,7 +22,8 @@ import (
 // CacheVariable is the environment variable that sets the cache directory of built programs.
 const CacheVariable = "SPIRE_FALCO_CACHE"
 
-// CacheDir returns the cache directory of built programs: SPIRE_FALCO_CACHE, or spire-falco in the user's cache directory.
+// CacheDir returns the cache directory of built programs: SPIRE_FALCO_CACHE, or spire-falco in the user's cache
+// directory.
 func CacheDir() (string, error) {
 	if dir := os.Getenv(CacheVariable); dir != "" {
 		return filepath.Abs(dir)
@@ -65,8 +66,8 @@ func (t Tool) Version() (string, error) {
 	return string(m[1]), nil
 }
 
-// Build returns the path of the program, which it builds if it is not in the cache. Progress goes to log. Two concurrent
-// runs build once: the second prints which process it waits for, and ends when ctx ends.
+// Build returns the path of the program, which it builds if it is not in the cache. Progress goes to log. Two
+// concurrent runs build once: the second prints which process it waits for, and ends when ctx ends.
 func Build(ctx context.Context, t Tool, log io.Writer) (string, error) {
 	version, err := t.Version()
 	if err != nil {

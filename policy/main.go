@@ -27,8 +27,8 @@ func main() {
 	}
 }
 
-// mirrors returns the chart repositories that the stack's settings use as mirrors. It reads the settings under their own keys
-// and inside the object of their group, in which the engine passes defaults.
+// mirrors returns the chart repositories that the stack's settings use as mirrors. It reads the settings under their
+// own keys and inside the object of their group, in which the engine passes defaults.
 func mirrors(ctx *pulumi.Context) []string {
 	var group map[string]string
 	if text, ok := ctx.GetConfig(ctx.Project() + ":charts"); ok {

@@ -1,5 +1,6 @@
-// Package program is the Pulumi program: it loads the settings, checks and renders everything that it can without the engine,
-// and registers the stack. main.go runs it under `pulumi`, cmd/stack-engine through the Automation API, tests on mocks.
+// Package program is the Pulumi program: it loads the settings, checks and renders everything that it can without the
+// engine, and registers the stack. main.go runs it under `pulumi`, cmd/stack-engine through the Automation API, tests
+// on mocks.
 package program
 
 import (
@@ -113,7 +114,8 @@ func needsImage(settings *config.Settings) bool {
 	return slices.ContainsFunc(settings.Workloads, func(w config.Workload) bool { return w.Image == "" })
 }
 
-// CheckHosts validates the hosts of the settings and the rules for them; it returns nil when Falco is off or there are none.
+// CheckHosts validates the hosts of the settings and the rules for them; it returns nil when Falco is off or there are
+// none.
 func CheckHosts(settings *config.Settings, rendered *rules.Rendered) error {
 	args := components.HostArgs(settings, rendered, nil)
 	if args == nil {

@@ -12,8 +12,8 @@ import (
 	"spire-falco/config"
 )
 
-// loadSettings loads the settings inside a running Pulumi program. keys lists every configuration key of the project that
-// is set, for finding mistyped ones: the SDK cannot list the keys.
+// loadSettings loads the settings inside a running Pulumi program. keys lists every configuration key of the project
+// that is set, for finding mistyped ones: the SDK cannot list the keys.
 func loadSettings(ctx *pulumi.Context, keys []string) (*config.Settings, error) {
 	src := config.Source{
 		Stack:     ctx.Stack(),
@@ -76,9 +76,9 @@ func KeysFromEnvironment() ([]string, error) {
 	return keys, nil
 }
 
-// lookupIn returns a function that finds a setting in the configuration of a running program: under its flat key, or inside
-// the object of its group. The engine puts the defaults of Pulumi.yaml into such objects, because it interprets dots in a
-// declaration as a path, and so does `pulumi config set --path`. A flat key wins, because it is no default.
+// lookupIn returns a function that finds a setting in the configuration of a running program: under its flat key, or
+// inside the object of its group. The engine puts the defaults of Pulumi.yaml into such objects, because it interprets
+// dots in a declaration as a path, and so does `pulumi config set --path`. A flat key wins, because it is no default.
 func lookupIn(ctx *pulumi.Context) func(key string) (value string, secret, ok bool) {
 	get := func(key string) (string, bool, bool) {
 		full := ctx.Project() + ":" + key
@@ -106,9 +106,9 @@ func lookupIn(ctx *pulumi.Context) func(key string) (value string, secret, ok bo
 	}
 }
 
-// outputs adds the outputs that are written as an object. The engine passes the whole object as secret when one value in it
-// is, and does not say which. So whether a value that must be secret is in plain text can only be checked in the stack's
-// file.
+// outputs adds the outputs that are written as an object. The engine passes the whole object as secret when one value
+// in it is, and does not say which. So whether a value that must be secret is in plain text can only be checked in the
+// stack's file.
 func outputs(ctx *pulumi.Context, src config.Source) {
 	for _, place := range []struct {
 		key  string
@@ -155,7 +155,8 @@ func inside(tree map[string]any, path []string) (string, bool) {
 	return string(text), err == nil
 }
 
-// secret reads the value of a secret setting, which config.Settings does not contain. Outputs derived from it are secret too.
+// secret reads the value of a secret setting, which config.Settings does not contain. Outputs derived from it are
+// secret too.
 func secret(ctx *pulumi.Context, key string) pulumi.StringOutput {
 	value, _, _ := lookupIn(ctx)(key)
 	return pulumi.ToSecret(pulumi.String(value)).(pulumi.StringOutput)

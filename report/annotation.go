@@ -18,8 +18,8 @@ type Annotation struct {
 	Message string
 }
 
-// String returns the workflow command as one line, without a line feed at the end. No part of the annotation can end the
-// command early or begin another.
+// String returns the workflow command as one line, without a line feed at the end. No part of the annotation can end
+// the command early or begin another.
 func (a Annotation) String() string {
 	level := a.Level
 	switch level {

@@ -6,8 +6,8 @@ import (
 	"reflect"
 )
 
-// Fprintf is fmt.Fprintf with Text applied to every argument that is a string, an error or a fmt.Stringer: the format may
-// contain line feeds and tabs, but no argument can add one.
+// Fprintf is fmt.Fprintf with Text applied to every argument that is a string, an error or a fmt.Stringer: the format
+// may contain line feeds and tabs, but no argument can add one.
 func Fprintf(w io.Writer, format string, args ...any) {
 	_, _ = io.WriteString(w, Sprintf(format, args...)) // callers check flushing and closing
 }

@@ -1,6 +1,6 @@
-// Package report prints untrusted text: rule names, alerts, command lines, Kubernetes events, settings and the output of
-// other programs. An attacker may choose any of it. What this package returns or writes cannot move a terminal's cursor,
-// hide or reorder text, start a new line, or act as a workflow command of GitHub Actions.
+// Package report prints untrusted text: rule names, alerts, command lines, Kubernetes events, settings and the output
+// of other programs. An attacker may choose any of it. What this package returns or writes cannot move a terminal's
+// cursor, hide or reorder text, start a new line, or act as a workflow command of GitHub Actions.
 package report
 
 import (
@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns s as one printable line. Everything that a terminal interprets or does not show becomes a visible escape such
-// as \n, \x1b or \u202e; a byte that is not valid UTF-8 becomes \xNN. Backslashes are not escaped, because paths and patterns
-// are full of them: the result is for people, not for parsers. Text is idempotent.
+// Text returns s as one printable line. Everything that a terminal interprets or does not show becomes a visible escape
+// such as \n, \x1b or \u202e; a byte that is not valid UTF-8 becomes \xNN. Backslashes are not escaped, because paths
+// and patterns are full of them: the result is for people, not for parsers. Text is idempotent.
 func Text(s string) string { return clean(s, false) }
 
 // Lines is Text for multi-line text: it keeps line feeds and tabs, and each line is safe by itself. CRLF becomes LF.
@@ -157,8 +157,8 @@ func (e *escaper) finish(out []byte) []byte {
 	return out
 }
 
-// invisible reports whether a terminal interprets the rune, it changes the order of others, or nobody sees it: controls,
-// format characters, separators other than the space, unassigned and private characters, and blank letters.
+// invisible reports whether a terminal interprets the rune, it changes the order of others, or nobody sees it:
+// controls, format characters, separators other than the space, unassigned and private characters, and blank letters.
 func invisible(r rune) bool {
 	switch r {
 	case 0x115f, 0x1160, 0x3164, 0xffa0, 0x2800: // Hangul fillers, and the blank Braille pattern

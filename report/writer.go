@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// Writer returns a writer that escapes text as Lines does and writes it to w, for the output of other programs and other
-// untrusted text. It also recognises a rune, an escape sequence or a command that is split over several writes. It is safe
-// for concurrent use.
+// Writer returns a writer that escapes text as Lines does and writes it to w, for the output of other programs and
+// other untrusted text. It also recognises a rune, an escape sequence or a command that is split over several writes.
+// It is safe for concurrent use.
 func Writer(w io.Writer) io.Writer { return &writer{out: w, escaper: escaper{multi: true}} }
 
-// ColorWriter is a Writer that keeps colours: it passes on escape sequences that set or reset a colour, bold, dim, italic or
-// underline, and no others.
+// ColorWriter is a Writer that keeps colours: it passes on escape sequences that set or reset a colour, bold, dim,
+// italic or underline, and no others.
 func ColorWriter(w io.Writer) io.Writer {
 	return &writer{out: w, escaper: escaper{multi: true}, color: true}
 }
@@ -68,8 +68,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// colorSequence returns the length of the colour sequence at the start of b, or 0 for another escape sequence; whole is false
-// when b ends before that is known.
+// colorSequence returns the length of the colour sequence at the start of b, or 0 for another escape sequence; whole is
+// false when b ends before that is known.
 func colorSequence(b []byte) (n int, whole bool) {
 	if len(b) > 1 && b[1] != '[' {
 		return 0, true

@@ -111,8 +111,8 @@ const (
 	Ended
 )
 
-// Judge returns the state of the pin on a day, and a line that explains it. A pin whose minor release has no window is an
-// error.
+// Judge returns the state of the pin on a day, and a line that explains it. A pin whose minor release has no window is
+// an error.
 func Judge(p Pin, windows []Window, today time.Time) (State, string, error) {
 	for _, w := range windows {
 		if w.Project != p.Project || !strings.HasPrefix(p.Version+".", w.Minor+".") {

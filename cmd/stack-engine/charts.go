@@ -58,7 +58,8 @@ func checkContract(ctx context.Context, p *plan, render renderer) (string, error
 	return fmt.Sprintf("chart falco %s was checked by contract and never run", falco.Chart.Version), nil
 }
 
-// previewContract is checkContract for a preview, which goes without the check when the chart cannot be had, and says so.
+// previewContract is checkContract for a preview, which goes without the check when the chart cannot be had, and says
+// so.
 func previewContract(ctx context.Context, p *plan, render renderer) (string, error) {
 	line, err := checkContract(ctx, p, render)
 	if errors.Is(err, contract.ErrNoChart) {

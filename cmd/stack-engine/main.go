@@ -1,5 +1,5 @@
-// Command stack-engine has the commands of stack that need the Pulumi engine or a cluster: it plans, brings up, attacks,
-// watches and takes down the stack. People call them through cmd/stack, which starts this program.
+// Command stack-engine has the commands of stack that need the Pulumi engine or a cluster: it plans, brings up,
+// attacks, watches and takes down the stack. People call them through cmd/stack, which starts this program.
 package main
 
 import (

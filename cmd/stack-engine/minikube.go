@@ -135,8 +135,8 @@ type state interface {
 	Minikube(ctx context.Context) (*engine.Minikube, error)
 }
 
-// preflightDown asks for the engine behind the node's driver: without it Minikube forgets the node, exits with 0, and the
-// node comes back with the engine.
+// preflightDown asks for the engine behind the node's driver: without it Minikube forgets the node, exits with 0, and
+// the node comes back with the engine.
 func preflightDown(ctx context.Context, s state, t tools) error {
 	m, err := s.Minikube(ctx)
 	if err != nil || m == nil || capacity[m.Environment["DRIVER"]] == nil {

@@ -14,8 +14,8 @@ import (
 	"spire-falco/rules"
 )
 
-// loaded is the settings of a stack and the keys that are set. A teardown and a query need no more: they must work when a
-// rule file is broken or gone.
+// loaded is the settings of a stack and the keys that are set. A teardown and a query need no more: they must work when
+// a rule file is broken or gone.
 type loaded struct {
 	settings *config.Settings
 	keys     []string

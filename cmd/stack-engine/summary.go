@@ -28,8 +28,8 @@ func (p *planned) event(e events.EngineEvent) {
 	}
 }
 
-// violations are what the policies report of the planned resources. mirrors are the repositories that the settings name in
-// place of those of the table of charts.
+// violations are what the policies report of the planned resources. mirrors are the repositories that the settings name
+// in place of those of the table of charts.
 func (p *planned) violations(mirrors ...string) []policies.Violation {
 	var resources []policies.Resource
 	for _, s := range p.steps {

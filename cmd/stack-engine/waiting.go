@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// podPatience is how long a pod may take to become ready before its troubles are told. Falco's takes 43 s, since the chart has
-	// it asked at 30 and 45 s, and many troubles of the first seconds mend themselves.
+	// podPatience is how long a pod may take to become ready before its troubles are told. Falco's takes 43 s, since the
+	// chart has it asked at 30 and 45 s, and many troubles of the first seconds mend themselves.
 	podPatience = time.Minute
 	// podInterval is how often the pods are looked at meanwhile.
 	podInterval = 10 * time.Second
@@ -47,8 +47,8 @@ func newPodTroubles(s *config.Settings, out io.Writer) *podTroubles {
 	return p
 }
 
-// watch looks at the pods until ctx ends. connect may fail as long as there is no cluster; so may every question, and the
-// next one is then as good.
+// watch looks at the pods until ctx ends. connect may fail as long as there is no cluster; so may every question, and
+// the next one is then as good.
 func (p *podTroubles) watch(ctx context.Context, connect func() (*kube.Client, error)) {
 	tick := time.NewTicker(podInterval)
 	defer tick.Stop()

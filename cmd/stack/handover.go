@@ -71,8 +71,8 @@ func become(path string, args []string) error {
 	return fmt.Errorf("start %s: %w", path, err)
 }
 
-// projectOf reads the flags that say which project is meant, wherever they stand. What is wrong with the others the other
-// program says.
+// projectOf reads the flags that say which project is meant, wherever they stand. What is wrong with the others the
+// other program says.
 func projectOf(args []string) *cli.Target {
 	t := &cli.Target{}
 	root := cli.NewRoot(t)
@@ -114,8 +114,8 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
-// buildEngine builds the other program from the project's folder and returns its path. Where nothing has changed, that is
-// the Go command's own check and takes part of a second.
+// buildEngine builds the other program from the project's folder and returns its path. Where nothing has changed, that
+// is the Go command's own check and takes part of a second.
 func buildEngine(ctx context.Context, dir string, log io.Writer) (string, error) {
 	if _, err := os.Stat(filepath.Join(dir, engineSource)); err != nil {
 		return "", fmt.Errorf("--dir = %q: there is no %s to build the commands that need the Pulumi engine from: run this in the project's folder, or put a built %s beside this program", dir, engineSource, engineName)

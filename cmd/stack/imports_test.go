@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A check of rules is to start in a millisecond. The Pulumi SDK alone takes twenty to initialise, and minutes to compile.
+// A check of rules is to start in a millisecond. The Pulumi SDK alone takes twenty to initialise, and minutes to
+// compile.
 func TestNothingHeavyIsImported(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"spire-falco/cmd/stack", "spire-falco/config"} {

@@ -1,6 +1,6 @@
-// Command stack is the program's own command line. It checks, tries, tests and explains Falco rules itself, and hands the
-// commands that plan, bring up, attack, watch and take down the stack over to cmd/stack-engine: that one has the Pulumi SDK
-// and Kubernetes' client in it, which take minutes to compile and 20 ms to start.
+// Command stack is the program's own command line. It checks, tries, tests and explains Falco rules itself, and hands
+// the commands that plan, bring up, attack, watch and take down the stack over to cmd/stack-engine: that one has the
+// Pulumi SDK and Kubernetes' client in it, which take minutes to compile and 20 ms to start.
 package main
 
 import (

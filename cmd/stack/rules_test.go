@@ -297,8 +297,8 @@ func TestWhatWasCheckedIsWhatIsEvaluatedAndExplained(t *testing.T) {
 	require.ErrorContains(t, err, "mine.yaml:3:", "with an older Falco the same files are refused, with their place")
 }
 
-// TestAnExtraRuleFileIsJudgedByTheFalcoOfItsChart holds one table of files against every chart: what is refused, and with
-// which words.
+// TestAnExtraRuleFileIsJudgedByTheFalcoOfItsChart holds one table of files against every chart: what is refused, and
+// with which words.
 func TestAnExtraRuleFileIsJudgedByTheFalcoOfItsChart(t *testing.T) {
 	rule := func(condition string) string {
 		return "- rule: R\n  desc: d\n  condition: " + condition + "\n  output: o\n  priority: INFO\n"

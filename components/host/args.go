@@ -161,8 +161,8 @@ func (p *problems) number(key string, value, lowest, highest int) {
 	}
 }
 
-// Validate checks everything that is possible before a machine is reached, and returns all problems at once, each with the
-// path of its field.
+// Validate checks everything that is possible before a machine is reached, and returns all problems at once, each with
+// the path of its field.
 func (a *Args) Validate() error {
 	var p problems
 	if len(a.Hosts) == 0 {

@@ -17,8 +17,8 @@ type enabled struct {
 	Enabled bool `yaml:"enabled"`
 }
 
-// falcoConfig has whole top-level keys, because Falco replaces them instead of merging, and no lists, to which Falco appends
-// since 0.41.
+// falcoConfig has whole top-level keys, because Falco replaces them instead of merging, and no lists, to which Falco
+// appends since 0.41.
 type falcoConfig struct {
 	Engine           engine     `yaml:"engine"`
 	WatchConfigFiles bool       `yaml:"watch_config_files"`

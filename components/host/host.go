@@ -22,7 +22,8 @@ const (
 type Fleet struct {
 	pulumi.ResourceState
 
-	// Status maps a machine's name to what runs there: "falco=0.44.1 kernel=6.8.0-45-generic engine=modern_bpf rules=HASH".
+	// Status maps a machine's name to what runs there: "falco=0.44.1 kernel=6.8.0-45-generic engine=modern_bpf
+	// rules=HASH".
 	Status pulumi.StringMapOutput `pulumi:"status"`
 }
 
@@ -96,8 +97,8 @@ func newMachine(
 	return out, nil
 }
 
-// run registers one step. Its progress on standard error is shown; standard output is its result. The previous output is not
-// put into the environment, because sshd would refuse each variable with a warning.
+// run registers one step. Its progress on standard error is shown; standard output is its result. The previous output
+// is not put into the environment, because sshd would refuse each variable with a warning.
 func run(
 	ctx *pulumi.Context, name string, h *Host, s step, opts []pulumi.ResourceOption,
 ) (pulumi.Resource, pulumi.StringOutput, error) {

@@ -32,12 +32,12 @@ var (
 	mainSh string
 )
 
-// supportedReleases are those with BTF and ring buffers (Linux 5.8) in their kernels that still get security updates, as
-// ID:VERSION_ID of /etc/os-release.
+// supportedReleases are those with BTF and ring buffers (Linux 5.8) in their kernels that still get security updates,
+// as ID:VERSION_ID of /etc/os-release.
 const supportedReleases = "debian:12 debian:13 ubuntu:22.04 ubuntu:24.04"
 
-// Free space that an installation needs, in MB, with a margin: the package unpacks to less than half of the first, and apt
-// keeps lists and the package itself under /var.
+// Free space that an installation needs, in MB, with a margin: the package unpacks to less than half of the first, and
+// apt keeps lists and the package itself under /var.
 const (
 	needUsrMB = 400
 	needVarMB = 150

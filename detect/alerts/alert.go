@@ -43,8 +43,8 @@ type Alert struct {
 // ErrNotAlert means that a text contains no alert: Falco writes its log messages to the same stream.
 var ErrNotAlert = errors.New("not an alert")
 
-// Parse returns the first alert in a text, as Reader finds it. The error is ErrNotAlert for any other text, and another one
-// for a text that is or may be an alert but cannot be read.
+// Parse returns the first alert in a text, as Reader finds it. The error is ErrNotAlert for any other text, and another
+// one for a text that is or may be an alert but cannot be read.
 func Parse(text []byte) (*Alert, error) {
 	var first *Alert
 	var unread error

@@ -240,8 +240,8 @@ func TestOptions(t *testing.T) {
 	})
 }
 
-// A hundred thousand lines, a third of them Falco's messages, must be read in under 2 s of processor time: other programs may
-// run beside this test.
+// A hundred thousand lines, a third of them Falco's messages, must be read in under 2 s of processor time: other
+// programs may run beside this test.
 func TestAHundredThousandLinesAreReadInUnderTwoSeconds(t *testing.T) {
 	log, err := os.ReadFile(recorded)
 	require.NoError(t, err)

@@ -11,8 +11,8 @@ var (
 	utf8Mark  = []byte{0xef, 0xbb, 0xbf}
 )
 
-// decoder converts UTF-16 with a byte order mark, which PowerShell writes, to UTF-8. Without a mark, and in UTF-32, ASCII
-// characters have NULs between them, which cleanLine drops; so a UTF-8 file with UTF-16 appended can be read too.
+// decoder converts UTF-16 with a byte order mark, which PowerShell writes, to UTF-8. Without a mark, and in UTF-32,
+// ASCII characters have NULs between them, which cleanLine drops; so a UTF-8 file with UTF-16 appended can be read too.
 type decoder struct {
 	known bool
 	// order is the index of the low byte in a pair: 0 for little and 1 for big endian.
@@ -127,8 +127,8 @@ func (d *decoder) utf16(p []byte) []byte {
 	return out
 }
 
-// cleanLine drops everything but text: byte order marks, NUL bytes, colours, a carriage return at the end, and the record
-// separators of JSON text sequences.
+// cleanLine drops everything but text: byte order marks, NUL bytes, colours, a carriage return at the end, and the
+// record separators of JSON text sequences.
 func cleanLine(line []byte) []byte {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	line = bytes.TrimPrefix(line, []byte("\x1e"))
@@ -141,8 +141,8 @@ func cleanLine(line []byte) []byte {
 	return withoutColor(line)
 }
 
-// withoutColor drops the escape sequences for colours and for erasing a line. Others are kept: an attacker could use one to
-// swallow what follows.
+// withoutColor drops the escape sequences for colours and for erasing a line. Others are kept: an attacker could use
+// one to swallow what follows.
 func withoutColor(line []byte) []byte {
 	if bytes.IndexByte(line, 0x1b) < 0 {
 		return line

@@ -15,11 +15,11 @@ type Filter struct {
 	Since time.Time
 	// MinPriority excludes less severe alerts; nil excludes none.
 	MinPriority *falco.Priority
-	// Rules are names, without regard to case, or patterns with * and ?. It matches if any does; empty matches all. An alert
-	// of Falco's text output, whose rule is not known, passes.
+	// Rules are names, without regard to case, or patterns with * and ?. It matches if any does; empty matches all. An
+	// alert of Falco's text output, whose rule is not known, passes.
 	Rules []string
-	// Pods are names of pods or namespace/name, or patterns. It matches if any does; empty matches all. An alert of Falco's
-	// text output, whose pod is not known, passes.
+	// Pods are names of pods or namespace/name, or patterns. It matches if any does; empty matches all. An alert of
+	// Falco's text output, whose pod is not known, passes.
 	Pods []string
 }
 

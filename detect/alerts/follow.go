@@ -63,8 +63,8 @@ type Follower struct {
 // ErrNoFalco means that there is no Falco pod.
 var ErrNoFalco = errors.New("there is no Falco pod")
 
-// Query reads the current logs, and for each pod also the log before its last restart. The lines of a pod are in order, and
-// handle is called for one line at a time.
+// Query reads the current logs, and for each pod also the log before its last restart. The lines of a pod are in order,
+// and handle is called for one line at a time.
 func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 	pods, err := f.Logs.Pods(ctx)
 	if err != nil {
@@ -104,9 +104,9 @@ func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 	return errors.Join(errs...)
 }
 
-// Follow passes on lines as they come until ctx ends. It follows new pods, and continues after log rotation, restarts of
-// Falco and outages of the API server, without a gap or a duplicate. handle is called for one line at a time. Only the first
-// listing of the pods can return an error.
+// Follow passes on lines as they come until ctx ends. It follows new pods, and continues after log rotation, restarts
+// of Falco and outages of the API server, without a gap or a duplicate. handle is called for one line at a time. Only
+// the first listing of the pods can return an error.
 func (f *Follower) Follow(ctx context.Context, handle func(Line)) error {
 	pods, err := f.Logs.Pods(ctx)
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 	"spire-falco/falco"
 )
 
-// cluster stands in for the logs of Falco's pods, with what a kubelet does: whole seconds in sinceTime, a stream that ends
-// with its container, the log of before the last restart.
+// cluster stands in for the logs of Falco's pods, with what a kubelet does: whole seconds in sinceTime, a stream that
+// ends with its container, the log of before the last restart.
 type cluster struct {
 	mu    sync.Mutex
 	pods  map[string]*falcoPod

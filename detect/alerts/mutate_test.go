@@ -125,7 +125,8 @@ func (m mutator) mutate(text string) string {
 	return text
 }
 
-// insideAnother reports whether each Critical stands in an alert of another priority that was read, as a part of its text.
+// insideAnother reports whether each Critical stands in an alert of another priority that was read, as a part of its
+// text.
 func insideAnother(read []*alerts.Alert) bool {
 	for _, a := range read {
 		if holdsCritical(string(a.Raw)) && a.Priority > falco.PriorityCritical {
@@ -135,8 +136,8 @@ func insideAnother(read []*alerts.Alert) bool {
 	return false
 }
 
-// A log that holds Critical must never pass a gate for critical alerts, whatever happened to it: the word is in an alert that
-// stops it, or in a text that could not be read. The seed is fixed, so that a failure can be found again.
+// A log that holds Critical must never pass a gate for critical alerts, whatever happened to it: the word is in an
+// alert that stops it, or in a text that could not be read. The seed is fixed, so that a failure can be found again.
 func TestNoMutatedLineWithCriticalPassesTheGate(t *testing.T) {
 	t.Parallel()
 	m := mutator{rand.New(rand.NewPCG(1, 2))} // the same every time
@@ -178,7 +179,8 @@ func TestNoMutatedLineWithCriticalPassesTheGate(t *testing.T) {
 	assert.Less(t, inside, lines/1000)
 }
 
-// FuzzReadAlerts looks for an input that reads otherwise in pieces, that fails, or that passes the gate with Critical in it.
+// FuzzReadAlerts looks for an input that reads otherwise in pieces, that fails, or that passes the gate with Critical
+// in it.
 func FuzzReadAlerts(f *testing.F) {
 	for _, s := range []string{
 		criticalAlert, indented(criticalAlert), noticeAlert + criticalAlert, cri + "P {\"a\":\n" + cri + "F 1}\n",

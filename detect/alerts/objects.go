@@ -16,8 +16,8 @@ const (
 	worthALook = 8
 )
 
-// scanner finds JSON objects in a text that it receives in pieces. It knows at each character whether the text can still be
-// an object and stops where it cannot, so that a brace in a message hides nothing after it.
+// scanner finds JSON objects in a text that it receives in pieces. It knows at each character whether the text can
+// still be an object and stops where it cannot, so that a brace in a message hides nothing after it.
 type scanner struct {
 	reader *Reader
 	// depth is the number of strings that the text is wrapped in.
@@ -305,8 +305,8 @@ func (s *scanner) messageBytes(f frame) {
 	s.inside(message, f.line)
 }
 
-// readAlert passes on an object that is an alert and removes it from the buffer, because a whole file may be one array or
-// object that contains all alerts.
+// readAlert passes on an object that is an alert and removes it from the buffer, because a whole file may be one array
+// or object that contains all alerts.
 func (s *scanner) readAlert(f frame) {
 	object := s.buf[f.start:]
 	a, err := parseObject(object)
@@ -364,8 +364,8 @@ func (s *scanner) endObject(f frame) {
 	s.reset()
 }
 
-// dockerLine passes on the line in an object of Docker's or a shipper's log, and returns its index in strings; -1 for any
-// other object. Lines of more than 16 KiB are split, and only the last part ends with a line feed.
+// dockerLine passes on the line in an object of Docker's or a shipper's log, and returns its index in strings; -1 for
+// any other object. Lines of more than 16 KiB are split, and only the last part ends with a line feed.
 func (s *scanner) dockerLine() int {
 	found, stream := -1, ""
 	for i, p := range s.strings {

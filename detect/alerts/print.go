@@ -18,8 +18,8 @@ const (
 	Table Format = "table"
 	// Wide is Table with Falco's whole message instead of the command.
 	Wide Format = "wide"
-	// JSON is one line for each alert as Falco wrote it; terminal control characters are escaped, which does not change its
-	// meaning.
+	// JSON is one line for each alert as Falco wrote it; terminal control characters are escaped, which does not change
+	// its meaning.
 	JSON Format = "json"
 )
 
@@ -70,8 +70,8 @@ func (p *Printer) Print(a *Alert) error {
 	return p.row(p.Color, a.Priority, at, a.Priority.String(), cmp.Or(a.Rule, "-"), a.Where(), what)
 }
 
-// row uses fixed column widths that fit this stack's own rules and pods: alerts come one by one, so the widths of later ones
-// are not known.
+// row uses fixed column widths that fit this stack's own rules and pods: alerts come one by one, so the widths of later
+// ones are not known.
 func (p *Printer) row(color bool, priority falco.Priority, at, name, rule, where, what string) error {
 	label := fmt.Sprintf("%-13s", name)
 	if color {

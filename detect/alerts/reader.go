@@ -16,13 +16,13 @@ const (
 	maxSources = 64
 )
 
-// Reader finds alerts in the text written to it: one or several on a line, over several lines as jq prints them, in arrays,
-// before or after other text, as Falco's text output, and wrapped by logs: those of the kubelet (CRI) and Docker, which
-// split long lines, of the journal and syslog, of kubectl with prefixes and times, and JSON with alerts as values or inside
-// strings. It reads UTF-8 and UTF-16, and skips byte order marks, NUL bytes and colours.
+// Reader finds alerts in the text written to it: one or several on a line, over several lines as jq prints them, in
+// arrays, before or after other text, as Falco's text output, and wrapped by logs: those of the kubelet (CRI) and
+// Docker, which split long lines, of the journal and syslog, of kubectl with prefixes and times, and JSON with alerts
+// as values or inside strings. It reads UTF-8 and UTF-16, and skips byte order marks, NUL bytes and colours.
 //
-// It never drops anything that may be an alert: truncated text, an object with a rule but no priority, and a message that
-// names Critical or Emergency or looks like Falco's text output are reported as a Line with an error.
+// It never drops anything that may be an alert: truncated text, an object with a rule but no priority, and a message
+// that names Critical or Emergency or looks like Falco's text output are reported as a Line with an error.
 //
 // Each byte is read a bounded number of times, and memory is bounded by a few times maxAlert.
 type Reader struct {
@@ -173,8 +173,8 @@ var (
 	timeHead = lazyregexp.New(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)? `)
 )
 
-// unwrapLine strips the prefix that a log adds to a line: an object after a prefix is found anyway, but not one that spans
-// several lines. source is the stream that the line belongs to; partial reports that the line continues.
+// unwrapLine strips the prefix that a log adds to a line: an object after a prefix is found anyway, but not one that
+// spans several lines. source is the stream that the line belongs to; partial reports that the line continues.
 func unwrapLine(line []byte) (source string, rest []byte, partial bool) {
 	for range 4 {
 		if len(line) == 0 {

@@ -228,8 +228,8 @@ func (s *sink) take(l Line) {
 	s.write(l.Alert)
 }
 
-// mayStop reports whether something that cannot be read may be an alert that fails the gate. Only its priority can rule that
-// out: filters cannot be applied to it.
+// mayStop reports whether something that cannot be read may be an alert that fails the gate. Only its priority can rule
+// that out: filters cannot be applied to it.
 func (s *sink) mayStop(err error) bool {
 	var unreadable *UnreadableError
 	return s.options.FailOn == nil || !errors.As(err, &unreadable) || unreadable.Priority <= *s.options.FailOn

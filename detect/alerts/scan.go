@@ -39,8 +39,8 @@ type UnreadableError struct {
 // Error returns the reason.
 func (e *UnreadableError) Error() string { return e.Reason }
 
-// Scan reads r to its end and passes what it finds to handle, in order; name is the name of the input. See Reader for the
-// formats; gzip is decompressed.
+// Scan reads r to its end and passes what it finds to handle, in order; name is the name of the input. See Reader for
+// the formats; gzip is decompressed.
 func Scan(name string, r io.Reader, handle func(Line)) error {
 	buffered := bufio.NewReaderSize(r, 64<<10)
 	var in io.Reader = buffered

@@ -164,8 +164,8 @@ func newPlainAlert(output, clock, name []byte) *Alert {
 var wordOf = lazyregexp.New(`: (Emergency|Alert|Critical|Error|Warning|Notice|Informational|Debug) `)
 
 // suspicion reports whether a text that cannot be read as an alert may still be one, why, and its most severe possible
-// priority: it names a priority as Falco does before a message, names Critical or Emergency anywhere, or has the keys of an
-// alert.
+// priority: it names a priority as Falco does before a message, names Critical or Emergency anywhere, or has the keys
+// of an alert.
 func suspicion(text []byte) (reason string, most falco.Priority, ok bool) {
 	if len(text) < worthALook-2 {
 		return "", 0, false
@@ -211,7 +211,8 @@ func namesIn(lower, text []byte) (most falco.Priority, name string, ok bool) {
 	return most, most.String(), true
 }
 
-// withoutEscapes returns a text in lower case without backslashes and invisible characters, with \u and \x escapes decoded.
+// withoutEscapes returns a text in lower case without backslashes and invisible characters, with \u and \x escapes
+// decoded.
 func withoutEscapes(text []byte) []byte {
 	plain := true
 	for _, c := range text {

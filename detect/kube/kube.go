@@ -1,6 +1,6 @@
 // Package kube is the part of the Kubernetes API that detection needs: pods, their logs, commands in them, and plain
-// objects. It uses only client-go's REST client: the typed clientset would be the largest part of the program, and kubectl
-// would need a process for each followed pod.
+// objects. It uses only client-go's REST client: the typed clientset would be the largest part of the program, and
+// kubectl would need a process for each followed pod.
 package kube
 
 import (
@@ -35,7 +35,8 @@ type Client struct {
 	rest   *rest.RESTClient
 }
 
-// requestsPerSecond and requestBurst replace client-go's default of 5 and 10, which would delay the polling of many nodes.
+// requestsPerSecond and requestBurst replace client-go's default of 5 and 10, which would delay the polling of many
+// nodes.
 const (
 	requestsPerSecond = 50
 	requestBurst      = 100
@@ -116,8 +117,8 @@ func raw(ctx context.Context, path string, request *rest.Request) ([]byte, error
 	return text, nil
 }
 
-// ListMetadata returns only the metadata of the objects in the collection at path that a label selector matches, so that the
-// content of Secrets is not read.
+// ListMetadata returns only the metadata of the objects in the collection at path that a label selector matches, so
+// that the content of Secrets is not read.
 func (c *Client) ListMetadata(ctx context.Context, path, selector string) ([]Metadata, error) {
 	request := withQuery(c.rest.Get().AbsPath(path), url.Values{"labelSelector": {selector}})
 	request = request.SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")

@@ -173,8 +173,8 @@ func deploymentPath(w config.Workload) string {
 	return "/apis/apps/v1/namespaces/" + w.Namespace + "/deployments/" + w.Name
 }
 
-// copyOf returns a single pod from the workload's template: same account, image and volumes, another environment, and no
-// probes.
+// copyOf returns a single pod from the workload's template: same account, image and volumes, another environment, and
+// no probes.
 func (r *run) copyOf(
 	template kube.Object, name string, labels, environment map[string]string, command ...string,
 ) (kube.Object, error) {

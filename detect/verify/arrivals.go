@@ -99,8 +99,8 @@ func (s *arrivals) since(n int) []arrival {
 	return slices.Clone(s.alerts[n:])
 }
 
-// sinceTime returns the alerts of events since t, with a second of tolerance for the nodes' clocks. An alert without a time
-// is included.
+// sinceTime returns the alerts of events since t, with a second of tolerance for the nodes' clocks. An alert without a
+// time is included.
 func (s *arrivals) sinceTime(t time.Time) []arrival {
 	var out []arrival
 	for _, a := range s.since(0) {

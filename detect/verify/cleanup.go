@@ -16,8 +16,8 @@ const (
 	heartbeat = "spire-falco/verify-heartbeat"
 )
 
-// lock creates the namespace of the run, which only one run can have. An existing one belongs to an active run, which is an
-// error, or to one that died, whose leftovers are removed. A changing heartbeat tells them apart, not clocks.
+// lock creates the namespace of the run, which only one run can have. An existing one belongs to an active run, which
+// is an error, or to one that died, whose leftovers are removed. A changing heartbeat tells them apart, not clocks.
 func (r *run) lock(ctx context.Context) error {
 	for {
 		namespace := kube.Object{

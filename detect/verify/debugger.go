@@ -8,9 +8,9 @@ import (
 	"fmt"
 )
 
-// The debugger scenario needs a program that attaches to another process, which neither the workload's image nor a toolbox
-// has. This one has about 160 bytes: it calls ptrace(PTRACE_SEIZE, getppid(), 0, 0) and exits with 0 whatever the result.
-// Seizing does not stop a process, and the exit of the tracer releases it.
+// The debugger scenario needs a program that attaches to another process, which neither the workload's image nor a
+// toolbox has. This one has about 160 bytes: it calls ptrace(PTRACE_SEIZE, getppid(), 0, 0) and exits with 0 whatever
+// the result. Seizing does not stop a process, and the exit of the tracer releases it.
 
 // seizeAMD64 is its machine code; the system call numbers are from Linux's asm/unistd_64.h.
 var seizeAMD64 = []byte{

@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The program is traced, and its attempt is refused by the tracer before the kernel acts on it: else it would seize the tests.
+// The program is traced, and its attempt is refused by the tracer before the kernel acts on it: else it would seize the
+// tests.
 func TestTheDebuggerSeizesItsParentAndExitsWithZeroWhenRefused(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "debugger")

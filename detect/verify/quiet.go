@@ -85,9 +85,9 @@ func (r *run) quiet(ctx context.Context) (*Quiet, error) {
 	return q, nil
 }
 
-// startTraffic starts a server and a client of verify's own, with a short-lived identity of their own, so that mutual TLS
-// and the rotation of SVIDs happen within minutes and the workload's identity is not changed. It returns false when this
-// stack does not allow that.
+// startTraffic starts a server and a client of verify's own, with a short-lived identity of their own, so that mutual
+// TLS and the rotation of SVIDs happen within minutes and the workload's identity is not changed. It returns false when
+// this stack does not allow that.
 func (r *run) startTraffic(ctx context.Context, q *Quiet, begun time.Time) (bool, error) {
 	peer, ok := r.peer()
 	if !runsOwn(r.target, ownServer) || !ok {

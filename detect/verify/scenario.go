@@ -54,8 +54,9 @@ type env struct {
 	port int
 }
 
-// moved runs a command on the node: in the root of every cgroup hierarchy, since Falco recognises containers by cgroup, and
-// with the node's root directory. Only processes started after the move count as the node's, hence the second shell.
+// moved runs a command on the node: in the root of every cgroup hierarchy, since Falco recognises containers by cgroup,
+// and with the node's root directory. Only processes started after the move count as the node's, hence the second
+// shell.
 func moved(command string) []string {
 	return []string{"sh", "-c", "cd " + hostRoot + "/sys/fs/cgroup; " +
 		"for f in cgroup.procs */cgroup.procs; do { echo 0 >\"$f\"; } 2>/dev/null || :; done; " +

@@ -1,6 +1,6 @@
 // Package verify runs every documented attack on a running stack and reports which alert arrived, how fast, and whether
-// Falcosidekick got it; then it lets the stack work normally and checks that no rule fires. Everything it creates in the
-// cluster has one label and is removed at the end, on an interrupt, and by the next run after one that was killed.
+// Falcosidekick got it; then it lets the stack work normally and checks that no rule fires. Everything it creates in
+// the cluster has one label and is removed at the end, on an interrupt, and by the next run after one that was killed.
 package verify
 
 import (
@@ -24,9 +24,9 @@ import (
 	"spire-falco/rules"
 )
 
-// DefaultToolboxImage has the tools of the attacks: the busybox release that the SPIRE chart also runs. It is pinned by the
-// digest of its index, as docker-library/repo-info recorded on 2026-07-31, because it runs in a privileged pod and a tag
-// can be moved.
+// DefaultToolboxImage has the tools of the attacks: the busybox release that the SPIRE chart also runs. It is pinned by
+// the digest of its index, as docker-library/repo-info recorded on 2026-07-31, because it runs in a privileged pod and
+// a tag can be moved.
 const DefaultToolboxImage = "docker.io/library/busybox:1.37.0-uclibc@" +
 	"sha256:162f541afa4542abb43b3bc51efd26c659dd8fa8b0db3a0b8e348908d75efed1"
 
@@ -114,8 +114,8 @@ type run struct {
 	created   atomic.Bool
 }
 
-// Run verifies the stack. The report is nil when nothing was attacked. The error is ErrRefused, ErrNotVerified, the cause of
-// an interruption, or another failure; after an interruption the report contains the results so far.
+// Run verifies the stack. The report is nil when nothing was attacked. The error is ErrRefused, ErrNotVerified, the
+// cause of an interruption, or another failure; after an interruption the report contains the results so far.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o = o.withDefaults()
 	r, scenarios, err := prepare(o)
@@ -198,8 +198,8 @@ const (
 	ownClient = "/mtls-client"
 )
 
-// runsOwn reports whether the workload runs one of the project's own programs, whether the stack built its image or somebody
-// pushed it by hand.
+// runsOwn reports whether the workload runs one of the project's own programs, whether the stack built its image or
+// somebody pushed it by hand.
 func runsOwn(w config.Workload, program string) bool { return w.Executable == program }
 
 func pickWorkload(all []config.Workload, name string) (config.Workload, error) {
@@ -450,7 +450,8 @@ func (r *run) act(ctx context.Context, s Scenario, e env, started starts) (time.
 		begun = time.Now()
 	}
 	var stdout, stderr bytes.Buffer
-	// Most attacks are denied, as they should be, so the exit status does not matter unless it means that the tool is missing.
+	// Most attacks are denied, as they should be, so the exit status does not matter unless it means that the tool is
+	// missing.
 	limited, cancel := context.WithTimeout(ctx, r.options.AlertTimeout)
 	defer cancel()
 	status, err := r.kube.Exec(limited,

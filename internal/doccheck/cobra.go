@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Cobra returns an error when the command does not exist below root, or does not have a flag that is used. Words in capitals
-// are placeholders. Flags of commands that do not parse them are not checked.
+// Cobra returns an error when the command does not exist below root, or does not have a flag that is used. Words in
+// capitals are placeholders. Flags of commands that do not parse them are not checked.
 func (c Command) Cobra(root *cobra.Command) error {
 	command, rest := root, c.Args
 	for len(rest) > 0 && command.HasSubCommands() && !strings.HasPrefix(rest[0], "-") {

@@ -1,5 +1,5 @@
-// Package filelock locks a file against other processes on this machine. A wait is never silent and ends with its context:
-// the holder is recorded in the file, printed at once, and reported when it is stopped or has ended.
+// Package filelock locks a file against other processes on this machine. A wait is never silent and ends with its
+// context: the holder is recorded in the file, printed at once, and reported when it is stopped or has ended.
 package filelock
 
 import (
@@ -28,9 +28,9 @@ const (
 	infoLimit = 4096
 )
 
-// Lock locks the file at path, which it creates if needed, and returns a function that unlocks it. While another process
-// holds the lock, it prints to log which one, and it returns as soon as ctx ends. what says in messages what is locked, such
-// as "the build of pulumi".
+// Lock locks the file at path, which it creates if needed, and returns a function that unlocks it. While another
+// process holds the lock, it prints to log which one, and it returns as soon as ctx ends. what says in messages what is
+// locked, such as "the build of pulumi".
 func Lock(ctx context.Context, path, what string, log io.Writer) (unlock func(), err error) {
 	// Go opens every file close-on-exec, so a program that the holder starts does not keep the lock.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -167,7 +167,8 @@ func (h Holder) condition() condition {
 	return conditionOf(h.PID, h.Start)
 }
 
-// Stopped reports whether a process on this machine is stopped, for example by Ctrl-Z, and so will not finish by itself.
+// Stopped reports whether a process on this machine is stopped, for example by Ctrl-Z, and so will not finish by
+// itself.
 func Stopped(pid int) bool { return conditionOf(pid, "") == stopped }
 
 // conditionOf returns the state of a process on this machine. An empty start means any process with that ID.

@@ -1,5 +1,5 @@
-// Package lazyregexp has regular expressions for package variables that are compiled on first use. Compiling those of the
-// settings at start would take longer than a check of rules, which does not use them.
+// Package lazyregexp has regular expressions for package variables that are compiled on first use. Compiling those of
+// the settings at start would take longer than a check of rules, which does not use them.
 package lazyregexp
 
 import (

@@ -80,8 +80,8 @@ var (
 	separators      = strings.NewReplacer("_", "", "-", "", ".", "")
 )
 
-// SecretName tells whether the value of a variable or field of that name is a credential, as in DB_PASSWORD. A name such
-// as TOKEN_FILE says where one is, and one such as existingSecret which Secret has it.
+// SecretName tells whether the value of a variable or field of that name is a credential, as in DB_PASSWORD. A name
+// such as TOKEN_FILE says where one is, and one such as existingSecret which Secret has it.
 func SecretName(name string) bool {
 	plain := strings.ToLower(separators.Replace(name))
 	return secretName.MatchString(plain) && !secretReference.MatchString(plain)

@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// Write atomically replaces the file at path: a full disk, a crash or a second writer never leaves a partial file. A symbolic
-// link at path is replaced, not followed.
+// Write atomically replaces the file at path: a full disk, a crash or a second writer never leaves a partial file. A
+// symbolic link at path is replaced, not followed.
 func Write(path string, content []byte, mode fs.FileMode) error {
 	return place(path, content, mode, os.Rename)
 }
@@ -55,8 +55,8 @@ func place(path string, content []byte, mode fs.FileMode, put func(from, to stri
 	return nil
 }
 
-// Open opens a regular file, or a symbolic link to one, for reading. Anything else is an error: opening a pipe would block
-// until it has a writer, and a device may be endless.
+// Open opens a regular file, or a symbolic link to one, for reading. Anything else is an error: opening a pipe would
+// block until it has a writer, and a device may be endless.
 func Open(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, syscall.ENXIO) { // a socket

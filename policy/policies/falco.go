@@ -117,7 +117,8 @@ func falcoValues(r Resource) []string {
 	return slices.Compact(slices.Sorted(slices.Values(out)))
 }
 
-// falcoMounts reports mounts that hide Falco's rules, configuration or program, and paths of the node that it does not need.
+// falcoMounts reports mounts that hide Falco's rules, configuration or program, and paths of the node that it does not
+// need.
 func falcoMounts(r Resource) []string {
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -185,8 +186,8 @@ func documents(f ruleset.File) []map[string]any {
 	return out
 }
 
-// weakened reports items in the user's files that disable a rule of the stack or make it fire less. Values may be added to
-// exceptions, which is how the user allows something.
+// weakened reports items in the user's files that disable a rule of the stack or make it fire less. Values may be added
+// to exceptions, which is how the user allows something.
 func weakened(files []ruleset.File) []string {
 	own := map[string]bool{}
 	for _, f := range files {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// opaque are modules of the provider whose resources create objects from files, directories or charts that no policy reads:
-// ConfigFile, ConfigGroup, Directory, Chart.
+// opaque are modules of the provider whose resources create objects from files, directories or charts that no policy
+// reads: ConfigFile, ConfigGroup, Directory, Chart.
 var opaque = []string{"yaml", "kustomize", "helm.sh"}
 
 // makers are kinds whose controllers create objects from charts, repositories or templates.
@@ -16,8 +16,8 @@ var makers = []string{
 	"ClusterResourceSet", "Subscription", "CatalogSource", "Addon", "Bundle", "GitRepo", "App", "PackageInstall", "Configuration", "Provider",
 }
 
-// judgedOneByOne refuses resources that create objects outside the plan, and objects of another kind than their type token
-// says, because policies use the token.
+// judgedOneByOne refuses resources that create objects outside the plan, and objects of another kind than their type
+// token says, because policies use the token.
 func judgedOneByOne(r Resource) []string {
 	if strings.HasPrefix(r.Type, "kubernetes-") {
 		return []string{r.Type + " is a component that creates Kubernetes objects that no policy reads"}

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Limits of the addresses that policies of one namespace may open in one direction. They allow the private ranges of IPv4 (18
-// million addresses), but not the internet in pieces.
+// Limits of the addresses that policies of one namespace may open in one direction. They allow the private ranges of
+// IPv4 (18 million addresses), but not the internet in pieces.
 const (
 	widestV4    = 8       // the shortest prefix
 	mostV4      = 1 << 25 // addresses together

@@ -8,8 +8,8 @@ import (
 	"spire-falco/charts"
 )
 
-// inOrder compares what resources need with what they depend on, directly or indirectly. Resources whose dependencies are
-// unknown are skipped.
+// inOrder compares what resources need with what they depend on, directly or indirectly. Resources whose dependencies
+// are unknown are skipped.
 func inOrder(resources []Resource) []finding {
 	g := graph{byURN: map[string]Resource{}, reached: map[string]map[string]bool{}}
 	for _, r := range resources {

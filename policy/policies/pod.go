@@ -29,7 +29,8 @@ var singleContainers = []string{"container", "script"}
 // podsOf returns the pods of a resource, which prepare has found.
 func podsOf(r Resource) []pod { return r.pods }
 
-// findPods finds every pod spec of a resource by its shape, not by the kind: a custom resource may contain one anywhere.
+// findPods finds every pod spec of a resource by its shape, not by the kind: a custom resource may contain one
+// anywhere.
 func findPods(r Resource) []pod {
 	k := r.kind()
 	if !r.kubernetes() || r.isRelease() || k.is("", "Secret", "ConfigMap") || k.is("apiextensions.k8s.io", "CustomResourceDefinition") {

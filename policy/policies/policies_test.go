@@ -633,7 +633,8 @@ func TestWithoutKnownDependenciesNothingIsSaidAboutTheOrder(t *testing.T) {
 	assert.Empty(t, policies.Evaluate(sorted(all)))
 }
 
-// everywhere puts a value at every place of every resource's inputs, one after the other, and asks the policies each time.
+// everywhere puts a value at every place of every resource's inputs, one after the other, and asks the policies each
+// time.
 func everywhere(t *testing.T, replace func(old any) any, check func(where string, violations []policies.Violation)) int {
 	t.Helper()
 	all := stack(t)

@@ -71,8 +71,8 @@ func (p Policy) judge(resources []Resource) []Violation {
 // longest is how much of a message or a name is shown, in characters.
 const longest = 4000
 
-// Evaluate checks the resources by every policy. The violations are in the order of the policies, then of the resources'
-// URNs. mirrors are the chart repositories that the settings use as mirrors.
+// Evaluate checks the resources by every policy. The violations are in the order of the policies, then of the
+// resources' URNs. mirrors are the chart repositories that the settings use as mirrors.
 func Evaluate(resources []Resource, mirrors ...string) []Violation {
 	sorted := slices.Clone(resources)
 	sort.SliceStable(sorted, func(i, j int) bool { return sorted[i].URN < sorted[j].URN })

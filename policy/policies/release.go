@@ -12,12 +12,12 @@ import (
 	"spire-falco/charts"
 )
 
-// chartOf returns the known chart that the release installs, "" for anything else. A name alone proves nothing: repository
-// and version must match too.
+// chartOf returns the known chart that the release installs, "" for anything else. A name alone proves nothing:
+// repository and version must match too.
 func chartOf(r Resource) string { return r.chart }
 
-// prepare expands lists and computes once what several policies need: the pods of each resource, and the known chart of a
-// release.
+// prepare expands lists and computes once what several policies need: the pods of each resource, and the known chart of
+// a release.
 func prepare(resources []Resource, mirrors []string) []Resource {
 	out := expand(resources)
 	for i, r := range out {
@@ -143,8 +143,8 @@ func plainReleases(r Resource) []string {
 	return append(out, embedded(r)...)
 }
 
-// annotationsOnly returns why a values file is refused; "" for the stack's only use: a null among the annotations of CRDs,
-// which values cannot contain.
+// annotationsOnly returns why a values file is refused; "" for the stack's only use: a null among the annotations of
+// CRDs, which values cannot contain.
 func annotationsOnly(r Resource, file value) string {
 	if chartOf(r) != charts.SPIRECRDsName {
 		return "is set"

@@ -1,6 +1,6 @@
-// Package policies checks the resources of the stack before they are created. It needs neither Pulumi's engine nor its SDK:
-// Evaluate runs the policies in any process that has the resources, and the command in the parent directory registers them
-// with Pulumi.
+// Package policies checks the resources of the stack before they are created. It needs neither Pulumi's engine nor its
+// SDK: Evaluate runs the policies in any process that has the resources, and the command in the parent directory
+// registers them with Pulumi.
 package policies
 
 import (
@@ -19,8 +19,8 @@ type Resource struct {
 	Name string
 	// Inputs are plain: nil, bool, float64, int, string, map[string]any and []any, with Unknown and Secret among them.
 	Inputs map[string]any
-	// DependsOn lists the URNs of the resources that this one depends on. Nil means that they are unknown; then the order of
-	// the stack is not checked.
+	// DependsOn lists the URNs of the resources that this one depends on. Nil means that they are unknown; then the order
+	// of the stack is not checked.
 	DependsOn []string
 
 	item  string // the place in the list that contains the resource, such as .items[0]
@@ -28,8 +28,8 @@ type Resource struct {
 	pods  []pod
 }
 
-// Unknown is a value that is only known once something has been created. It is a violation wherever a policy reads it: a
-// value that cannot be checked must not pass.
+// Unknown is a value that is only known once something has been created. It is a violation wherever a policy reads it:
+// a value that cannot be checked must not pass.
 type Unknown struct{}
 
 // Secret marks a value that Pulumi keeps secret.

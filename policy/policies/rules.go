@@ -293,8 +293,8 @@ func receives(raw string, falco Resource, resources []Resource) bool {
 	return false
 }
 
-// loadOrder checks falco.rules_files: the stack's own files come first, because Falco fires the first rule that matches an
-// event, and every file was checked or is part of the image.
+// loadOrder checks falco.rules_files: the stack's own files come first, because Falco fires the first rule that matches
+// an event, and every file was checked or is part of the image.
 func loadOrder(loaded value, files []ruleset.File) []string {
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

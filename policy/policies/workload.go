@@ -155,8 +155,8 @@ const (
 	yes
 )
 
-// selects reports whether a label selector selects the labels. An empty selector selects everything; one with expressions,
-// which this stack does not use, counts as selecting nothing.
+// selects reports whether a label selector selects the labels. An empty selector selects everything; one with
+// expressions, which this stack does not use, counts as selecting nothing.
 func selects(selector, labels value) answer {
 	if selector.partly() || labels.partly() {
 		return perhaps

@@ -1,4 +1,5 @@
-// Package properties converts properties of Pulumi's engine and SDK to the plain resources that package policies checks.
+// Package properties converts properties of Pulumi's engine and SDK to the plain resources that package policies
+// checks.
 package properties
 
 import (
@@ -13,8 +14,8 @@ import (
 	"spire-falco/policy/policies"
 )
 
-// Plain converts properties to plain values: computed ones become policies.Unknown, secret ones policies.Secret, text assets
-// their text, and other assets policies.Unknown.
+// Plain converts properties to plain values: computed ones become policies.Unknown, secret ones policies.Secret, text
+// assets their text, and other assets policies.Unknown.
 func Plain(m resource.PropertyMap) map[string]any {
 	out := make(map[string]any, len(m))
 	for k, v := range m {
@@ -68,8 +69,9 @@ const masked = "[secret]"
 // elided replaces the text of an asset in the engine's events, which keep its hash.
 const elided = "<contents elided>"
 
-// FromEvent returns the resource in an event of the engine. Events contain no dependencies, and masks instead of secrets and
-// of the texts of assets. texts are the program's own: an asset is recognised by its hash, and any other is unknown.
+// FromEvent returns the resource in an event of the engine. Events contain no dependencies, and masks instead of
+// secrets and of the texts of assets. texts are the program's own: an asset is recognised by its hash, and any other is
+// unknown.
 func FromEvent(m apitype.StepEventStateMetadata, texts ...string) policies.Resource {
 	known := map[string]string{}
 	for _, text := range texts {

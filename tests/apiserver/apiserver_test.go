@@ -1,5 +1,5 @@
-// Package apiserver_test applies every Kubernetes object that the program makes to a real kube-apiserver: what it refuses,
-// an up would be refused.
+// Package apiserver_test applies every Kubernetes object that the program makes to a real kube-apiserver: what it
+// refuses, an up would be refused.
 package apiserver_test
 
 import (

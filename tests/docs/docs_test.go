@@ -1,5 +1,6 @@
-// Package docs_test checks that the pages of the project are true where a test can know: links lead somewhere, and commands
-// of make exist. The tests of cmd/stack, cmd/stack-engine and cmd/falcorules check the commands of these programs.
+// Package docs_test checks that the pages of the project are true where a test can know: links lead somewhere, and
+// commands of make exist. The tests of cmd/stack, cmd/stack-engine and cmd/falcorules check the commands of these
+// programs.
 package docs_test
 
 import (

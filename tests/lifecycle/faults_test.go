@@ -18,12 +18,12 @@ import (
 	"spire-falco/engine/fakeprovider"
 )
 
-// full runs every fault at every resource (nightly) and flips every setting (in CI); without it a spread of resources is hit by
-// two of the faults, and a sample of the settings is flipped.
+// full runs every fault at every resource (nightly) and flips every setting (in CI); without it a spread of resources
+// is hit by two of the faults, and a sample of the settings is flipped.
 var full = os.Getenv("LIFECYCLE") == "full"
 
-// spread are the resources of each kind at which each fault is injected by default. After a SIGKILL the engine runs anew for every
-// single one, which takes seconds; errors are many to a run.
+// spread are the resources of each kind at which each fault is injected by default. After a SIGKILL the engine runs
+// anew for every single one, which takes seconds; errors are many to a run.
 var spread = map[fault][]string{
 	fails:       {"spire-namespace", "spire-release", "image", "mtls-server-identity", "mtls-server-deployment", "falco-rules", "falco-release"},
 	killedAfter: {"image", "mtls-server-identity", "falco-rules", "falco-release"},
@@ -125,7 +125,8 @@ func (i *injector) hold(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// breakOff makes the operation go wrong; the first of a run breaks the run off, and others that run beside it go with it.
+// breakOff makes the operation go wrong; the first of a run breaks the run off, and others that run beside it go with
+// it.
 func (i *injector) breakOff(ctx context.Context, first bool) error {
 	switch {
 	case i.fault == fails:

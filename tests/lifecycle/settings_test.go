@@ -52,7 +52,8 @@ var onMinikube = []flip{
 	{"cluster.kubeconfig", ".state/STACK/other", updates("cluster-minikube", "cluster-provider", "falco-check-nodes")},
 	{"cluster.testing", true, nil},
 	{"minikube.driver", "kvm2", updates("cluster-minikube")},
-	// Another cluster: everything is planned anew there. With another profile the running one refuses (minikube-up.sh) before anything is lost.
+	// Another cluster: everything is planned anew there. With another profile the running one refuses (minikube-up.sh)
+	// before anything is lost.
 	{"minikube.profile", "other", sorted(anew, updates("cluster-minikube", "falco-check-nodes", "image"))},
 	{"cluster.mode", "existing", sorted(anew, each("delete", []string{"cluster-minikube"}), updates("falco-check-nodes", "image"))},
 	{"minikube.cpus", 4, updates("cluster-minikube")},

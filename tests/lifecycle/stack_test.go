@@ -1,6 +1,6 @@
-// Package lifecycle runs the whole program on the real Pulumi engine with stand-ins for the provider plugins: what an up
-// makes, what each setting changes, in which order a destroy takes things down, and that every run that was broken off is
-// taken up by the next one.
+// Package lifecycle runs the whole program on the real Pulumi engine with stand-ins for the provider plugins: what an
+// up makes, what each setting changes, in which order a destroy takes things down, and that every run that was broken
+// off is taken up by the next one.
 package lifecycle
 
 import (

@@ -1,5 +1,5 @@
-// Package policy_test proves that the program keeps every policy of policy/policies, whatever its settings are, and that
-// breaking the program on purpose is found.
+// Package policy_test proves that the program keeps every policy of policy/policies, whatever its settings are, and
+// that breaking the program on purpose is found.
 package policy_test
 
 import (
@@ -163,7 +163,8 @@ func configMap(args *pulumi.ResourceTransformationArgs) *corev1.ConfigMapArgs {
 	return args.Props.(*corev1.ConfigMapArgs)
 }
 
-// TestAPolicySeesTheValuesOfTheUser has values that the settings take, since the charts have the keys, and a policy refuses.
+// TestAPolicySeesTheValuesOfTheUser has values that the settings take, since the charts have the keys, and a policy
+// refuses.
 func TestAPolicySeesTheValuesOfTheUser(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ key, value, policy, want string }{

@@ -54,7 +54,8 @@ func (r *received) list() []request {
 	return append([]request(nil), r.requests...)
 }
 
-// environment converts config values as the chart falcosidekick does: into a Secret whose keys are their paths in capitals.
+// environment converts config values as the chart falcosidekick does: into a Secret whose keys are their paths in
+// capitals.
 func environment(config map[string]any, prefix string) []string {
 	var out []string
 	for key, value := range config {
@@ -69,8 +70,8 @@ func environment(config map[string]any, prefix string) []string {
 	return out
 }
 
-// The real Falcosidekick, configured by the stack's values and secrets, sends to fake Slack and Elasticsearch receivers.
-// FALCOSIDEKICK is the path of its binary.
+// The real Falcosidekick, configured by the stack's values and secrets, sends to fake Slack and Elasticsearch
+// receivers. FALCOSIDEKICK is the path of its binary.
 func TestFalcosidekickSendsToSlackAndElasticsearch(t *testing.T) {
 	t.Parallel()
 	binary := os.Getenv("FALCOSIDEKICK")

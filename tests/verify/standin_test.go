@@ -25,8 +25,8 @@ import (
 type object = map[string]any
 
 // standin is a fake cluster: the parts of an API server that verify uses, pods that start at once, commands that end at
-// once, and a Falco pod to whose log the recorded alert of each attack is written. Its faults are those that verify must
-// find.
+// once, and a Falco pod to whose log the recorded alert of each attack is written. Its faults are those that verify
+// must find.
 type standin struct {
 	*httptest.Server
 	t        *testing.T

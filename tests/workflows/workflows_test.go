@@ -72,8 +72,8 @@ func TestEveryActionIsPinnedByCommitAndSaysItsRelease(t *testing.T) {
 	}
 }
 
-// TestNoJobThatMayWriteRunsCodeOfAPullRequest: such a job starts on workflow_run, checks out the default branch, and has no
-// commands.
+// TestNoJobThatMayWriteRunsCodeOfAPullRequest: such a job starts on workflow_run, checks out the default branch, and
+// has no commands.
 func TestNoJobThatMayWriteRunsCodeOfAPullRequest(t *testing.T) {
 	t.Parallel()
 	writers := 0

@@ -1,6 +1,6 @@
 // Package cli is what the two command line programs share. Users start cmd/stack: it is small, starts in a millisecond
-// and contains the rules commands. cmd/stack-engine has the commands that need the Pulumi engine or a cluster; cmd/stack
-// lists them and passes them on.
+// and contains the rules commands. cmd/stack-engine has the commands that need the Pulumi engine or a cluster;
+// cmd/stack lists them and passes them on.
 package cli
 
 import (

@@ -1,5 +1,6 @@
-// Package controlplane runs a real etcd and kube-apiserver on loopback ports for tests: no node, no controllers, nothing
-// that needs root. Both programs are built once from the module that tools/kubernetes pins and kept in the cache.
+// Package controlplane runs a real etcd and kube-apiserver on loopback ports for tests: no node, no controllers,
+// nothing that needs root. Both programs are built once from the module that tools/kubernetes pins and kept in the
+// cache.
 package controlplane
 
 import (
@@ -240,7 +241,8 @@ func (s *Server) trust(certificate string) {
 	}
 }
 
-// Kubeconfig writes a kubeconfig of a cluster administrator, whose only context has the name tests, and returns its path.
+// Kubeconfig writes a kubeconfig of a cluster administrator, whose only context has the name tests, and returns its
+// path.
 func (s *Server) Kubeconfig() (string, error) {
 	file := filepath.Join(s.dir, "kubeconfig")
 	text := fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "tests",

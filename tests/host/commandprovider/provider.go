@@ -1,7 +1,7 @@
 // Package commandprovider answers the Pulumi engine as the command provider 1.2.1 does, for tests where its plugin
-// cannot be had: command:local:Command and command:remote:Command really run their scripts, in a shell or over SSH, with
-// the provider's rules for create, update, delete, triggers, standard input, environment, former output, logging, host
-// keys and retries. It attaches to the engine through PULUMI_DEBUG_PROVIDERS.
+// cannot be had: command:local:Command and command:remote:Command really run their scripts, in a shell or over SSH,
+// with the provider's rules for create, update, delete, triggers, standard input, environment, former output, logging,
+// host keys and retries. It attaches to the engine through PULUMI_DEBUG_PROVIDERS.
 package commandprovider
 
 import (

@@ -1,5 +1,5 @@
-// Package machine makes throw-away Debian machines for tests: a Debian root with dpkg, apt, sudo and users of its own in
-// namespaces of its own, an SSH server on a loopback address that logs in there, and an apt repository. What a
+// Package machine makes throw-away Debian machines for tests: a Debian root with dpkg, apt, sudo and users of its own
+// in namespaces of its own, an SSH server on a loopback address that logs in there, and an apt repository. What a
 // namespace cannot have, the command in ../standin plays: systemd, the kernel's release, and Falco.
 package machine
 

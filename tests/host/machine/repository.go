@@ -244,7 +244,8 @@ func controlOf(deb []byte) (string, error) {
 	return string(out), err
 }
 
-// buildFalco makes the stand-in package: the real one's files, units and maintainer scripts, as far as steps touch them.
+// buildFalco makes the stand-in package: the real one's files, units and maintainer scripts, as far as steps touch
+// them.
 func buildFalco(dir, version string) ([]byte, error) {
 	files := map[string]string{
 		"/etc/falco/falco.yaml": `# Stand-in of Falco's own configuration.
