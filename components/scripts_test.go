@@ -214,7 +214,7 @@ func TestUpMakesOrTakesUpNoMinikubeButTheStacks(t *testing.T) {
 			assert.Equal(t, tt.want, stdout)
 			assert.Contains(t, stderr, tt.says)
 			var calls []string
-			for _, line := range strings.Split(strings.TrimSpace(m.calls()), "\n") {
+			for line := range strings.SplitSeq(strings.TrimSpace(m.calls()), "\n") {
 				if fields := strings.Fields(line); len(fields) > 1 {
 					calls = append(calls, fields[1])
 				}

@@ -2,6 +2,7 @@ package components
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"sort"
 	"strconv"
@@ -24,9 +25,7 @@ var falcoOn = map[string]string{"enableFalco": "true"}
 
 func on(more map[string]string) map[string]string {
 	m := map[string]string{"enableFalco": "true"}
-	for k, v := range more {
-		m[k] = v
-	}
+	maps.Copy(m, more)
 	return m
 }
 

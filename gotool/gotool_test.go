@@ -41,13 +41,11 @@ func TestAToolIsBuiltOnceAtItsPinnedVersionEvenByTwoAtATime(t *testing.T) {
 		paths [2]string
 	)
 	for i := range paths {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			path, err := Build(t.Context(), spec, &logs[i])
 			assert.NoError(t, err)
 			paths[i] = path
-		}()
+		})
 	}
 	wg.Wait()
 	assert.Equal(t, paths[0], paths[1])

@@ -159,7 +159,7 @@ func (l *listener) handshake(p *pendingConn) {
 		return
 	}
 	conn := tls.Server(p, l.config)
-	if err := conn.Handshake(); err != nil {
+	if err := conn.Handshake(); err != nil { //nolint:noctx // its deadline is set
 		if p.evicted.Load() {
 			err = errEvicted // err only says that the connection is closed
 		}

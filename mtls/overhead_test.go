@@ -42,7 +42,7 @@ func contestants(tb testing.TB, a *authority) map[string]string {
 	tb.Helper()
 	ours := start(tb, a, func(c *ServerConfig) {
 		c.Handler = callerFromCertificate
-		c.Log = slog.New(slog.NewJSONHandler(io.Discard, nil))
+		c.Log = slog.New(slog.DiscardHandler)
 	})
 
 	svid := a.identity("/server").svid

@@ -2,6 +2,7 @@ package mtls
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -26,20 +27,16 @@ var errNotAuthorized = errors.New("its SPIFFE ID is not authorised")
 
 // Authorize returns nil when the other end of a connection may have this ID.
 func (p Peers) Authorize(id spiffeid.ID) error {
-	for _, allowed := range p.IDs {
-		if id == allowed {
-			return nil
-		}
+	if slices.Contains(p.IDs, id) {
+		return nil
 	}
 	for _, prefix := range p.PathPrefixes {
 		if spiffeid.MatchIDPrefix(prefix)(id) == nil {
 			return nil
 		}
 	}
-	for _, domain := range p.TrustDomains {
-		if id.MemberOf(domain) {
-			return nil
-		}
+	if slices.ContainsFunc(p.TrustDomains, id.MemberOf) {
+		return nil
 	}
 	return errNotAuthorized
 }

@@ -239,7 +239,7 @@ func (s *Source) watch(ctx context.Context, cause chan error) {
 // watcher receives what the Workload API streams.
 type watcher struct {
 	source *Source
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the library's callbacks take none
 	cause  chan error
 }
 

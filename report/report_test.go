@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
-	"fmt"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -111,7 +111,7 @@ func TestWriter(t *testing.T) {
 
 type failing struct{}
 
-func (failing) Write([]byte) (int, error) { return 0, fmt.Errorf("no") }
+func (failing) Write([]byte) (int, error) { return 0, errors.New("no") }
 
 func TestColorWriter(t *testing.T) {
 	t.Parallel()
@@ -221,7 +221,7 @@ func TestArgumentsOfAFormatCannotAddALine(t *testing.T) {
 	t.Parallel()
 	type kind string
 	var b bytes.Buffer
-	report.Fprintf(&b, "%s\t%s: %d %v %s\n", "a\nb", kind("c\td"), 7, fmt.Errorf("e\n::error::"), named("\x1b"))
+	report.Fprintf(&b, "%s\t%s: %d %v %s\n", "a\nb", kind("c\td"), 7, errors.New("e\n::error::"), named("\x1b"))
 	assert.Equal(t, "a\\nb\tc\\td: 7 e\\n::error:: named \\x1b\n", b.String())
 }
 

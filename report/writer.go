@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"io"
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -37,7 +38,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	defer w.mu.Unlock()
 	in := p
 	if len(w.part) > 0 {
-		in = append(w.part, p...)
+		in = slices.Concat(w.part, p)
 		w.part = nil
 	}
 	w.buf = w.buf[:0]

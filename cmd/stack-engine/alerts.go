@@ -86,8 +86,7 @@ also when one of them could not.`,
 			}
 			o.Stdin = c.InOrStdin()
 			err = alerts.Run(c.Context(), o, out, errOut)
-			var gate *alerts.GateError
-			if errors.As(err, &gate) {
+			if gate, ok := errors.AsType[*alerts.GateError](err); ok {
 				_, _ = fmt.Fprintf(errOut, "--fail-on %s: %v\n", strings.ToLower(gate.FailOn.String()), gate)
 				return cli.ExitCode(exitGate)
 			}

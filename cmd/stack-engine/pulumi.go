@@ -38,8 +38,7 @@ func newPulumiCommand(t *target) *cobra.Command {
 			}
 			run.Stdin, run.Stdout, run.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			err = run.Run()
-			var exit *exec.ExitError
-			if errors.As(err, &exit) {
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 				return cli.ExitCode(exit.ExitCode())
 			}
 			if err != nil {

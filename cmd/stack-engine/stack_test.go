@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,9 +111,7 @@ func TestUpSaysWhatIsMissingBeforeItChangesAnything(t *testing.T) {
 	require.NoError(t, os.WriteFile(kubeconfig, nil, 0o600))
 	existing := func(more map[string]string) map[string]string {
 		m := map[string]string{"cluster.mode": "existing", "cluster.kubeconfig": kubeconfig, "cluster.context": "c", "image.repository": "r.example.org/i", "enableFalco": "true"}
-		for k, v := range more {
-			m[k] = v
-		}
+		maps.Copy(m, more)
 		return m
 	}
 	monitored := map[string]string{"falco.serviceMonitor": "true"}

@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"spire-falco/config"
@@ -157,7 +158,7 @@ func (p *problems) add(key, value, want string) {
 
 func (p *problems) number(key string, value, lowest, highest int) {
 	if value != 0 && (value < lowest || value > highest) {
-		p.add(key, fmt.Sprint(value), fmt.Sprintf("a whole number from %d to %d", lowest, highest))
+		p.add(key, strconv.Itoa(value), fmt.Sprintf("a whole number from %d to %d", lowest, highest))
 	}
 }
 
@@ -241,7 +242,7 @@ func (h *Host) place() string {
 	if h.Local {
 		return "this machine"
 	}
-	return net.JoinHostPort(h.Address, fmt.Sprint(h.port()))
+	return net.JoinHostPort(h.Address, strconv.Itoa(h.port()))
 }
 
 func (h *Host) port() int {

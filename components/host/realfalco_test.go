@@ -26,7 +26,7 @@ func TestRealFalco(t *testing.T) {
 	b := newBench(t, machine.Options{})
 	libraries, err := exec.Command("ldd", filepath.Join(dir, "falco")).Output()
 	require.NoError(t, err)
-	for _, field := range strings.Fields(string(libraries)) {
+	for field := range strings.FieldsSeq(string(libraries)) {
 		if strings.HasPrefix(field, "/") {
 			content, err := os.ReadFile(field)
 			require.NoError(t, err)

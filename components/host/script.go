@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"spire-falco/falco"
@@ -116,8 +117,8 @@ func packageSettings(a *Args) []setting {
 		{"KERNEL_MIN", f.MinKernel},
 		{"KERNEL_BELOW", f.BelowKernel},
 		{"SUPPORTED_RELEASES", supportedReleases},
-		{"NEED_USR_MB", fmt.Sprint(needUsrMB)},
-		{"NEED_VAR_MB", fmt.Sprint(needVarMB)},
+		{"NEED_USR_MB", strconv.Itoa(needUsrMB)},
+		{"NEED_VAR_MB", strconv.Itoa(needVarMB)},
 		{"AGENT_SOCKET", a.AgentSocketPath},
 		{"NEEDED_PACKAGES", needed},
 		{"REPO_URL", strings.TrimSuffix(a.Repository.URL, "/")},
@@ -138,8 +139,8 @@ func falcoSettings(a *Args) []setting {
 		{"RULES_LAST", strings.Join(a.RulesAfterStock, " ")},
 		{"RULES_HASH", a.RulesHash},
 		{"ALERT_FILE", a.Output.File},
-		{"WEBSERVER_PORT", fmt.Sprint(a.WebserverPort)},
-		{"START_TIMEOUT", fmt.Sprint(a.StartTimeout)},
+		{"WEBSERVER_PORT", strconv.Itoa(a.WebserverPort)},
+		{"START_TIMEOUT", strconv.Itoa(a.StartTimeout)},
 	}
 }
 

@@ -248,7 +248,7 @@ func TestAHundredThousandLinesAreReadInUnderTwoSeconds(t *testing.T) {
 	lines := strings.SplitAfter(strings.TrimSpace(string(log))+"\n", "\n")
 	lines = lines[:len(lines)-3] // without the cut-off one and the one that is no alert
 	var b strings.Builder
-	for n := 0; n < 100_000; n++ {
+	for n := range 100_000 {
 		b.WriteString(lines[n%len(lines)])
 	}
 	path := filepath.Join(t.TempDir(), "falco.log")

@@ -2,6 +2,7 @@ package alerts
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -40,7 +41,7 @@ func (d *decoder) decode(p []byte) (text []byte, binary string) {
 	if !d.wide {
 		return p, binary
 	}
-	raw := append(d.tail, p...)
+	raw := slices.Concat(d.tail, p)
 	before := (&decoder{order: d.order}).utf16(d.tail)
 	text = d.utf16(p)
 	if words(raw) > words(append(before, text...)) {

@@ -80,9 +80,7 @@ func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 		limits = make(chan struct{}, 32) // logs open at a time; a cluster may have thousands of nodes
 	)
 	for i, pod := range pods {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
+		wait.Go(func() {
 			limits <- struct{}{}
 			defer func() { <-limits }()
 			t := f.tail(pod.Metadata.Name, func(l Line) {
@@ -98,7 +96,7 @@ func (f *Follower) Query(ctx context.Context, handle func(Line)) error {
 				}
 			}
 			errs[i] = errors.Join(errs[i], t.read(ctx, false, false))
-		}()
+		})
 	}
 	wait.Wait()
 	return errors.Join(errs...)
@@ -130,16 +128,14 @@ func (f *Follower) Follow(ctx context.Context, handle func(Line)) error {
 				continue
 			}
 			started[uid] = true
-			wait.Add(1)
-			go func() {
-				defer wait.Done()
+			wait.Go(func() {
 				t := f.tail(pod.Metadata.Name, func(l Line) {
 					one.Lock()
 					defer one.Unlock()
 					handle(l)
 				})
 				f.follow(ctx, t, uid, current)
-			}()
+			})
 		}
 		next, ok := f.list(ctx)
 		if !ok {

@@ -3,6 +3,7 @@ package alerts
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"spire-falco/falco"
 )
@@ -179,7 +180,7 @@ func (s *scanner) step(data []byte, number int) (n int, ok bool) {
 		if top.array {
 			top.expects = expectsValue
 		}
-	case top.expects == expectsValue && (c >= '0' && c <= '9' || bytes.IndexByte([]byte("-tfnNTF"), c) >= 0):
+	case top.expects == expectsValue && (c >= '0' && c <= '9' || strings.IndexByte("-tfnNTF", c) >= 0):
 		s.inWord = true
 		if c == 'n' && len(s.frames) == 1 && bytes.Equal(s.keyText(s.key), []byte("MESSAGE")) {
 			s.reader.giveUnread(s.buf, number, "journalctl omits a long MESSAGE: call it with --all", falco.PriorityEmergency)
@@ -478,9 +479,9 @@ func beginsAsAlert(object []byte, partial bool) bool {
 	if !ok {
 		return false
 	}
-	end := bytes.IndexByte(key, '"')
-	if end >= 0 {
-		return alertKey(key[:end]) && string(key[:end]) != "time"
+	before, _, ok := bytes.Cut(key, []byte{'"'})
+	if ok {
+		return alertKey(before) && string(before) != "time"
 	}
 	for _, first := range []string{"hostname", "output", "priority", "rule", "uuid"} {
 		if partial && len(key) > 0 && bytes.HasPrefix([]byte(first), key) {

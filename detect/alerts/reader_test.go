@@ -6,11 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +76,7 @@ func gzipped(text string) string {
 func byteArray(text string) string {
 	numbers := make([]string, len(text))
 	for i := range len(text) {
-		numbers[i] = fmt.Sprint(text[i])
+		numbers[i] = strconv.FormatUint(uint64(text[i]), 10)
 	}
 	return "[" + strings.Join(numbers, ",") + "]"
 }

@@ -89,7 +89,7 @@ func (s *scanner) endText() {
 		first := found[0][0]
 		before = visible[:first]
 		// Not the text output, but an output inside malformed or escaped JSON, so the rest does not belong to its message.
-		quoted := first > 0 && bytes.IndexByte([]byte(`"'\`), visible[first-1]) >= 0
+		quoted := first > 0 && strings.IndexByte(`"'\`, visible[first-1]) >= 0
 		if quoted || hasAlertKey(withoutEscapes(visible[first:])) != "" {
 			if s.readMessage(visible, t.line, false) {
 				return
@@ -116,7 +116,7 @@ func mayHavePlainAlert(text []byte) bool {
 		}
 		i += next
 		if i > 0 && i+2 < len(text) && (text[i-1] >= '0' && text[i-1] <= '9' || text[i-1] == 'Z') &&
-			bytes.IndexByte([]byte("eacwnid"), text[i+2]|0x20) >= 0 {
+			strings.IndexByte("eacwnid", text[i+2]|0x20) >= 0 {
 			return true
 		}
 	}

@@ -218,7 +218,7 @@ func (r *run) log(ctx context.Context, namespace, pod, container string) ([]byte
 // endTraffic waits for the rotation that is due and reads the results from the logs of the client and the server.
 func (r *run) endTraffic(ctx context.Context, q *Quiet, begun time.Time) {
 	peer, _ := r.peer()
-	rotations := 0
+	var rotations int
 	for latest := begun.Add(max(r.options.Quiet, 2*rotatedAfter) + r.options.Quiet/2); ; {
 		log, err := r.log(ctx, r.target.Namespace, r.quietPod(quietServer), r.target.Name)
 		rotations = bytes.Count(log, []byte(`"msg":"identity rotated"`))

@@ -68,12 +68,11 @@ func sample(line string) (name string, labels map[string]string, value float64, 
 		return "", nil, 0, false
 	}
 	labels = map[string]string{}
-	rest := line
-	if at := strings.IndexAny(line, "{ "); at < 0 {
+	at := strings.IndexAny(line, "{ ")
+	if at < 0 {
 		return "", nil, 0, false
-	} else {
-		name, rest = line[:at], line[at:]
 	}
+	name, rest := line[:at], line[at:]
 	if strings.HasPrefix(rest, "{") {
 		rest = rest[1:]
 		for !strings.HasPrefix(rest, "}") {

@@ -2,6 +2,7 @@ package policies_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,9 +62,7 @@ func plain(t *testing.T, n *yaml.Node) any {
 		out := object{}
 		for i := 0; i < len(n.Content); i += 2 {
 			if n.Content[i].Value == "<<" {
-				for k, v := range plain(t, n.Content[i+1]).(object) {
-					out[k] = v
-				}
+				maps.Copy(out, plain(t, n.Content[i+1]).(object))
 				continue
 			}
 			out[n.Content[i].Value] = plain(t, n.Content[i+1])

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -152,7 +153,7 @@ func revise(revision *int) pulumi.ResourceTransform {
 		if *revision == 0 || !args.Custom {
 			return nil
 		}
-		text := pulumi.String(fmt.Sprint(*revision))
+		text := pulumi.String(strconv.Itoa(*revision))
 		switch {
 		case args.Type == "kubernetes:helm.sh/v3:Release":
 			args.Props["description"] = text

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -20,9 +21,7 @@ var existing = map[string]any{
 func with(base map[string]any, more ...map[string]any) map[string]any {
 	out := map[string]any{}
 	for _, m := range append([]map[string]any{base}, more...) {
-		for k, v := range m {
-			out[k] = v
-		}
+		maps.Copy(out, m)
 	}
 	return out
 }

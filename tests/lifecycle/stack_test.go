@@ -331,7 +331,7 @@ func (s *stack) kill() error {
 }
 
 // pulumi runs the CLI on the project.
-func (s *stack) pulumi(args ...string) string {
+func (s *stack) pulumi(args ...string) {
 	s.t.Helper()
 	backend, err := engine.OpenBackend(s.dir, s.name)
 	require.NoError(s.t, err)
@@ -345,5 +345,4 @@ func (s *stack) pulumi(args ...string) string {
 	}
 	text, err := cmd.CombinedOutput()
 	require.NoError(s.t, err, string(text))
-	return string(text)
 }

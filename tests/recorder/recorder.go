@@ -56,25 +56,25 @@ func (r Resource) Object() (map[string]any, bool) {
 	if !strings.HasPrefix(r.Type, "kubernetes:") || r.Get("kind") == nil || strings.HasSuffix(r.Type, "Patch") {
 		return nil, false
 	}
-	object, ok := clear(r.Inputs).(map[string]any)
+	object, ok := unmark(r.Inputs).(map[string]any)
 	return object, ok
 }
 
-// clear takes the marks of secrets off.
-func clear(v any) any {
+// unmark removes the marks of secrets.
+func unmark(v any) any {
 	switch v := v.(type) {
 	case policies.Secret:
-		return clear(v.Value)
+		return unmark(v.Value)
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for k, item := range v {
-			out[k] = clear(item)
+			out[k] = unmark(item)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {
-			out[i] = clear(item)
+			out[i] = unmark(item)
 		}
 		return out
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,7 +50,7 @@ func startDomain(t *testing.T, name string) *domain {
 		return d
 	}
 	// Short, as the path of a Unix socket may have 107 bytes.
-	dir, err := os.MkdirTemp("", "spire-")
+	dir, err := os.MkdirTemp("", "spire-") //nolint:usetesting // all tests share it, and its path must be short
 	require.NoError(t, err)
 	d := &domain{name: name, dir: dir, port: freePort(t)}
 	domains[name] = d // stopped even if what follows fails
@@ -184,7 +185,7 @@ func (d *domain) cli(t *testing.T, args ...string) string {
 func (d *domain) register(t *testing.T, path, id string) {
 	t.Helper()
 	d.cli(t, "entry", "create", "-parentID", "spiffe://"+d.name+"/node", "-spiffeID", id,
-		"-selector", "unix:path:"+path, "-x509SVIDTTL", fmt.Sprint(svidSeconds))
+		"-selector", "unix:path:"+path, "-x509SVIDTTL", strconv.Itoa(svidSeconds))
 }
 
 // program copies a binary to a path of its own, by which SPIRE tells it from

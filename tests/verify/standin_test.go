@@ -229,7 +229,7 @@ func selects(selector string, labels object) bool {
 	if selector == "" {
 		return true
 	}
-	for _, term := range strings.Split(selector, ",") {
+	for term := range strings.SplitSeq(selector, ",") {
 		key, value, exact := strings.Cut(term, "=")
 		got, there := labels[key]
 		if !there || exact && got != value {

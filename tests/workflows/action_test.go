@@ -78,8 +78,7 @@ func (a action) perform(t *testing.T, program, dir string, inputs map[string]str
 		}
 		out, err := cmd.CombinedOutput()
 		result.out += string(out)
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if _, ok := errors.AsType[*exec.ExitError](err); ok {
 			result.failed = append(result.failed, s.ID)
 		} else {
 			require.NoError(t, err)

@@ -110,8 +110,7 @@ func WriteError(out io.Writer, err error) {
 
 // Fail prints the error and ends the program.
 func Fail(err error) {
-	var code ExitCode
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[ExitCode](err); ok {
 		os.Exit(int(code))
 	}
 	if errors.Is(err, context.Canceled) { // by Interruptible

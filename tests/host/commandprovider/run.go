@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -190,7 +191,7 @@ func dial(ctx context.Context, connection resource.PropertyValue, log func(strin
 	if password := text(c["password"]); password != nil {
 		config.Auth = append(config.Auth, ssh.Password(*password))
 	}
-	endpoint := net.JoinHostPort(*host, fmt.Sprint(number(c["port"])))
+	endpoint := net.JoinHostPort(*host, strconv.Itoa(number(c["port"])))
 	limit := number(c["dialErrorLimit"])
 	var failure error
 	ok, client, err := retry.Until(ctx, retry.Acceptor{

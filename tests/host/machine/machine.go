@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -79,7 +80,7 @@ func New(t testing.TB, o Options) *Machine {
 	}
 	//nolint:gosec // the tests' own scripts
 	c := exec.Command("unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL", "--propagation", "private",
-		"/bin/sh", "-c", startSh, "start.sh", t.TempDir(), prepared, standin, fmt.Sprint(o.SizeMB))
+		"/bin/sh", "-c", startSh, "start.sh", t.TempDir(), prepared, standin, strconv.Itoa(o.SizeMB))
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -136,7 +137,7 @@ func (m *Machine) Command(ctx context.Context, user, line string) *exec.Cmd {
 		home, path = "/root", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
 	//nolint:gosec // running what a test says is what a machine is for
-	c := exec.CommandContext(ctx, "nsenter", "--target", fmt.Sprint(m.pid), "--mount", "--pid", "--uts", "--ipc", "--root",
+	c := exec.CommandContext(ctx, "nsenter", "--target", strconv.Itoa(m.pid), "--mount", "--pid", "--uts", "--ipc", "--root",
 		"/usr/bin/setpriv", "--reuid="+user, "--regid="+user, "--init-groups",
 		"/usr/bin/env", "-i", "-C", home, "HOME="+home, "USER="+user, "LOGNAME="+user, "PATH="+path,
 		"/bin/sh", "-c", line)
@@ -204,12 +205,7 @@ func (m *Machine) Snapshot(t testing.TB) map[string]string {
 
 // bulk tells of folders with thousands of files that no step comes near.
 func bulk(path string) bool {
-	for _, dir := range []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/zoneinfo", "/usr/share/perl5", "/usr/lib/python3"} {
-		if path == dir {
-			return true
-		}
-	}
-	return false
+	return slices.Contains([]string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/zoneinfo", "/usr/share/perl5", "/usr/lib/python3"}, path)
 }
 
 // Differences lists what differs between two snapshots, one line a path.
@@ -279,7 +275,7 @@ func cacheDir() (string, error) {
 // preparedRoot returns the folder that all machines start from, and makes it when there is none for this prepare.sh.
 var preparedRoot = sync.OnceValues(func() (string, error) {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		return "", fmt.Errorf("machines need Linux and root; with sudo: go test -exec 'sudo -E' ./tests/host/... ./components/host")
+		return "", errors.New("machines need Linux and root; with sudo: go test -exec 'sudo -E' ./tests/host/... ./components/host")
 	}
 	for _, tool := range []string{"debootstrap", "unshare", "nsenter", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
