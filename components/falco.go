@@ -40,16 +40,16 @@ type Falco struct {
 	RulesHash pulumi.StringOutput
 }
 
-// RulesConfigMapName returns the name of the ConfigMap with the rules of that hash. Because changed rules have another
+// rulesConfigMapName returns the name of the ConfigMap with the rules of that hash. Because changed rules have another
 // name, a change rolls the DaemonSet, and the old ConfigMap is deleted afterwards.
-func RulesConfigMapName(hash string) string {
+func rulesConfigMapName(hash string) string {
 	return "falco-rules-" + hash[:12]
 }
 
 // FalcoInputs returns the inputs of the values of chart falco that do not come from the settings.
 func FalcoInputs(r *rules.Rendered, alertURL string) values.FalcoInputs {
 	return values.FalcoInputs{
-		RulesConfigMap: RulesConfigMapName(r.Hash),
+		RulesConfigMap: rulesConfigMapName(r.Hash),
 		RulesFiles:     r.RulesFiles(),
 		RulesHash:      r.Hash,
 		AlertURL:       alertURL,
@@ -121,7 +121,7 @@ func (f *Falco) checkNodes(ctx *pulumi.Context, name string, args *FalcoArgs) (p
 func (f *Falco) rulesConfigMap(ctx *pulumi.Context, name string, args *FalcoArgs) (*corev1.ConfigMap, error) {
 	configMap, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
 		Metadata: &metav1.ObjectMetaArgs{
-			Name:        pulumi.String(RulesConfigMapName(args.Rules.Hash)),
+			Name:        pulumi.String(rulesConfigMapName(args.Rules.Hash)),
 			Namespace:   args.Namespace.Metadata.Name(),
 			Annotations: pulumi.StringMap{values.RulesHashAnnotation: pulumi.String(args.Rules.Hash)},
 		},

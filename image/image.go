@@ -37,12 +37,12 @@ const (
 	Repository = "docker.io/library/mtls-server"
 	// ServerPath is the path of mtls-server in the image, its entry point.
 	ServerPath = "/mtls-server"
-	// ClientPath is the path of mtls-client in the image.
-	ClientPath = "/mtls-client"
-	// UserID is the user and the group ID that the programs run as.
-	UserID = 65532
-	// Port is the server's only TCP port.
-	Port = 8443
+	// clientPath is the path of mtls-client in the image.
+	clientPath = "/mtls-client"
+	// userID is the user and the group ID that the programs run as.
+	userID = 65532
+	// port is the server's only TCP port.
+	port = 8443
 )
 
 // Platforms returns the platforms that the image can be built for.
@@ -52,7 +52,7 @@ func Platforms() []string { return []string{"linux/amd64", "linux/arm64"} }
 // that a change in one does not change the other's.
 var programs = []struct{ pkg, path string }{
 	{"./cmd/mtls-server", ServerPath},
-	{"./cmd/mtls-client", ClientPath},
+	{"./cmd/mtls-client", clientPath},
 }
 
 // Spec says what to build.
@@ -182,9 +182,9 @@ func compose(platform v1.Platform, layers []v1.Layer) (*Image, error) {
 	config.OS, config.Architecture = platform.OS, platform.Architecture
 	config.Config = v1.Config{
 		Entrypoint:   []string{ServerPath},
-		User:         fmt.Sprintf("%d:%d", UserID, UserID),
+		User:         fmt.Sprintf("%d:%d", userID, userID),
 		WorkingDir:   "/",
-		ExposedPorts: map[string]struct{}{fmt.Sprintf("%d/tcp", Port): {}},
+		ExposedPorts: map[string]struct{}{fmt.Sprintf("%d/tcp", port): {}},
 		Labels: map[string]string{
 			"org.opencontainers.image.title":       "mtls-server",
 			"org.opencontainers.image.description": "mTLS server and client with identities from SPIRE",

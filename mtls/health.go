@@ -11,15 +11,15 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
-// HealthTimeout bounds [CheckHealth].
-const HealthTimeout = 2 * time.Second
+// healthTimeout bounds [CheckHealth].
+const healthTimeout = 2 * time.Second
 
 // CheckHealth returns nil when the server that listens at address on this host
 // completes a TLS 1.3 handshake and presents an SVID that is valid now. An
 // address without host means this host. It needs no identity of its own and
 // no second port.
 func CheckHealth(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, HealthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {

@@ -61,11 +61,6 @@ func TestBoundedCutsBetweenCharactersAndSaysHowMuchIsMissing(t *testing.T) {
 	assert.Equal(t, "... (1 more bytes)", report.Bounded("a", -1))
 }
 
-func TestQuote(t *testing.T) {
-	t.Parallel()
-	assert.Equal(t, `"a\"b\\\u202ec\ufe0f"`, report.Quote("a\"b\\\u202ec\ufe0f"))
-}
-
 // write writes the parts through a new writer of the kind.
 func write(t *testing.T, kind func(io.Writer) io.Writer, parts ...string) string {
 	t.Helper()

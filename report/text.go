@@ -5,7 +5,6 @@ package report
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -166,6 +165,3 @@ func invisible(r rune) bool {
 	}
 	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
-
-// Quote is Text in double quotes, with quotes and backslashes escaped, for a value inside a sentence.
-func Quote(s string) string { return Text(strconv.Quote(s)) }

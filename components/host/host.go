@@ -9,8 +9,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Type is the component's type token.
-const Type = "spire-falco:components:Host"
+// componentType is the component's Pulumi type.
+const componentType = "spire-falco:components:Host"
 
 // How often and for how many seconds a connection is tried. Few, because the provider also retries on a wrong key.
 const (
@@ -41,7 +41,7 @@ func New(ctx *pulumi.Context, name string, args *Args, opts ...pulumi.ResourceOp
 		return nil, fmt.Errorf("hosts %q: %w", name, err)
 	}
 	fleet := &Fleet{}
-	if err := ctx.RegisterComponentResource(Type, name, fleet, opts...); err != nil {
+	if err := ctx.RegisterComponentResource(componentType, name, fleet, opts...); err != nil {
 		return nil, fmt.Errorf("register hosts %q: %w", name, err)
 	}
 	status := pulumi.StringMap{}

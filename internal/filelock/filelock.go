@@ -54,7 +54,7 @@ func wait(ctx context.Context, file *os.File, what string, log io.Writer) error 
 		begun    = time.Now()
 		reported time.Time
 		said     condition
-		holder   Holder
+		current  holder
 		gone     int
 		ticks    = time.NewTicker(interval)
 	)
@@ -69,8 +69,8 @@ func wait(ctx context.Context, file *os.File, what string, log io.Writer) error 
 		case !errors.Is(err, syscall.EWOULDBLOCK):
 			return fmt.Errorf("lock %s: %s: %w", what, file.Name(), err)
 		}
-		holder = holderOf(file)
-		is := holder.condition()
+		current = holderOf(file)
+		is := current.condition()
 		if is == ended { // or the next holder has not recorded itself yet
 			if gone++; gone < 3 {
 				is = said
@@ -81,29 +81,29 @@ func wait(ctx context.Context, file *os.File, what string, log io.Writer) error 
 		now := time.Now()
 		switch {
 		case reported.IsZero():
-			fmt.Fprintf(log, "waiting for %s: %s; Ctrl-C ends the wait\n", what, holder)
+			fmt.Fprintf(log, "waiting for %s: %s; Ctrl-C ends the wait\n", what, current)
 			reported = now
 		case now.Sub(reported) >= repeat:
-			fmt.Fprintf(log, "still waiting for %s, %s: %s\n", what, now.Sub(begun).Round(time.Second), holder)
+			fmt.Fprintf(log, "still waiting for %s, %s: %s\n", what, now.Sub(begun).Round(time.Second), current)
 			reported = now
 		}
 		if is != said {
 			said = is
-			if advice := holder.advice(is, file.Name()); advice != "" {
+			if advice := current.advice(is, file.Name()); advice != "" {
 				fmt.Fprintln(log, advice)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("ended the wait for %s after %s (%s): %w",
-				what, time.Since(begun).Round(time.Second), holder, ctx.Err())
+				what, time.Since(begun).Round(time.Second), current, ctx.Err())
 		case <-ticks.C:
 		}
 	}
 }
 
-// Holder is the process that holds a lock, as recorded in the lock file.
-type Holder struct {
+// holder is the process that holds a lock, as recorded in the lock file.
+type holder struct {
 	// PID is the process ID; 0 when unknown.
 	PID int `json:"pid"`
 	// Program is its name, without arguments, which may be secret.
@@ -119,7 +119,7 @@ type Holder struct {
 }
 
 // String describes the holder for a message.
-func (h Holder) String() string {
+func (h holder) String() string {
 	if h.PID == 0 {
 		return "another process holds it"
 	}
@@ -160,7 +160,7 @@ const (
 	ended
 )
 
-func (h Holder) condition() condition {
+func (h holder) condition() condition {
 	if h.PID == 0 || h.Place != "" && h.Place != place() {
 		return working
 	}
@@ -190,7 +190,7 @@ func conditionOf(pid int, start string) condition {
 }
 
 // advice says what to do about a holder that will not release the lock by itself.
-func (h Holder) advice(is condition, file string) string {
+func (h holder) advice(is condition, file string) string {
 	switch is {
 	case stopped:
 		return fmt.Sprintf("process %[1]d is stopped and will not continue by itself; "+
@@ -204,10 +204,10 @@ func (h Holder) advice(is condition, file string) string {
 }
 
 // self returns this process as a holder.
-func self() Holder {
+func self() holder {
 	dir, _ := os.Getwd()
 	_, start, _ := processStat(os.Getpid())
-	return Holder{
+	return holder{
 		PID: os.Getpid(), Program: filepath.Base(os.Args[0]), Dir: dir,
 		Since: time.Now().Truncate(time.Second), Place: place(), Start: start,
 	}
@@ -220,7 +220,7 @@ func place() string {
 	return host + " " + namespace
 }
 
-func (h Holder) write(file *os.File) error {
+func (h holder) write(file *os.File) error {
 	text, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("record the holder of a lock: %w", err)
@@ -230,14 +230,14 @@ func (h Holder) write(file *os.File) error {
 }
 
 // holderOf returns who holds the lock: from the file or, if that is empty, from the kernel.
-func holderOf(file *os.File) Holder {
+func holderOf(file *os.File) holder {
 	text := make([]byte, infoLimit)
 	n, _ := file.ReadAt(text, 0)
-	var h Holder
+	var h holder
 	if json.Unmarshal(text[:n], &h) == nil && h.PID > 0 {
 		return h
 	}
-	return Holder{PID: kernelHolder(file)}
+	return holder{PID: kernelHolder(file)}
 }
 
 // kernelHolder returns the process in the kernel's list of locks for the file; 0 if there is none.

@@ -181,7 +181,7 @@ func TestALockOfAnOlderProgramIsNamedByTheKernel(t *testing.T) {
 
 func TestAHolderOfAnotherMachineIsNotLookedForHere(t *testing.T) {
 	t.Parallel()
-	h := Holder{PID: 1 << 22, Program: "stack\x1b[2J", Place: "elsewhere pid:[1]"}
+	h := holder{PID: 1 << 22, Program: "stack\x1b[2J", Place: "elsewhere pid:[1]"}
 	assert.Equal(t, working, h.condition())
 	assert.Equal(t, "process 4194304 (stack?[2J) of another machine or container holds it", h.String())
 	h.Place = place()

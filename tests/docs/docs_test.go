@@ -39,7 +39,8 @@ func TestEveryRelativeLinkLeadsToAFileAndAHeading(t *testing.T) {
 	for name, p := range all {
 		for _, l := range p.Links() {
 			u, err := url.Parse(l.Target)
-			if !assert.NoError(t, err, "%s:%d", name, l.Line) || u.IsAbs() {
+			require.NoError(t, err, "%s:%d", name, l.Line)
+			if u.IsAbs() {
 				continue
 			}
 			checked++
@@ -47,8 +48,11 @@ func TestEveryRelativeLinkLeadsToAFileAndAHeading(t *testing.T) {
 			if u.Path != "" {
 				target = path.Join(path.Dir(name), u.Path)
 			}
-			_, err = os.Stat(filepath.Join(root, target))
-			if !assert.NoError(t, err, "%s:%d: %s", name, l.Line, l.Target) || u.Fragment == "" {
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+				assert.Fail(t, "the link leads nowhere", "%s:%d: %s", name, l.Line, l.Target)
+				continue
+			}
+			if u.Fragment == "" {
 				continue
 			}
 			if to := all[target]; assert.NotNil(t, to, "%s:%d: %s is not a page", name, l.Line, target) {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"spire-falco/gotool"
 	"spire-falco/internal/filelock"
 )
 
@@ -62,19 +63,6 @@ func buildPrograms(dir string) error {
 	return nil
 }
 
-// cacheDir is where SPIRE is kept between runs: SPIRE_FALCO_CACHE, or
-// spire-falco in the user's cache directory.
-func cacheDir() (string, error) {
-	if dir := os.Getenv("SPIRE_FALCO_CACHE"); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find a directory to keep SPIRE in (SPIRE_FALCO_CACHE sets one): %w", err)
-	}
-	return filepath.Join(dir, "spire-falco"), nil
-}
-
 // buildSPIRE builds spire-server and spire-agent unless the cache has them.
 // The directory is named after all that decides what comes out.
 func buildSPIRE() error {
@@ -88,7 +76,7 @@ func buildSPIRE() error {
 		return fmt.Errorf("read the version of SPIRE in %s: %w\n%s", module, err, &stderr)
 	}
 	version := strings.TrimPrefix(strings.TrimSpace(string(output)), "v")
-	cache, err := cacheDir()
+	cache, err := gotool.CacheDir()
 	if err != nil {
 		return err
 	}
