@@ -127,6 +127,6 @@ func TestOnlyRegularFilesOfABoundedSizeAreRead(t *testing.T) {
 
 func TestTheLimitIsReadable(t *testing.T) {
 	t.Parallel()
-	require.ErrorContains(t, TooLargeError(1<<20), "the allowed 1 MiB")
+	require.ErrorContains(t, TooLargeError(1<<20), "the 1 MiB")
 	assert.ErrorContains(t, TooLargeError(4096), "the allowed 4096 bytes")
 }
