@@ -128,5 +128,5 @@ func TestOnlyRegularFilesOfABoundedSizeAreRead(t *testing.T) {
 func TestTheLimitIsReadable(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, TooLargeError(1<<20), "the 1 MiB")
-	assert.ErrorContains(t, TooLargeError(4096), "the allowed 4096 bytes")
+	assert.ErrorContains(t, TooLargeError(4096), "the 4096 bytes")
 }
