@@ -486,7 +486,7 @@ func TestOnlyARegularFileOfABoundedSizeIsReadAsSettings(t *testing.T) {
 		"a pipe, not a regular file":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"a directory, not a regular file": func(path string) error { return os.Mkdir(path, 0o700) },
 		"a device, not a regular file":    func(path string) error { return os.Symlink("/dev/zero", path) },
-		"larger than the allowed 1 MiB":   func(path string) error { return os.WriteFile(path, make([]byte, 1<<20+1), 0o600) },
+		"larger than the 1 MiB":           func(path string) error { return os.WriteFile(path, make([]byte, 1<<20+1), 0o600) },
 	} {
 		dir := t.TempDir()
 		require.NoError(t, place(filepath.Join(dir, "Pulumi.dev.yaml")))

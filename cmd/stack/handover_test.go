@@ -132,7 +132,7 @@ func TestWhatTheStackAnswersItselfNeedsNoEngine(t *testing.T) {
 		code int
 		want []string
 	}{
-		{nil, 0, []string{"SPIRE, Falco with tested rules", "plan the whole stack on the real engine", "-C, --dir string"}},
+		{nil, 0, []string{"SPIRE, Falco with tested rules", "plan the whole stack; changes nothing", "-C, --dir string"}},
 		{[]string{"--help"}, 0, []string{"alerts ", "down ", "outputs ", "preview ", "pulumi ", "rules ", "up ", "verify "}},
 		{[]string{"rules"}, 0, []string{"check ", "render "}},
 		{[]string{"rules", "check", "--help"}, 0, []string{"--strict"}},
