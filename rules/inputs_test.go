@@ -188,7 +188,7 @@ func TestAnExtraRuleFileMustBeARegularOneThatFitsIntoAConfigMap(t *testing.T) {
 		{"a folder", "a directory, not a regular file", func(path string) error { return os.Mkdir(path, 0o700) }},
 		{"an endless device", "a device, not a regular file", func(path string) error { return os.Symlink("/dev/zero", path) }},
 		{"a file of the system that is read for ever", "", func(path string) error { return os.Symlink("/proc/self/pagemap", path) }},
-		{"a gigabyte", "larger than the allowed 1 MiB", func(path string) error {
+		{"a gigabyte", "larger than the 1 MiB", func(path string) error {
 			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<30))
 		}},
 		{"two files that are too large together", "have 1200000 bytes together", func(path string) error {

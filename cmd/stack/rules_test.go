@@ -118,7 +118,7 @@ func TestFilesThatAreNoRegularOnesAreNamedAndNotWaitedFor(t *testing.T) {
 	require.NoError(t, os.Truncate(large, 1<<40))
 	good := ruleFile(t, goodRule)
 	for path, want := range map[string]string{
-		pipe: "a pipe, not a regular file", large: "larger than the allowed 16 MiB", "/dev/zero": "a device, not a regular file", dir: "a directory, not a regular file", // of eval and explain; check takes folders
+		pipe: "a pipe, not a regular file", large: "larger than the 16 MiB", "/dev/zero": "a device, not a regular file", dir: "a directory, not a regular file", // of eval and explain; check takes folders
 	} {
 		for _, args := range [][]string{{"rules", "check", path}, {"rules", "explain", "r", "--rules", path}, {"rules", "eval", path, "--rules", good}} {
 			if args[1] == "eval" && path == large || path == dir && args[1] != "eval" { // it is read line by line

@@ -99,9 +99,9 @@ type TooLargeError int64
 // Error returns the limit.
 func (e TooLargeError) Error() string {
 	if size := int64(e); size >= 1<<20 && size%(1<<20) == 0 {
-		return fmt.Sprintf("the file is larger than the %d MiB", size>>20)
+		return fmt.Sprintf("the file is larger than the %d MiB allowed", size>>20)
 	}
-	return "the file is larger than the " + strconv.FormatInt(int64(e), 10) + " bytes"
+	return "the file is larger than the " + strconv.FormatInt(int64(e), 10) + " bytes allowed"
 }
 
 // kindError reports a file that is not a regular one.

@@ -29,7 +29,7 @@ type Command struct {
 
 // The commands of cmd/stack-engine.
 var (
-	Preview = Command{"preview", "Check settings and rules and plan the whole stack on the real engine; changes nothing"}
+	Preview = Command{"preview", "Check settings and rules and plan the whole stack; changes nothing"}
 	Up      = Command{"up", "Bring the stack up and wait until it runs"}
 	Down    = Command{"down", "Destroy everything that the stack created, and nothing else"}
 	Outputs = Command{"outputs", "Print the outputs of the last up; secrets are not shown"}
