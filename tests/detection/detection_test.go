@@ -148,7 +148,7 @@ func TestEveryRule(t *testing.T) {
 		},
 		tokenRule:   {"creat", "link", "linkat", "open", "open_by_handle_at", "openat", "openat2", "symlink", "symlinkat"},
 		portRule:    {"bind", "listen"},
-		egressRule:  {"connect", "socket"},
+		egressRule:  {"connect", "sendmmsg", "sendmsg", "sendto"},
 		evasionRule: {"io_uring_setup", "mkdir", "mkdirat", "mount", "open_by_handle_at", "setns", generic, "unshare"},
 	}
 	list := load(t, rules.Static()).rules()
