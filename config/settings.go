@@ -1,6 +1,10 @@
 package config
 
-import "spire-falco/charts"
+import (
+	"path/filepath"
+
+	"spire-falco/charts"
+)
 
 // Values of cluster.mode.
 const (
@@ -80,6 +84,14 @@ type Cluster struct {
 	// Testing allows verify to attack the stack.
 	Testing  bool
 	Minikube Minikube
+}
+
+// KubeconfigPath is the path of the kubeconfig for a program that does not run in the project's folder, which is dir.
+func (c Cluster) KubeconfigPath(dir string) string {
+	if filepath.IsAbs(c.Kubeconfig) {
+		return c.Kubeconfig
+	}
+	return filepath.Join(dir, c.Kubeconfig)
 }
 
 // Minikube describes the node of a ModeMinikube cluster.

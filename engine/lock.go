@@ -32,8 +32,8 @@ type heldLock struct {
 	file string
 }
 
-// locks reads the stack's locks that tell who took them.
-func (b *Backend) locks() ([]heldLock, error) {
+// lockFiles returns the files of the stack's locks, as far as this machine can see.
+func (b *Backend) lockFiles() ([]string, error) {
 	dir := b.lockDir()
 	if dir == "" {
 		return nil, nil
@@ -45,12 +45,30 @@ func (b *Backend) locks() ([]heldLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for locks of the stack: %w", err)
 	}
-	var all []heldLock
+	var files []string
 	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) != ".json" {
-			continue
+		if filepath.Ext(entry.Name()) == ".json" {
+			files = append(files, filepath.Join(dir, entry.Name()))
 		}
-		l := heldLock{file: filepath.Join(dir, entry.Name())}
+	}
+	return files, nil
+}
+
+// locked reports whether any run holds the lock of the stack. A folder of locks that cannot be read counts as held.
+func (b *Backend) locked() bool {
+	files, err := b.lockFiles()
+	return err != nil || len(files) > 0
+}
+
+// locks reads the stack's locks that tell who took them.
+func (b *Backend) locks() ([]heldLock, error) {
+	files, err := b.lockFiles()
+	if err != nil {
+		return nil, err
+	}
+	var all []heldLock
+	for _, file := range files {
+		l := heldLock{file: file}
 		text, err := safefile.Read(l.file, textLimit)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // its run has just ended

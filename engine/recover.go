@@ -3,9 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,19 +124,6 @@ func (b *Backend) lockReleases(ctx context.Context, e *Engine) (func(), error) {
 		return nil, fmt.Errorf("create the folder of the state: %w", err)
 	}
 	return filelock.Lock(ctx, filepath.Join(dir, "releases.lock"), "the recovery of Helm releases", e.notices()) //nolint:wrapcheck // it names the lock
-}
-
-// locked tells whether any run holds the lock of the stack, as far as this machine can see.
-func (b *Backend) locked() bool {
-	dir := b.lockDir()
-	if dir == "" {
-		return false
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist)
-	}
-	return slices.ContainsFunc(entries, func(entry os.DirEntry) bool { return filepath.Ext(entry.Name()) == ".json" })
 }
 
 // awaitPlugins waits until no Kubernetes plugin of the stack is left over: the engine's plugins outlive it by minutes

@@ -76,7 +76,7 @@ func prepare(ctx context.Context, settings *config.Settings, dir string, opts Op
 		return nil, err
 	}
 	args := &components.StackArgs{
-		Settings: settings, Kubeconfig: absolute(dir, settings.Cluster.Kubeconfig), Rules: rendered,
+		Settings: settings, Kubeconfig: settings.Cluster.KubeconfigPath(dir), Rules: rendered,
 	}
 	if !needsImage(settings) {
 		return args, nil
@@ -160,11 +160,4 @@ func secrets(ctx *pulumi.Context, settings *config.Settings) components.Falcosid
 		s.UIPassword = secret(ctx, config.UIPasswordKey)
 	}
 	return s
-}
-
-func absolute(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(dir, path)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -168,9 +167,6 @@ func (t *target) clearMinikube(ctx context.Context, s *config.Settings, log io.W
 	if s.Cluster.Mode != config.ModeMinikube {
 		return nil
 	}
-	path := s.Cluster.Kubeconfig
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(t.Dir, path)
-	}
-	return components.DeleteMinikube(ctx, components.MinikubeEnvironment(s.Cluster.Minikube, path), report.Writer(log))
+	environment := components.MinikubeEnvironment(s.Cluster.Minikube, s.Cluster.KubeconfigPath(t.Dir))
+	return components.DeleteMinikube(ctx, environment, report.Writer(log))
 }

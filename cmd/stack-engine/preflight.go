@@ -46,7 +46,7 @@ func preflight(ctx context.Context, dir string, s *config.Settings, t tools) err
 	case config.ModeMinikube:
 		missing = append(missing, preflightMinikube(ctx, s, t)...)
 	case config.ModeExisting:
-		path := kubeconfig(dir, s)
+		path := s.Cluster.KubeconfigPath(dir)
 		if _, err := os.Stat(path); err != nil {
 			add("cluster.kubeconfig = %q: there is no such file", s.Cluster.Kubeconfig)
 			break

@@ -104,7 +104,7 @@ func (t *target) open(ctx context.Context, l *loaded, mayStandIn bool, out, errO
 		Dir: t.Dir, Stack: t.Name, CLI: cli, Backend: backend, Out: engineOutput(out), Err: errOut, Color: color(out),
 		Program: program.New(program.Options{Dir: t.Dir, Keys: l.keys}),
 		Cluster: &helm.Cluster{
-			Kubeconfig: kubeconfig(t.Dir, l.settings), Context: l.settings.Cluster.Context,
+			Kubeconfig: l.settings.Cluster.KubeconfigPath(t.Dir), Context: l.settings.Cluster.Context,
 			CLI: func(ctx context.Context) (string, error) { return helm.Build(ctx, t.Dir, errOut) },
 		},
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -90,19 +89,11 @@ Exit codes: 0 verified, 2 not verified, 1 it could not be run, 130 interrupted.`
 
 // cluster connects to the stack's cluster.
 func (t *target) cluster(s *config.Settings) (*kube.Client, error) {
-	client, err := kube.New(kubeconfig(t.Dir, s), s.Cluster.Context)
+	client, err := kube.New(s.Cluster.KubeconfigPath(t.Dir), s.Cluster.Context)
 	if err != nil {
 		return nil, fmt.Errorf("%w (is the stack up? see stack up)", err)
 	}
 	return client, nil
-}
-
-// kubeconfig is the path of the stack's kubeconfig, which settings give relative to the project's folder.
-func kubeconfig(dir string, s *config.Settings) string {
-	if filepath.IsAbs(s.Cluster.Kubeconfig) {
-		return s.Cluster.Kubeconfig
-	}
-	return filepath.Join(dir, s.Cluster.Kubeconfig)
 }
 
 // writeReport writes to the file, to stdout for -, and nowhere for no name.

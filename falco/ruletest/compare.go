@@ -1,7 +1,6 @@
 package ruletest
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -111,10 +110,5 @@ func quoteOrNull(s *string) string {
 func listed(list []string) string { return "[" + strings.Join(list, ", ") + "]" }
 
 func sameSet(a, b []string) bool {
-	sorted := func(list []string) []string {
-		list = slices.Clone(list)
-		slices.SortFunc(list, cmp.Compare[string])
-		return list
-	}
-	return slices.Equal(sorted(a), sorted(b))
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }

@@ -91,13 +91,7 @@ func (r *ownRule) key() string {
 
 // measured are the rules of a result that are measured: not those of the stock file.
 func (r *Result) measured() []*ownRule {
-	var out []*ownRule
-	for _, own := range r.rules {
-		if own.File != r.Suite.Stock || own.File == "" {
-			out = append(out, own)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(r.rules), func(own *ownRule) bool { return own.File == r.Suite.Stock && own.File != "" })
 }
 
 // events are the events of the cases that are not broken.
@@ -116,11 +110,14 @@ func Cover(results []*Result) Coverage {
 	var c Coverage
 	index := map[string]int{}
 	for _, r := range results {
+		of := map[*ownRule]int{} // so that no event asks for the key of a rule
 		for _, own := range r.measured() {
-			if _, ok := index[own.key()]; ok {
+			key := own.key()
+			if i, ok := index[key]; ok {
+				of[own] = i
 				continue
 			}
-			index[own.key()] = len(c.Rules)
+			index[key], of[own] = len(c.Rules), len(c.Rules)
 			rule := RuleCoverage{Rule: own.Name, File: own.File, Line: own.Line, Column: own.Column}
 			for _, e := range own.tree.Checks() {
 				rule.Clauses = append(rule.Clauses, ClauseCoverage{Clause: e.String(), Place: Place(clauses.PlaceOf(e))})
@@ -129,7 +126,7 @@ func Cover(results []*Result) Coverage {
 		}
 		for _, ev := range r.events() {
 			r.cover(ev, func(own *ownRule) *RuleCoverage {
-				if i, ok := index[own.key()]; ok {
+				if i, ok := of[own]; ok {
 					return &c.Rules[i]
 				}
 				return nil
@@ -206,9 +203,9 @@ func Mutate(results []*Result) (Mutation, error) {
 	names, noticed, mutants := map[string]string{}, map[string][]bool{}, map[string][]clauses.Mutant{}
 	for _, r := range results {
 		events := r.events()
-		taken := r.takenBy(events)
+		taken, measured := r.takenBy(events), r.measured()
 		for k, own := range r.rules {
-			if !slices.Contains(r.measured(), own) {
+			if !slices.Contains(measured, own) {
 				continue
 			}
 			if !own.tree.Certain() {

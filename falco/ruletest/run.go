@@ -337,7 +337,7 @@ func (r *Result) explain(m *Missing, res *CaseResult) {
 func checkText(c clauses.Check, ev condition.Event) string {
 	var b strings.Builder
 	if at := clauses.PlaceOf(c.Expr); at.Line > 0 {
-		fmt.Fprintf(&b, "%s:%d:%d: ", at.File, at.Line, at.Column)
+		fmt.Fprintf(&b, "%s: ", Place(at))
 	}
 	text, value := bounded(c.String()), "false"
 	if c.Value == clauses.True {

@@ -41,11 +41,7 @@ func solve(lang *condition.Language, e condition.Expr, given map[string]conditio
 	if _, there := s.fields["evt.dir"]; !there {
 		s.fields["evt.dir"] = condition.StringValue("<")
 	}
-	found := s.need(e, true, func() bool {
-		ok = true
-		return true
-	})
-	if !found {
+	if !s.need(e, true, func() bool { return true }) {
 		return condition.Event{}, nil, false
 	}
 	for _, a := range s.asked {
@@ -53,7 +49,7 @@ func solve(lang *condition.Language, e condition.Expr, given map[string]conditio
 			asked = append(asked, a.expr)
 		}
 	}
-	return condition.NewEvent(s.fields), asked, ok
+	return condition.NewEvent(s.fields), asked, true
 }
 
 // need makes the value of a condition, and then what comes after it.

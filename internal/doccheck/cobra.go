@@ -1,12 +1,30 @@
 package doccheck
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
+
+// CheckCommands checks the commands that find returns of every page below dir against root, the program's. It returns how
+// many there are, and an error for each that does not exist.
+func CheckCommands(dir string, root *cobra.Command, find func(*Page) []Command) (checked int, err error) {
+	pages, err := Pages(dir)
+	if err != nil {
+		return 0, err
+	}
+	var wrong []error
+	for _, p := range pages {
+		for _, c := range find(p) {
+			checked++
+			wrong = append(wrong, c.Cobra(root))
+		}
+	}
+	return checked, errors.Join(wrong...)
+}
 
 // Cobra returns an error when the command does not exist below root, or does not have a flag that is used. Words in
 // capitals are placeholders. Flags of commands that do not parse them are not checked.

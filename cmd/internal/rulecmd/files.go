@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"spire-falco/falco/ruleset"
+	"spire-falco/falco/ruletest"
 	"spire-falco/internal/safefile"
 )
 
@@ -19,12 +20,9 @@ const maxFile = 16 << 20
 // stdin is the name that the rules of standard input have in messages.
 const stdin = "<stdin>"
 
-// testSuffix ends the names of files that test rules; they are no rule files.
-const testSuffix = "_test.yaml"
-
 // readFiles reads the rule files that arguments name, in order: files, folders, globs, and - for input, where it is not
 // nil. A folder stands for its .yaml and .yml files in the order of their names, without those of subfolders and
-// testSuffix.
+// test files.
 func readFiles(args []string, input io.Reader) ([]ruleset.File, error) {
 	var files []ruleset.File
 	piped := false
@@ -81,7 +79,7 @@ func expand(arg string) ([]string, error) {
 			}
 		}
 		if paths == nil {
-			return nil, fmt.Errorf("the folder %s has no rule file: their names end in .yaml or .yml, and not in %s", arg, testSuffix)
+			return nil, fmt.Errorf("the folder %s has no rule file: their names end in .yaml or .yml, and not in %s", arg, ruletest.Suffix)
 		}
 		return paths, nil
 	case err != nil && strings.ContainsAny(arg, "*?["):
@@ -89,7 +87,7 @@ func expand(arg string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the glob %q: %w", arg, err)
 		}
-		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, testSuffix) })
+		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, ruletest.Suffix) })
 		if len(paths) == 0 {
 			return nil, fmt.Errorf("no rule file matches the glob %q", arg)
 		}
@@ -99,5 +97,5 @@ func expand(arg string) ([]string, error) {
 }
 
 func isRuleFile(name string) bool {
-	return (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")) && !strings.HasSuffix(name, testSuffix)
+	return (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")) && !strings.HasSuffix(name, ruletest.Suffix)
 }
